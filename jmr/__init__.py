@@ -1,0 +1,103 @@
+"""jmr: MapReduce from a notebook.
+
+    counts = jmr.run(source, mapfn, reducefn)        # a dict, exactly the one that a plain loop would give
+    %load_ext jmr                                    # then %%mapreduce, %mapreduce, %jmr
+
+A record's way through the package, room by room; a module imports only from rooms above it:
+
+    errors       every exception, as one tree
+    codec        objects <-> bytes: the only caller of pickle
+    plan         what the user asked for, checked and frozen
+    sources      where records come from
+    tasks        one attempt: map, group, combine, partition; merge, group, reduce
+    result       the dict that comes back, and what is known of its job
+    progress     what a job has done so far, and how that is shown
+    scheduler    who runs what: events in, effects out
+    wire         messages <-> bytes, without I/O
+    shuffle      where map outputs lie: inline bytes or ranges of files
+    worker       the far end: a supervisor process, and the slots it forks
+    launch       starts workers
+    coordinator  the near end: an event loop around scheduler, wire and shuffle
+    interrupts   Ctrl-C, while user code runs in the calling thread
+    engines      what runs a plan: inline, or our own cluster
+    session      the calling thread: from the call to the result
+    notebook     the magics
+    cli          the command line
+
+Names are loaded when they are first used: a worker imports this package too, and must start fast.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jmr.engines.cluster import Cluster
+    from jmr.errors import (
+        ArgumentTypeError,
+        ArgumentValueError,
+        CombineError,
+        FinalError,
+        FunctionError,
+        JmrError,
+        JobCancelled,
+        MapError,
+        NestedRunError,
+        NotPicklableError,
+        ReduceError,
+        RemoteError,
+        SlotDiedError,
+        SourceError,
+        WorkerError,
+    )
+    from jmr.notebook.magics import load_ipython_extension
+    from jmr.result import Result
+    from jmr.session import Job, run, submit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ArgumentTypeError",
+    "ArgumentValueError",
+    "Cluster",
+    "CombineError",
+    "FinalError",
+    "FunctionError",
+    "JmrError",
+    "Job",
+    "JobCancelled",
+    "MapError",
+    "NestedRunError",
+    "NotPicklableError",
+    "ReduceError",
+    "RemoteError",
+    "Result",
+    "SlotDiedError",
+    "SourceError",
+    "WorkerError",
+    "load_ipython_extension",
+    "run",
+    "submit",
+]
+
+_HOMES = {
+    "Cluster": "jmr.engines.cluster",
+    "Job": "jmr.session",
+    "Result": "jmr.result",
+    "load_ipython_extension": "jmr.notebook.magics",
+    "run": "jmr.session",
+    "submit": "jmr.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module 'jmr' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES.get(name, "jmr.errors")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
