@@ -1,0 +1,163 @@
+"""Every exception that jmr raises, as one tree; the class says who is to blame.
+
+    JmrError
+    ├── ArgumentValueError  (also ValueError)   the call: an option out of range
+    ├── ArgumentTypeError   (also TypeError)    the call: not callable, not a mapping, ...
+    ├── NestedRunError                          the call: jmr.run inside a slot
+    ├── IdentityKeyError    (also TypeError)    your key: equal only to itself; stands in `tasks`
+    ├── SourceError                             your source: not iterable, yields something that is no pair
+    ├── FunctionError                           your function raised; `__cause__` is its own exception
+    │   ├── MapError
+    │   ├── CombineError
+    │   ├── ReduceError
+    │   └── FinalError
+    ├── NotPicklableError   (also TypeError)    your objects: something that cannot travel between processes
+    ├── RemoteError                             stands for a user's exception that could not be pickled
+    ├── SlotDiedError                           your function ended its slot: exit, signal
+    ├── WorkerError                             the worker: it does not start, or keeps dying
+    └── JobCancelled        (also KeyboardInterrupt)   somebody cancelled the job
+
+A message says what, with values; where; and what to do next. Every one of them survives pickling.
+This room must never import another.
+"""
+
+from __future__ import annotations
+
+import os
+import reprlib
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = [
+    "ArgumentTypeError",
+    "ArgumentValueError",
+    "CombineError",
+    "FinalError",
+    "FunctionError",
+    "JmrError",
+    "JobCancelled",
+    "MapError",
+    "NestedRunError",
+    "NotPicklableError",
+    "ReduceError",
+    "RemoteError",
+    "SlotDiedError",
+    "SourceError",
+    "WorkerError",
+    "describe",
+    "without_ours",
+]
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+class JmrError(Exception):
+    """Anything that jmr itself raises."""
+
+    def _render_traceback_(self) -> list[str]:
+        """IPython asks this; left alone, it would always show the innermost frame, which is one of ours."""
+        shell = sys.modules["IPython"].get_ipython()
+        traceback = without_ours(self.__traceback__)
+        lines: list[str] = shell.InteractiveTB.structured_traceback(type(self), self, traceback, tb_offset=1)
+        return lines
+
+
+class ArgumentValueError(JmrError, ValueError):
+    """An argument of the right kind with a value that makes no sense."""
+
+
+class ArgumentTypeError(JmrError, TypeError):
+    """An argument of the wrong kind."""
+
+
+class NestedRunError(JmrError):
+    """jmr.run was called by a function that jmr itself runs in a slot."""
+
+
+class SourceError(JmrError):
+    """The source is not iterable, or yields something that is not a (key, value) pair."""
+
+
+class FunctionError(JmrError):
+    """One of the user's functions failed; `__cause__` is the exception it raised, with the user's own frames."""
+
+
+class MapError(FunctionError):
+    """mapfn raised, or returned something that is no iterable of pairs."""
+
+
+class CombineError(FunctionError):
+    """combinefn raised."""
+
+
+class ReduceError(FunctionError):
+    """reducefn raised."""
+
+
+class FinalError(FunctionError):
+    """final raised, in the kernel; `result` is the finished job's dict."""
+
+    result: Mapping[Any, Any]
+
+
+class NotPicklableError(JmrError, TypeError):
+    """An object that must travel between processes, and cannot."""
+
+
+class RemoteError(JmrError):
+    """Stands for an exception of the user's that could not be pickled: its type and text, and its frames."""
+
+
+class SlotDiedError(JmrError):
+    """The user's code ended the process it ran in, again and again at the same record or group."""
+
+
+class WorkerError(JmrError):
+    """A worker does not start, or dies without a reason that the user's code gave."""
+
+
+class JobCancelled(JmrError, KeyboardInterrupt):  # noqa: N818 - named as asyncio and trio name it
+    """The job was cancelled; also a KeyboardInterrupt, so that the rest of a cell and Run All stop."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"jmr: {self}"]
+
+
+class _Brief(reprlib.Repr):
+    """reprlib with room for a record; an object whose own repr fails is named by its type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 4, 120, 160
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = 8
+
+
+def describe(obj: object, limit: int = 200) -> str:
+    """Say what an object is in at most `limit` characters; never raises, never walks through a big container.
+
+    Examples
+    --------
+    >>> describe(list(range(1_000)))
+    '[0, 1, 2, 3, 4, 5, 6, 7, ...]'
+    """
+    try:
+        text = _Brief().repr(obj)
+    except (Exception, SystemExit):  # a user's __repr__ may raise anything, and an error message must still come out
+        text = f"<{type(obj).__name__} object>"
+    text = " ".join(text.split("\n"))
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def without_ours(traceback: types.TracebackType | None) -> types.TracebackType | None:
+    """Leave out our own frames, wherever they stand: a reader looks for theirs."""
+    kept = []
+    while traceback is not None:
+        if not traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            kept.append(traceback)
+        traceback = traceback.tb_next
+    rest: types.TracebackType | None = None
+    for entry in reversed(kept):
+        rest = types.TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return rest
