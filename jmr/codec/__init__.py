@@ -1,0 +1,8 @@
+"""Objects to bytes and back: the only room that calls pickle.
+
+    values      any object <-> one blob, big buffers apart
+    functions   the user's functions and what they capture; names the variable that cannot travel
+    failures    an exception and its frames, as plain values; rebuilt so that a traceback shows the user's own lines
+
+Bytes are loaded only from processes that this user started, or that proved themselves.
+"""

@@ -1,0 +1,175 @@
+"""Any object to one blob, and back.
+
+    dump(obj) ──> [head + pickle, pad, buffer, pad, buffer ...] ──> sendmsg / writev ──> load(bytearray)
+
+Plain pickle first, because it is fast. It pickles a class or function of `__main__` by reference, which another process
+cannot resolve, so a pickle that names `__main__` is made again by cloudpickle, by value. Arrays and other objects that
+offer their memory (PEP 574) travel as buffers of their own, uncopied; loaded from a bytearray, they are writable.
+
+This module must never ship the content of an open file: whoever reads it elsewhere would not get what a file gives.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import struct
+import sys
+import weakref
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar
+
+import cloudpickle
+from cloudpickle import cloudpickle as dynamic
+
+from jmr.errors import NotPicklableError
+
+__all__ = ["Buffer", "byte_length", "dump", "dump_by_value", "load", "load_all"]
+
+Buffer = bytes | bytearray | memoryview
+
+#: Number of buffers, length of the pickle.
+_HEAD = struct.Struct("<IQ")
+_LENGTH = struct.Struct("<Q")
+#: Buffers and blobs start at multiples of this, so that arrays over them are aligned.
+_ALIGN = 16
+_PROTOCOL = 5
+
+
+def dump(obj: object) -> list[Buffer]:
+    """Turn an object into pieces that, joined, are one blob.
+
+    Raises
+    ------
+    Exception
+        Whatever pickling raised: `NotPicklableError` for an open file, TypeError, PicklingError, or an error of the
+        object's own `__reduce__`.
+
+    Examples
+    --------
+    >>> load(bytearray(b"".join(dump({"a": [1, 2]}))))
+    {'a': [1, 2]}
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        body = pickle.dumps(obj, _PROTOCOL, buffer_callback=buffers.append)
+    except Exception:  # whatever it was, cloudpickle knows more kinds of objects, or says what is wrong
+        return dump_by_value(obj)
+    if b"__main__" in body or cloudpickle.list_registry_pickle_by_value():
+        return dump_by_value(obj)
+    return _pieces(body, buffers)
+
+
+def dump_by_value(obj: object) -> list[Buffer]:
+    """Like `dump`, with classes and functions of `__main__` inside the blob."""
+    buffers: list[pickle.PickleBuffer] = []
+    file = io.BytesIO()
+    _Pickler(file, _PROTOCOL, buffers.append).dump(obj)
+    return _pieces(file.getvalue(), buffers)
+
+
+def load(blob: Buffer) -> Any:
+    """Turn one blob back into its object; big buffers are views of `blob`, not copies."""
+    obj, _ = _load_at(memoryview(blob), 0)
+    return obj
+
+
+def load_all(blob: Buffer) -> Iterator[Any]:
+    """Yield the objects of several blobs that were joined."""
+    view, offset = memoryview(blob), 0
+    while offset < len(view):
+        obj, offset = _load_at(view, offset)
+        yield obj
+
+
+def byte_length(pieces: Iterable[Buffer]) -> int:
+    """Length in bytes of what `dump` gave."""
+    return sum(len(piece) for piece in pieces)
+
+
+def _pieces(body: bytes, buffers: list[pickle.PickleBuffer]) -> list[Buffer]:
+    head = _HEAD.pack(len(buffers), len(body))
+    if not buffers:
+        return [head + body + bytes(-(len(head) + len(body)) % _ALIGN)]
+    raws = [buffer.raw() for buffer in buffers]
+    head += b"".join(_LENGTH.pack(len(raw)) for raw in raws)
+    pieces: list[Buffer] = [head + body]
+    offset = len(pieces[0])
+    for raw in raws:
+        pieces += [bytes(-offset % _ALIGN), raw]
+        offset += len(pieces[-2]) + len(raw)
+    pieces.append(bytes(-offset % _ALIGN))
+    return pieces
+
+
+def _load_at(view: memoryview, offset: int) -> tuple[Any, int]:
+    n_buffers, body_bytes = _HEAD.unpack_from(view, offset)
+    start = offset + _HEAD.size + n_buffers * _LENGTH.size
+    end = start + body_bytes
+    buffers = []
+    position = end
+    for i in range(n_buffers):
+        position += -(position - offset) % _ALIGN
+        (length,) = _LENGTH.unpack_from(view, offset + _HEAD.size + i * _LENGTH.size)
+        buffers.append(view[position : position + length])
+        position += length
+    position += -(position - offset) % _ALIGN
+    return pickle.loads(view[start:end], buffers=buffers), position
+
+
+def _refuse_file(file: io.TextIOWrapper) -> Any:
+    if file is sys.stdout or file is sys.stderr:
+        return getattr, (sys, "stdout" if file is sys.stdout else "stderr")
+    raise NotPicklableError(f"an open file ({file.name!r}) stays in its process: ship its path, and open it there")
+
+
+class _Forward:
+    """Calls `target`, which is set later: a cached function may call itself, so its cache must exist before it."""
+
+    target: Callable[..., Any]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.target(*args, **kwargs)
+
+
+def _empty_cache(parameters: dict[str, Any]) -> Any:
+    return functools.lru_cache(**parameters)(_Forward())
+
+
+def _fill_cache(cached: Any, function: Callable[..., Any]) -> None:
+    cached.__wrapped__.target = function
+    functools.update_wrapper(cached, function)
+    # update_wrapper points __wrapped__ at the function; a second trip must find the function there, as at home.
+
+
+#: Set in a slot. There a class that came from the kernel goes back by its identity: by value, cloudpickle would write
+#: the slot's copy of its methods and attributes over the kernel's own class.
+in_slot = False
+_class_blobs: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
+
+
+def _known_class(identity: str, by_value: bytes) -> Any:
+    """The class that this process knows by that identity; else the one that was sent along."""
+    known = dynamic._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
+    return pickle.loads(by_value) if known is None else known
+
+
+def _class_blob(cls: type) -> bytes:
+    if cls not in _class_blobs:
+        _class_blobs[cls] = cloudpickle.dumps(cls, _PROTOCOL)
+    return _class_blobs[cls]
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle, without open files and with functools.lru_cache."""
+
+    dispatch_table: ClassVar[Any] = ChainMap({io.TextIOWrapper: _refuse_file}, cloudpickle.Pickler.dispatch_table)
+
+    def reducer_override(self, obj: Any) -> Any:
+        if isinstance(obj, functools._lru_cache_wrapper) and obj.__module__ == "__main__":
+            return _empty_cache, (obj.cache_parameters(),), obj.__wrapped__, None, None, _fill_cache
+        if in_slot and isinstance(obj, type) and obj in dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS:
+            return _known_class, (dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS[obj], _class_blob(obj))
+        return super().reducer_override(obj)

@@ -1,0 +1,112 @@
+"""Objects and exceptions, there and back."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+import traceback
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jmr.codec.failures import raised_from, rebuild
+from jmr.codec.functions import blame
+from jmr.codec.values import dump, load, load_all
+from jmr.errors import RemoteError, describe
+
+
+def there_and_back(obj: Any) -> Any:
+    return load(bytearray(b"".join(dump(obj))))
+
+
+def test_buffers_travel_aligned_and_writable() -> None:
+    arrays = there_and_back(["x", np.arange(3), np.arange(5, dtype="u1"), np.arange(4.0)])[1:]
+    for array in arrays:
+        assert array.flags.writeable
+        assert array.flags.aligned
+    assert [array.tolist() for array in arrays] == [[0, 1, 2], [0, 1, 2, 3, 4], [0.0, 1.0, 2.0, 3.0]]
+
+
+def test_joined_blobs_load_one_after_another() -> None:
+    objects = ["a", np.arange(3.0), {"b": 1}, np.arange(2.0)]
+    blob = bytearray(b"".join(b"".join(dump(obj)) for obj in objects))
+    loaded = list(load_all(blob))
+    assert [repr(obj) for obj in loaded] == [repr(obj) for obj in objects]
+    assert all(obj.flags.aligned for obj in loaded if isinstance(obj, np.ndarray))
+
+
+def test_standard_streams_travel_by_name() -> None:
+    assert there_and_back(sys.__stdout__ if sys.stdout is sys.__stdout__ else print) in (sys.stdout, print)
+
+
+def test_a_cached_function_that_calls_itself_travels_twice() -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__", "functools": functools}
+    source = "@functools.lru_cache(maxsize=7)\ndef fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)"
+    exec(source, namespace)
+    twice = there_and_back(there_and_back(namespace["fib"]))
+    assert twice(30) == 832040
+    assert twice.cache_parameters()["maxsize"] == 7
+
+
+def test_blame_finds_the_way_into_containers_and_instances() -> None:
+    class Holder:
+        def __init__(self) -> None:
+            self.things = [1, {"lock": threading.Lock()}]
+
+    found = blame("value", Holder())
+    assert found is not None
+    assert found[0] == "value -> .things -> [1] -> ['lock']"
+    assert blame("value", {"fine": 1}) is None
+
+
+def failing(value: int) -> float:
+    # The caret of the next line must point at the division, umlauts or not.
+    return len("äöü") + (value / 0)
+
+
+def test_a_traceback_is_rebuilt_to_the_caret() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        failing(1)
+    error = caught.value
+    error.add_note("a note")
+    again = rebuild(there_and_back(raised_from(error)))
+    assert type(again) is ZeroDivisionError
+    assert traceback.format_exception(again) == traceback.format_exception(error)
+
+
+def test_an_exception_that_cannot_travel_keeps_its_type_text_and_notes() -> None:
+    class Local(Exception):
+        def __init__(self, text: str) -> None:
+            super().__init__(text)
+            self.lock = threading.Lock()
+
+    error = Local("locked")
+    error.add_note("a note")
+    again = rebuild(there_and_back(raised_from(error)))
+    assert type(again) is RemoteError
+    assert str(again) == "Local('locked')"
+    assert again.__notes__ == ["a note"]
+
+
+def test_a_deep_recursion_ships_its_ends() -> None:
+    def deeper() -> None:
+        deeper()
+
+    with pytest.raises(RecursionError) as caught:
+        deeper()
+    assert len(raised_from(caught.value).frames) == 40
+
+
+@pytest.mark.parametrize("obj", [list(range(10**6)), "x" * 10**6, {i: i for i in range(10**5)}])
+def test_describe_is_short(obj: Any) -> None:
+    assert len(describe(obj)) <= 200
+
+
+def test_describe_survives_a_bad_repr() -> None:
+    class Bad:
+        def __repr__(self) -> str:
+            raise ValueError("no")
+
+    assert describe(Bad()).startswith("<Bad ")
