@@ -1,0 +1,102 @@
+"""What the user asked for, checked and frozen.
+
+    jmr.run(source, mapfn, ...) ──> Plan ──> an engine
+
+A mistake in the call is told here, before anything starts. A plan never touches the source's records.
+"""
+
+from __future__ import annotations
+
+import inspect
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from jmr.errors import ArgumentTypeError, ArgumentValueError, describe
+
+__all__ = ["Plan", "checked_count"]
+
+#: The largest sensible numbers. Each map task cuts its output into n_partitions parts, so more is slower for everybody.
+_MOST = {"workers": 10_000, "n_partitions": 100_000, "max_attempts": 1_000}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One job; the field names are the arguments of `jmr.run`."""
+
+    source: Any
+    mapfn: Callable[[Any, Any], Any]
+    reducefn: Callable[[Any, list[Any]], Any] | None = None
+    combinefn: Callable[[Any, list[Any]], Any] | None = None
+    final: Callable[[Any, Any], Any] | None = None
+    engine: Any = None
+    workers: int | None = None
+    n_partitions: int | None = None
+    max_attempts: int = 4
+    on_error: Literal["raise", "skip"] = "raise"
+    progress: bool | None = None
+    name: str = "job"
+
+    @classmethod
+    def checked(cls, source: Any, mapfn: Any, reducefn: Any = None, *, name: Any = None, **options: Any) -> Plan:
+        """Check every argument but the records.
+
+        Raises
+        ------
+        ArgumentTypeError, ArgumentValueError
+            Says which argument, its value, and what it should be.
+        """
+        if unknown := options.keys() - {field.name for field in fields(cls)}:
+            raise ArgumentTypeError(f"there is no option {min(unknown)!r}; see help(jmr.run)")
+        functions = {role: options.get(role) for role in ("combinefn", "final")}
+        for role, function in {"mapfn": mapfn, "reducefn": reducefn, **functions}.items():
+            _check_function(role, function)
+        if name is not None and not isinstance(name, str):
+            raise ArgumentTypeError(f"name must be a str, not {describe(name)}")
+        for option, most in _MOST.items():
+            if option in options:
+                options[option] = checked_count(option, options[option], most=most)
+        if (on_error := options.get("on_error", "raise")) not in ("raise", "skip"):
+            raise ArgumentValueError(f"on_error must be 'raise' or 'skip', not {describe(on_error)}")
+        if (progress := options.get("progress")) not in (None, True, False):
+            raise ArgumentTypeError(f"progress must be True, False or None, not {describe(progress)}")
+        return cls(source=source, mapfn=mapfn, reducefn=reducefn, name=name or _name_of(mapfn), **options)
+
+    @property
+    def skips(self) -> bool:
+        """Whether bad records are set aside instead of ending the job."""
+        return self.on_error == "skip"
+
+
+def _check_function(role: str, function: Any) -> None:
+    if function is None and role != "mapfn":
+        return
+    if not callable(function):
+        optional = "" if role == "mapfn" else ", or be left out"
+        raise ArgumentTypeError(
+            f"{role} must be a function of (key, {_SECOND[role]}){optional}; got {describe(function)} "
+            f"({type(function).__name__})"
+        )
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise ArgumentTypeError(f"{role} is an async function, and a slot has no event loop: write it with plain def")
+
+
+_SECOND = {"mapfn": "value", "reducefn": "values", "combinefn": "values", "final": "value"}
+
+
+def checked_count(option: str, value: Any, *, most: int) -> int | None:
+    """Check an option that is a whole number of things, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise ArgumentTypeError(f"{option} must be a whole number, not {describe(value)} ({type(value).__name__})")
+    count = operator.index(value)
+    if not 1 <= count <= most:
+        raise ArgumentValueError(f"{option} must be from 1 to {most:,}, not {count}")
+    return count
+
+
+def _name_of(mapfn: Any) -> str:
+    name = getattr(mapfn, "__name__", type(mapfn).__name__)
+    return "job" if name in ("mapfn", "<lambda>") else str(name)
