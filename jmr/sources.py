@@ -1,0 +1,119 @@
+"""Where records come from.
+
+    whatever the user passes ──records()──> Records: (key, value) pairs, one by one, and how many if that is known
+
+A mapping gives its items. So does an object that only has `__iter__` and `__getitem__` and is no sequence or array:
+octo.py's rule, by which a value may be loaded when it is asked for. Everything else is iterated and must yield pairs.
+
+The source is read once, lazily, in the thread that iterates; its own exceptions pass through untouched.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jmr.errors import SourceError, describe
+
+__all__ = ["Record", "Records", "records"]
+
+Record = tuple[Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """An iterator of records, with what is known beforehand."""
+
+    pairs: Iterator[Record]
+    #: None where only reading to the end can tell.
+    n_records: int | None
+    #: Whether a record stays as it is after the next one was read. An iterator may refill one buffer; a dict does not.
+    settled: bool
+
+
+def records(source: Any) -> Records:
+    """Find out how to read a source; reads nothing yet.
+
+    Raises
+    ------
+    SourceError
+        The source cannot be iterated (at once), or yields something that is no pair (when that is reached).
+
+    Examples
+    --------
+    >>> list(records({"a": 1, "b": 2}).pairs)
+    [('a', 1), ('b', 2)]
+    >>> list(records(zip("ab", [1, 2])).pairs)
+    [('a', 1), ('b', 2)]
+    """
+    if isinstance(source, Mapping):
+        return Records(iter(source.items()), len(source), settled=isinstance(source, dict))
+    if hasattr(source, "keys") and hasattr(source, "__getitem__"):
+        return Records(_items(source, source.keys()), _length(source), settled=False)
+    if _is_lazy_mapping(source):
+        return Records(_items(source, source), _length(source), settled=False)
+    if isinstance(source, (str, bytes, bytearray)):
+        raise SourceError(
+            f"source is {describe(source, 60)} ({type(source).__name__}), and its characters are no (key, value) "
+            "pairs: pass a dict or an iterable of pairs, such as enumerate(lines)"
+        )
+    try:
+        iterator = iter(source)
+    except TypeError as error:
+        raise SourceError(
+            f"source is {describe(source)} ({type(source).__name__}), which cannot be iterated: pass a dict, or an "
+            "iterable of (key, value) pairs"
+        ) from error
+    return Records(_pairs(iterator), _length(source), settled=isinstance(source, (list, tuple, deque)))
+
+
+def _is_lazy_mapping(source: Any) -> bool:
+    if isinstance(source, (Sequence, type)) or hasattr(source, "__array__") or hasattr(source, "__array_interface__"):
+        return False
+    if not (hasattr(source, "__iter__") and hasattr(source, "__getitem__")):
+        return False
+    try:
+        memoryview(source)
+    except TypeError:
+        return not isinstance(source, deque)
+    return False
+
+
+def _length(source: Any) -> int | None:
+    try:
+        return len(source)
+    except TypeError:
+        return None
+
+
+def _items(source: Any, keys: Iterable[Any]) -> Iterator[Record]:
+    for key in keys:
+        try:
+            value = source[key]
+        except StopIteration as error:  # in a generator it would end up as a RuntimeError that names nothing
+            raise SourceError(f"source[{describe(key)}] raised StopIteration") from error
+        yield key, value
+
+
+def _pairs(iterator: Iterator[Any]) -> Iterator[Record]:
+    for index, record in enumerate(iterator):
+        if type(record) is tuple and len(record) == 2:
+            yield record
+        else:
+            yield _as_pair(index, record)
+
+
+def _as_pair(index: int, record: Any) -> Record:
+    if not isinstance(record, (str, bytes, bytearray, Mapping, set, frozenset)):
+        try:
+            key, value = record
+        except (TypeError, ValueError):
+            pass
+        else:
+            return key, value
+    raise SourceError(
+        f"source yielded {describe(record)} ({type(record).__name__}) as record number {index}, which is no "
+        "(key, value) pair; for plain values, pass enumerate(values)"
+    )
