@@ -1,0 +1,10 @@
+"""One attempt at one task: pure functions from bytes to bytes. The slots call them, and so does every other engine.
+
+    places      a number for a key that its equals share in every process
+    partition   which partition a key belongs to; the dict in which pairs are grouped
+    contract    what mapfn may return; what is set aside when user code fails
+    map         split -> mapfn -> group -> combine -> one blob a partition
+    reduce      blobs in split order -> merge -> reducefn -> one blob of results
+
+No clock but for measuring, no file, no socket; user code runs here and nowhere else (but for `final`).
+"""

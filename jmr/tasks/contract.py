@@ -1,0 +1,165 @@
+"""What the user's functions may return, and what is kept of a call that failed.
+
+    call fails ──> Failure (phase, key, value, exception; picklable) ──> job ends with it, or it is set aside
+
+A `ContractError` is a failure that user code did not raise itself: it returned something that cannot be used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from jmr.codec.failures import Raised, raised_from
+from jmr.codec.values import dump
+from jmr.errors import NotPicklableError, describe
+from jmr.tasks.partition import IdentityKeyError
+
+__all__ = [
+    "KEPT_FAILURES",
+    "ContractError",
+    "Failure",
+    "Failures",
+    "TaskError",
+    "checked_pair",
+    "checked_pairs",
+    "diagnose",
+    "failure",
+    "unloadable",
+]
+
+#: How many bad records and groups of a job are kept whole.
+KEPT_FAILURES = 1_000
+
+
+class ContractError(TypeError):
+    """A user function returned something that cannot be used; the text says what, and what to return instead."""
+
+
+class TaskError(Exception):
+    """Ends an attempt; carries what the kernel must be told."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure)
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One call of a user function that failed."""
+
+    #: "map", "combine", "reduce", or "load" where the task's input could not be unpickled.
+    phase: str
+    key_text: str
+    #: The blob of (key, value), or of (key, what the value looks like) if the value cannot be pickled; None if the key
+    #: cannot.
+    record: bytes | None
+    raised: Raised
+    #: Whether jmr refused what user code did, rather than user code raising.
+    refused: bool
+
+
+@dataclass(slots=True)
+class Failures:
+    """Bad records and groups that were set aside: the first thousand whole, the rest counted."""
+
+    first: list[Failure] = field(default_factory=list)
+    n_failures: int = 0
+
+    def add(self, phase: str, key: Any, value: Any, error: BaseException) -> None:
+        """Set one more aside; taking it apart is dear, so those that are only counted are not."""
+        self.n_failures += 1
+        if len(self.first) < KEPT_FAILURES:
+            self.first.append(failure(phase, key, value, error))
+
+
+def failure(phase: str, key: Any, value: Any, error: BaseException) -> Failure:
+    """Keep what is known of a failed call."""
+    return Failure(
+        phase=phase,
+        key_text=describe(key),
+        record=_dumped((key, value)) or _dumped((key, describe(value))),
+        raised=raised_from(error),
+        refused=isinstance(error, (ContractError, IdentityKeyError, NotPicklableError)),
+    )
+
+
+def unloadable(error: Exception) -> TaskError:
+    """A task's input that cannot be unpickled in a slot."""
+    return TaskError(Failure("load", "", None, raised_from(error), refused=False))
+
+
+def _dumped(record: tuple[Any, Any]) -> bytes | None:
+    try:
+        return b"".join(dump(record))
+    except Exception:  # the failure is told all the same, by its repr
+        return None
+
+
+def checked_pairs(pairs: Any) -> Iterable[Any]:
+    """Refuse what a mapfn must not return, such as a str whose characters would pass for pairs."""
+    if isinstance(pairs, (str, bytes, bytearray)):
+        raise ContractError(
+            f"mapfn returned {describe(pairs)} ({type(pairs).__name__}), whose characters are no pairs; "
+            "yield (key, value) pairs, or return a list of them"
+        )
+    if isinstance(pairs, dict):
+        raise ContractError(
+            f"mapfn returned a dict, {describe(pairs)}, whose keys are no pairs; did you mean .items()?"
+        )
+    if not hasattr(pairs, "__iter__") and not hasattr(pairs, "__getitem__"):
+        hint = " (mapfn is async)" if hasattr(pairs, "__await__") or hasattr(pairs, "__aiter__") else ""
+        raise ContractError(
+            f"mapfn returned {describe(pairs)} ({type(pairs).__name__}){hint}, which is no iterable of (key, value) "
+            "pairs; yield pairs, return a list of them, or None for nothing"
+        )
+    return pairs  # type: ignore[no-any-return]
+
+
+def checked_pair(pair: Any) -> Any:
+    """Let lists and other sequences of two pass for a pair; refuse the rest."""
+    if isinstance(pair, (str, bytes, bytearray, dict, set, frozenset)) or not _has_two(pair):
+        raise ContractError(
+            f"mapfn emitted {describe(pair)} ({type(pair).__name__}), which is no (key, value) pair; "
+            "yield two things (yield key, value), or return a list of pairs (return [(key, value)])"
+        )
+    return pair
+
+
+def _has_two(pair: Any) -> bool:
+    try:
+        return len(pair) == 2
+    except TypeError:
+        return False
+
+
+def diagnose(error: BaseException, key: Any) -> BaseException:
+    """Explain a key that a dict cannot hold; any other error stays as it is.
+
+    Parameters
+    ----------
+    error
+        What the grouping loop caught.
+    key
+        The key emitted last.
+    """
+    if isinstance(error, TypeError) and _is_ours(error) and not _is_hashable(key):
+        return ContractError(
+            f"mapfn emitted the key {describe(key)} ({type(key).__name__}), which is not hashable; "
+            "use a tuple, a str or a frozenset"
+        )
+    return error
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether the error came up in the calling loop itself, not in a frame below it."""
+    return error.__traceback__ is not None and error.__traceback__.tb_next is None
+
+
+def _is_hashable(key: Any) -> bool:
+    try:
+        hash(key)
+    except TypeError:
+        return False
+    return True

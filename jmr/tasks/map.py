@@ -1,0 +1,246 @@
+"""A map task: a split's records through mapfn, grouped, combined, and cut into one blob a partition.
+
+    split blob ──load──> records ──mapfn──> pairs ──group──> {key: [values]} ──combine──> ──partition──> blobs
+
+Values are grouped at once: pickling grouped values is some 40 times cheaper than pickling pairs. A blob of a partition
+holds (keys, ordinals, lists of values, positions that failed); an ordinal is the key's place among the split's keys in
+order of first appearance, from which the whole job's order is put together later.
+
+`map_records` is the hot loop. `map_records_apart` keeps records apart, so that a bad one contributes nothing; it also
+serves to find the record behind a pair that does not pickle, and to tell a supervisor which record a slot is at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jmr.codec.functions import blame
+from jmr.codec.values import Buffer, dump, load_all
+from jmr.errors import NotPicklableError, describe
+from jmr.tasks.contract import (
+    Failures,
+    TaskError,
+    checked_pair,
+    checked_pairs,
+    diagnose,
+    failure,
+    unloadable,
+)
+from jmr.tasks.partition import Groups, split_by_partition
+
+__all__ = ["NOWHERE", "MapOutput", "MapTask", "combine_groups", "map_records", "map_records_apart", "run_map"]
+
+Mapfn = Callable[[Any, Any], Any]
+Combinefn = Callable[[Any, list[Any]], Any]
+#: Tells the index of the record or group that is being worked on; NOWHERE when that is over.
+Cursor = Callable[[int], None]
+NOWHERE = -1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MapTask:
+    """What an attempt at a map task needs to know."""
+
+    mapfn: Mapfn
+    combinefn: Combinefn | None
+    n_partitions: int
+    #: Set bad records aside instead of failing.
+    skips: bool
+    #: Indices of records to leave out: each killed its slot again and again.
+    leave_out: frozenset[int] = frozenset()
+    cursor: Cursor | None = None
+
+
+@dataclass(slots=True)
+class MapOutput:
+    """What a map task leaves: for each partition the pieces of one blob, empty where it has no keys."""
+
+    partitions: list[list[Buffer]]
+    n_records: int
+    n_pairs: int
+    #: Some key's type cannot be hashed stably, so that all partitions must be reduced as one.
+    unstable: bool
+    failures: Failures
+    seconds: float = 0.0
+    #: The part of `seconds` spent on grouping by partition and pickling.
+    flush_seconds: float = 0.0
+
+
+def run_map(task: MapTask, split: Buffer) -> MapOutput:
+    """Run one attempt at a map task.
+
+    Raises
+    ------
+    TaskError
+        A user function failed and `task.skips` is False, or something emitted cannot be pickled.
+    """
+    started = time.perf_counter()
+    try:
+        records = [record for batch in load_all(split) for record in batch]
+    except Exception as error:
+        raise unloadable(error) from error
+    try:
+        output = _map_and_flush(task, records, check=False)
+    except NotPicklableError as error:
+        records = [record for batch in load_all(split) for record in batch]  # mapfn may have changed the first ones
+        output = _map_and_flush(task, records, check=True)
+        if not task.skips:  # it went well this time: mapfn does not do the same twice
+            raise unloadable(error) from error
+    output.seconds = time.perf_counter() - started
+    return output
+
+
+def _map_and_flush(task: MapTask, records: Sequence[tuple[Any, Any]], *, check: bool) -> MapOutput:
+    groups = Groups()
+    failures = Failures()
+    if check or task.skips or task.cursor or task.leave_out:
+        map_records_apart(task, records, groups, failures, check=check)
+    else:
+        map_records(task.mapfn, records, groups)
+    if task.cursor:
+        task.cursor(NOWHERE)  # whatever happens from here on is no single record's doing
+    n_pairs = sum(map(len, groups.values()))
+    failed = combine_groups(task.combinefn, groups, failures if task.skips else None) if task.combinefn else set()
+    before = time.perf_counter()
+    partitions, unstable = _partition(groups, failed, task.n_partitions, failures if task.skips else None, check=check)
+    flush_seconds = time.perf_counter() - before
+    return MapOutput(partitions, len(records), n_pairs, unstable, failures, flush_seconds=flush_seconds)
+
+
+def map_records(mapfn: Mapfn, records: Iterable[tuple[Any, Any]], groups: Groups) -> None:
+    """Call mapfn on every record and group what it emits; the first failure ends it.
+
+    Nothing of ours is called per record or pair while all is well.
+    """
+    key = value = emitted_key = None
+    try:
+        for key, value in records:
+            pairs = mapfn(key, value)
+            if pairs is None:
+                continue
+            if type(pairs) is not list and not hasattr(pairs, "__next__"):
+                pairs = checked_pairs(pairs)
+            for pair in pairs:
+                if type(pair) is not tuple:
+                    checked_pair(pair)
+                try:
+                    emitted_key, emitted = pair
+                except ValueError:
+                    checked_pair(pair)
+                    raise
+                groups[emitted_key].append(emitted)
+    except (Exception, SystemExit) as error:
+        raise TaskError(failure("map", key, value, diagnose(error, emitted_key))) from error
+
+
+def map_records_apart(
+    task: MapTask, records: Iterable[tuple[Any, Any]], groups: Groups, failures: Failures, *, check: bool
+) -> None:
+    """Like `map_records`, but each record's pairs are grouped only when all of them are good.
+
+    `failures` takes the bad records if `task.skips`; else the first one ends it. With `check`, each pair is pickled at
+    once, to find the record that emitted one which cannot be.
+    """
+    for index, (key, value) in enumerate(records):
+        if index in task.leave_out:
+            continue
+        if task.cursor:
+            task.cursor(index)
+        try:
+            pairs = _pairs_of(task.mapfn, key, value, check=check)
+        except (Exception, SystemExit) as error:
+            if not task.skips:
+                raise TaskError(failure("map", key, value, error)) from error
+            failures.add("map", key, value, error)
+        else:
+            for emitted_key, emitted in pairs:
+                groups[emitted_key].append(emitted)
+
+
+def _pairs_of(mapfn: Mapfn, key: Any, value: Any, *, check: bool) -> list[tuple[Any, Any]]:
+    pairs = mapfn(key, value)
+    emitted = [] if pairs is None else [tuple(checked_pair(pair)) for pair in checked_pairs(pairs)]
+    trial = Groups()
+    for emitted_key, emitted_value in emitted:
+        try:
+            trial[emitted_key].append(emitted_value)
+        except TypeError as error:
+            raise diagnose(error, emitted_key) from None
+        if check:
+            _check_pickles(emitted_key, emitted_value)
+    return emitted
+
+
+def _check_pickles(key: Any, value: Any) -> None:
+    for role, obj in (("key", key), ("value", value)):
+        if found := blame(role, obj):
+            path, culprit, reason = found
+            of = f" for key {describe(key)}" if role == "value" else ""
+            raise NotPicklableError(
+                f"mapfn emitted a {role}{of} that cannot be sent on: {path} is {describe(culprit)}: {reason}"
+            )
+
+
+def combine_groups(combinefn: Combinefn, groups: Groups, failures: Failures | None) -> set[Any]:
+    """Fold each group's values into one, in place.
+
+    Returns
+    -------
+    Where failures are set aside: positions of the groups that failed.
+    """
+    failed = set()
+    for position, (key, values) in enumerate(groups.items()):
+        try:
+            values[:] = [combinefn(key, values)]
+        except (Exception, SystemExit) as error:
+            if failures is None:
+                raise TaskError(failure("combine", key, values, error)) from error
+            failures.add("combine", key, values, error)
+            failed.add(position)
+    return failed
+
+
+def _partition(
+    groups: Groups, failed: set[int], n_partitions: int, failures: Failures | None, *, check: bool
+) -> tuple[list[list[Buffer]], bool]:
+    keys, lists = list(groups), list(groups.values())
+    members, unstable = split_by_partition(keys, n_partitions)
+    partitions: list[list[Buffer]] = []
+    for ordinals in members:
+        if not ordinals:
+            partitions.append([])
+            continue
+        try:
+            partitions.append(_dump_part(keys, ordinals, lists, failed))
+        except Exception as error:  # pickling runs the objects' own code
+            if not check:
+                raise NotPicklableError(str(error)) from error
+            _set_unpicklable_aside(keys, ordinals, lists, failed, failures)
+            partitions.append(_dump_part(keys, ordinals, lists, failed))
+    return partitions, unstable
+
+
+def _dump_part(keys: list[Any], ordinals: list[int], lists: list[list[Any]], failed: set[int]) -> list[Buffer]:
+    dead = [position for position, ordinal in enumerate(ordinals) if ordinal in failed]
+    return dump(([keys[i] for i in ordinals], ordinals, [lists[i] for i in ordinals], dead))
+
+
+def _set_unpicklable_aside(
+    keys: list[Any], ordinals: list[int], lists: list[list[Any]], failed: set[int], failures: Failures | None
+) -> None:
+    """Find the groups that do not pickle although every pair did: combinefn made them so."""
+    for ordinal in ordinals:
+        if found := blame("value", lists[ordinal]):
+            path, culprit, reason = found
+            key, values = keys[ordinal], lists[ordinal]
+            told = NotPicklableError(
+                f"the values of key {describe(key)} cannot be sent on: {path} is {describe(culprit)}: {reason}"
+            )
+            if failures is None:
+                raise TaskError(failure("combine", key, values, told))
+            failures.add("combine", key, values, told)
+            failed.add(ordinal)
+            lists[ordinal] = [None]

@@ -1,0 +1,149 @@
+"""A reduce task: one partition's blobs, in split order, merged by key and reduced.
+
+    (split, blob) ... ──merge──> {key: [values, in source order]} ──reducefn──> (keys, orders, values) ──> one blob
+
+Merging in split order gives each key its values in source order, its first appearance, and the object seen first.
+An order is that first appearance as one number: split << 32 | ordinal within the split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import GeneratorType
+from typing import Any
+
+from jmr.codec.functions import blame
+from jmr.codec.values import Buffer, dump, load
+from jmr.errors import NotPicklableError, describe
+from jmr.tasks.contract import Failures, TaskError, failure, unloadable
+from jmr.tasks.map import NOWHERE, Combinefn, Cursor
+from jmr.tasks.partition import Groups
+
+__all__ = ["Merged", "ReduceTask", "merge", "reduce_groups", "run_reduce"]
+
+Reducefn = Callable[[Any, list[Any]], Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReduceTask:
+    """What an attempt at a reduce task needs to know."""
+
+    reducefn: Reducefn | None
+    combinefn: Combinefn | None
+    skips: bool
+    #: Indices of groups to leave out: each killed its slot again and again.
+    leave_out: frozenset[int] = frozenset()
+    cursor: Cursor | None = None
+
+
+@dataclass(slots=True)
+class Merged:
+    """A partition's groups."""
+
+    groups: Groups = field(default_factory=Groups)
+    #: Each key's first appearance in the job, in the order of `groups`.
+    orders: list[int] = field(default_factory=list)
+    #: Of groups that combinefn failed on in some split: `id` of their list.
+    dead: set[int] = field(default_factory=set)
+
+
+def run_reduce(task: ReduceTask, inputs: Iterable[tuple[int, Buffer]]) -> tuple[list[Buffer], Failures]:
+    """Run one attempt at a reduce task.
+
+    Parameters
+    ----------
+    task
+        The functions and how to treat failures.
+    inputs
+        (split number, blob), in split order.
+
+    Returns
+    -------
+    The pieces of one blob of (keys, orders, values), and the groups set aside.
+
+    Raises
+    ------
+    TaskError
+        A user function failed and `task.skips` is False, or a result cannot be pickled.
+    """
+    try:
+        merged = merge(inputs)
+    except Exception as error:
+        raise unloadable(error) from error
+    failures = Failures()
+    reduced = reduce_groups(task, merged, failures)
+    try:
+        return dump(reduced), failures
+    except Exception:  # pickling runs the objects' own code
+        return dump(_picklable_only(task, merged, reduced, failures)), failures
+
+
+def merge(inputs: Iterable[tuple[int, Buffer]]) -> Merged:
+    """Put the outputs of map tasks together, by key."""
+    merged = Merged()
+    groups, orders = merged.groups, merged.orders
+    for split, blob in inputs:
+        keys, ordinals, lists, dead = load(blob)
+        first = split << 32
+        for key, ordinal, values in zip(keys, ordinals, lists, strict=True):
+            group = groups[key]
+            if not group:
+                orders.append(first | ordinal)
+            group += values
+        merged.dead.update(id(groups[keys[position]]) for position in dead)
+    return merged
+
+
+def reduce_groups(task: ReduceTask, merged: Merged, failures: Failures) -> tuple[list[Any], list[int], list[Any]]:
+    """Call reducefn on every group; returns keys, orders and values of those that succeeded."""
+    keys: list[Any] = []
+    orders: list[int] = []
+    results: list[Any] = []
+    for index, ((key, values), order) in enumerate(zip(merged.groups.items(), merged.orders, strict=True)):
+        if index in task.leave_out or id(values) in merged.dead:
+            continue
+        if task.cursor:
+            task.cursor(index)
+        try:
+            result = _reduced(task, key, values)
+        except (Exception, SystemExit) as error:
+            if not task.skips:
+                raise TaskError(failure("reduce", key, values, error)) from error
+            failures.add("reduce", key, values, error)
+        else:
+            keys.append(key)
+            orders.append(order)
+            results.append(result)
+    if task.cursor:
+        task.cursor(NOWHERE)
+    return keys, orders, results
+
+
+def _reduced(task: ReduceTask, key: Any, values: list[Any]) -> Any:
+    if task.reducefn is None:
+        # The list must not show how the source was split, so what combinefn left in each split is folded once more.
+        return values if task.combinefn is None else [task.combinefn(key, values)]
+    result = task.reducefn(key, values)
+    return list(result) if isinstance(result, GeneratorType) else result
+
+
+def _picklable_only(
+    task: ReduceTask, merged: Merged, reduced: tuple[list[Any], list[int], list[Any]], failures: Failures
+) -> tuple[list[Any], list[int], list[Any]]:
+    """Find the results that do not pickle: the first ends the task, or all are set aside."""
+    kept: tuple[list[Any], list[int], list[Any]] = ([], [], [])
+    for key, order, result in zip(*reduced, strict=True):
+        found = blame("result", result)
+        if not found:
+            for column, item in zip(kept, (key, order, result), strict=True):
+                column.append(item)
+            continue
+        path, culprit, reason = found
+        told = NotPicklableError(
+            f"reducefn returned a result that cannot be sent back: {path} is {describe(culprit)}: {reason}"
+        )
+        if not task.skips:
+            raise TaskError(failure("reduce", key, merged.groups[key], told))
+        failures.add("reduce", key, merged.groups[key], told)
+    return kept
