@@ -1,0 +1,121 @@
+"""The dict that comes back, and what is known of the job that made it.
+
+partitions (keys, orders, values) ──in_order()──> items in order of first appearance ──> Result
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Attempt", "BadRecord", "BadRecords", "Partition", "Result", "Stats", "in_order"]
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Reduced groups, as three columns; `orders` ascend within a partition."""
+
+    keys: Sequence[Any]
+    #: Where each key appeared first, as a number that compares over the whole job.
+    orders: Sequence[int]
+    values: Sequence[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record or group that `on_error="skip"` set aside."""
+
+    #: "map", "combine" or "reduce".
+    phase: str
+    key: Any
+    #: The record's value, or the group's list of values.
+    value: Any
+    #: The user's exception, with the user's frames.
+    error: BaseException
+    #: The same, as Python prints it.
+    traceback: str
+
+
+class BadRecords(list[BadRecord]):
+    """The first thousand bad records; `n_total` counts them all."""
+
+    def __init__(self, kept: Iterable[BadRecord] = (), n_total: int = 0) -> None:
+        super().__init__(kept)
+        self.n_total = max(n_total, len(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt at a task, for the timeline; seconds since the job began."""
+
+    slot: str
+    #: "map-3", "reduce-0".
+    task: str
+    number: int
+    started: float
+    ended: float
+    #: "done", "raised", "died" or "stopped".
+    outcome: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A job in numbers."""
+
+    seconds: float = 0.0
+    n_slots: int = 0
+    n_records: int = 0
+    n_pairs: int = 0
+    n_keys: int = 0
+    n_map_tasks: int = 0
+    n_reduce_tasks: int = 0
+    shuffled_bytes: int = 0
+
+
+class Result(dict[Any, Any]):
+    """A dict of what reducefn returned, keys in order of first appearance.
+
+    Attributes
+    ----------
+    stats
+        Counts and seconds.
+    errors
+        What `on_error="skip"` set aside: the first thousand whole, `errors.n_total` of all.
+    timeline
+        Which slot ran which attempt when.
+
+    Examples
+    --------
+    >>> result = Result({"a": 1})
+    >>> result == {"a": 1}, result.stats.n_keys
+    (True, 0)
+    """
+
+    def __init__(
+        self,
+        items: Any = (),
+        *,
+        stats: Stats | None = None,
+        errors: BadRecords | None = None,
+        timeline: list[Attempt] | None = None,
+    ) -> None:
+        super().__init__(items)
+        self.stats = stats or Stats()
+        self.errors = errors if errors is not None else BadRecords()
+        self.timeline = timeline if timeline is not None else []
+
+
+def in_order(partitions: Iterable[Partition]) -> Iterator[tuple[Any, Any]]:
+    """Yield the items of all partitions by first appearance.
+
+    Examples
+    --------
+    >>> list(in_order([Partition("ac", [0, 2], [1, 3]), Partition("b", [1], [2])]))
+    [('a', 1), ('b', 2), ('c', 3)]
+    """
+    items: list[tuple[int, Any, Any]] = []
+    for partition in partitions:
+        items += zip(partition.orders, partition.keys, partition.values, strict=True)
+    items.sort(key=lambda item: item[0])
+    return ((key, value) for _, key, value in items)
