@@ -1,0 +1,13 @@
+"""What a running job shows: counts in a `Report`, a painter that looks at them, a line that stays.
+
+    report    what happened so far          (engines write it)
+    where     which front end looks on      (JupyterLab, a batch runner, a terminal, nobody)
+    routing   which cell output belongs to
+    summary   report -> words               (pure)
+    text      lines on stderr
+    widget    bars in a notebook
+    later     what is done only for jobs that turn out long
+    painter   a thread that puts them together; the session calls `painter.show`
+
+Nothing here may make a job wait, slow it down by more than a per cent, or fail it.
+"""

@@ -1,0 +1,209 @@
+"""The one way in: `with show(report, wanted):` around a job, and its progress is seen.
+
+    show ── nobody looks ─> nothing
+         └─ 0.3 s ── still running? ─> a daemon thread with a view: paint, wait, paint, ... end
+                  └─ ended already?  ─> the calling thread shows the summary line
+
+Short jobs never flash a bar, and in a loop only the first of them leave a line. A painter never makes the job fail or
+wait: what goes wrong here is said once on the process's own stderr, and dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from jmr.progress.later import Later
+from jmr.progress.routing import Parent, cell_of, current_parent, routed_to
+from jmr.progress.text import LogLines, TerminalLine, leave_line
+from jmr.progress.where import FrontEnd, front_end, running_shell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jmr.progress.report import Report
+
+__all__ = ["Painter", "View", "show"]
+
+#: A job that is done by then shows only its summary line.
+FIRST_PAINT = 0.3
+#: So many short jobs of one cell leave a summary line; more are taken for a loop, and stay silent.
+MAX_SHORT_LINES = 20
+#: How long an ended job waits for its painter's last picture.
+LAST_PAINT = 2.0
+
+
+class View(Protocol):
+    """Something that a report is painted on."""
+
+    #: Seconds between two pictures.
+    period: float
+
+    def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
+        """Show the report as it is now."""
+
+    def end(self, report: Report, now: float) -> None:
+        """Leave the summary in the view's place."""
+
+
+class Stop(Protocol):
+    """The part of `threading.Event` that a painter needs."""
+
+    def wait(self, timeout: float) -> bool:
+        """Whether the job has ended, at the latest after `timeout` seconds."""
+
+
+@contextlib.contextmanager
+def show(report: Report, wanted: bool | None, *, parent: Parent | None = None) -> Iterator[None]:
+    """Show a job's progress while the body runs, and its summary line when it ends.
+
+    Parameters
+    ----------
+    report
+        Read by the painter, never written. `report.end()` must have been called when the body ends.
+    wanted
+        The user's `progress=`: False is silence, True shows every line also where nobody seems to look, None decides by
+        where the job runs.
+    parent
+        The request of the cell that gets the output, if it is not the one that this thread works for.
+    """
+    painter = _guarded(lambda: _start(report, wanted, parent))
+    if painter is None:
+        yield
+        if wanted is None and report.n_skipped:  # nobody asked for silence, and records are missing
+            _guarded(lambda: leave_line(report, time.monotonic(), sys.stderr))
+        return
+    try:
+        yield
+    finally:
+        _guarded(painter.end)
+
+
+def _start(report: Report, wanted: bool | None, parent: Parent | None) -> _Shown | None:
+    kind = front_end(wanted)
+    if kind is FrontEnd.NONE:
+        return None
+    return _Shown(report, kind, parent or current_parent(), always=wanted is True)
+
+
+class Painter:
+    """Paints one job's report on one view, until it is told to stop."""
+
+    def __init__(
+        self,
+        report: Report,
+        open_view: Callable[[], View],
+        stop: Stop,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._report = report
+        self._open_view = open_view
+        self._stop = stop
+        self._clock = clock
+        self._reduce_began: float | None = None
+        #: Whether the summary has been shown.
+        self.shown = False
+
+    def run(self) -> None:
+        """Paint, wait, paint, ... end. Meant for a thread of its own."""
+        view = self._open_view()
+        self._paint(view)
+        while not self._stop.wait(view.period):
+            self._paint(view)
+        self._paint(view)
+        view.end(self._report, self._clock())
+        self.shown = True
+
+    def _paint(self, view: View) -> None:
+        now = self._clock()
+        if self._reduce_began is None and self._report.n_reduce_tasks:
+            self._reduce_began = now
+        view.paint(self._report, now, self._reduce_began)
+
+
+class _Shown:
+    """One job: its painter, in a thread once the job turns out to be long; otherwise its summary line."""
+
+    def __init__(self, report: Report, kind: FrontEnd, parent: Parent | None, *, always: bool) -> None:
+        self._report = report
+        self._kind = kind
+        self._parent = parent
+        self._always = always
+        self._stream = sys.stderr
+        self._stop = threading.Event()
+        self._painter = Painter(report, self._open_view, self._stop)
+        self._thread: threading.Thread | None = None
+        later.at_last(self._begin)
+
+    def end(self) -> None:
+        """Stop painting, and see to it that the summary line is there."""
+        if not later.cancel(self._begin) and self._has_painted():
+            return
+        if self._always or self._report.elapsed(time.monotonic()) >= FIRST_PAINT or _short_lines.one_more(self._cell()):
+            with routed_to(self._parent):
+                leave_line(self._report, time.monotonic(), self._stream)
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=_guarded, args=(self._run,), name="jmr-painter", daemon=True)
+        self._thread.start()
+
+    def _has_painted(self) -> bool:
+        """Wait for the last picture; whether it has the summary, or will have if it ever comes."""
+        self._stop.set()
+        if self._thread is None:
+            return False
+        self._thread.join(LAST_PAINT)
+        return self._painter.shown or self._thread.is_alive()
+
+    def _run(self) -> None:
+        with routed_to(self._parent):
+            self._painter.run()
+
+    def _open_view(self) -> View:
+        if self._kind is FrontEnd.WIDGETS:
+            from jmr.progress.widget import WidgetBars
+
+            return WidgetBars()
+        return TerminalLine(self._stream) if self._kind is FrontEnd.TERMINAL else LogLines(self._stream)
+
+    def _cell(self) -> object:
+        shell = running_shell()
+        return cell_of(self._parent) or (None if shell is None else shell.execution_count)
+
+
+class _ShortLines:
+    """Counts the summary lines of short jobs, cell by cell."""
+
+    def __init__(self) -> None:
+        self._cell: object = None
+        self._n = 0
+
+    def one_more(self, cell: object) -> bool:
+        """Whether this cell may have another line."""
+        if cell != self._cell:
+            self._cell, self._n = cell, 0
+        self._n += 1
+        return self._n <= MAX_SHORT_LINES
+
+
+later = Later(FIRST_PAINT)
+_short_lines = _ShortLines()
+_complaints: set[str] = set()
+
+
+def _guarded(action: Callable[[], Any]) -> Any:
+    """Do it; what goes wrong is said once and dropped, because a picture is no reason to lose a job."""
+    try:
+        return action()
+    except Exception as error:
+        _complain(f"jmr: progress is not shown: {type(error).__name__}: {error}")
+
+
+def _complain(sentence: str) -> None:
+    if sentence not in _complaints and sys.__stderr__ is not None:
+        _complaints.add(sentence)
+        with contextlib.suppress(OSError, ValueError):
+            print(sentence, file=sys.__stderr__)

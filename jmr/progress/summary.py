@@ -1,0 +1,206 @@
+"""Reports as words: how far a phase is, how long it will take, and the one line that stays.
+
+Pure functions of a report and a time; no clock, no output, no IPython.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jmr.progress.report import Report, State
+
+__all__ = [
+    "Bundle",
+    "Phase",
+    "bundle",
+    "count",
+    "duration",
+    "html",
+    "line",
+    "map_phase",
+    "rate",
+    "reduce_phase",
+    "whole",
+]
+
+#: The same thing for every reader: mime type -> text.
+Bundle = dict[str, str]
+
+#: Below this share of a phase, what is left is anybody's guess.
+MIN_FRACTION_TO_GUESS = 0.02
+
+COLOURS = {State.RUNNING: "#3b82f6", State.DONE: "#10b981", State.FAILED: "#ef4444", State.CANCELLED: "#f59e0b"}
+FONT = "var(--jp-ui-font-family,system-ui,sans-serif)"
+MARKS = {State.RUNNING: "●", State.DONE: "✓", State.FAILED: "✕", State.CANCELLED: "■"}
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """How far map or reduce is."""
+
+    n_done: int
+    #: None while nobody knows: a source without a length, or a reduce that has not begun.
+    n_total: int | None
+    unit: str
+    elapsed: float
+
+    @property
+    def fraction(self) -> float | None:
+        """Share that is done, 0 to 1; None while the total is unknown."""
+        if self.n_total is None:
+            return None
+        return min(self.n_done / self.n_total, 1.0) if self.n_total else 1.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """What is left of this phase at its speed so far; None when that cannot be said."""
+        fraction = self.fraction
+        if fraction is None or not MIN_FRACTION_TO_GUESS <= fraction < 1:
+            return None
+        return self.elapsed * (1 - fraction) / fraction
+
+    def __str__(self) -> str:
+        parts = [self._counts()]
+        if self.n_done and self.elapsed > 0:
+            parts.append(rate(self.n_done / self.elapsed, self.unit))
+        if self.seconds_left is not None:
+            parts.append(f"about {whole(self.seconds_left)} left")
+        return " · ".join(parts)
+
+    def _counts(self) -> str:
+        if self.n_total is None:
+            return f"{count(self.n_done)} {self.unit} so far"
+        return f"{count(self.n_done)} / {count(self.n_total)} {self.unit}"
+
+
+def map_phase(report: Report, now: float, reduce_began: float | None) -> Phase:
+    """How far map is, in records: splits are cut as the job runs, so nobody knows how many map tasks there will be."""
+    elapsed = report.elapsed(now) if reduce_began is None else reduce_began - report.started
+    total = report.n_records_total
+    if total is None and reduce_began is not None:
+        total = report.n_records
+    return Phase(report.n_records, total, "records", elapsed)
+
+
+def reduce_phase(report: Report, now: float, reduce_began: float | None) -> Phase | None:
+    """How far reduce is, in tasks; None before it begins."""
+    if reduce_began is None:
+        return None
+    ended = now if report.ended is None else report.ended
+    return Phase(report.n_reduce_tasks_done, report.n_reduce_tasks, "tasks", ended - reduce_began)
+
+
+def line(report: Report, now: float) -> str:
+    """The whole job in one line.
+
+    Examples
+    --------
+    >>> report = Report("wordcount", notes=["source from an earlier cell"], started=0.0, n_slots=2)
+    >>> report.n_records, report.n_keys, report.state, report.ended = 1204, 53211, State.DONE, 2.31
+    >>> line(report, now=9.0)
+    'wordcount: 1,204 records -> 53,211 keys in 2.31 s on 2 slots (source from an earlier cell)'
+    """
+    return f"{report.name}: {_facts(report, now)}"
+
+
+def html(report: Report, now: float) -> str:
+    """The same line for a notebook: inline styles only, so that an untrusted notebook shows it too."""
+    from html import escape
+
+    colour, mark = COLOURS[report.state], MARKS[report.state]
+    facts = escape(_facts(report, now)).replace("-&gt;", "→")
+    return (
+        f'<div style="font-family:{FONT};font-size:13px;padding:2px 10px;border-left:4px solid {colour}">'
+        f'<b style="color:{colour}">{mark}</b> <b>{escape(report.name)}</b>: {facts}</div>'
+    )
+
+
+def bundle(report: Report, now: float) -> Bundle:
+    """The line as what a notebook stores."""
+    return {"text/html": html(report, now), "text/plain": line(report, now)}
+
+
+def _facts(report: Report, now: float) -> str:
+    slots = f" on {_plural(report.n_slots, 'slot')}" if report.n_slots else ""
+    notes = f" ({'; '.join(report.notes)})" if report.notes else ""
+    return f"{_outcome(report, duration(report.elapsed(now)))}{slots}{_skipped(report)}{notes}"
+
+
+def _outcome(report: Report, took: str) -> str:
+    records = _plural(report.n_records, "record")
+    if report.state is State.DONE:
+        return f"{records} -> {_plural(report.n_keys, 'key')} in {took}"
+    return f"{report.state.value} after {took}" + (f" and {records}" if report.n_records else "")
+
+
+def _skipped(report: Report) -> str:
+    return f", {report.n_skipped:,} skipped: see its .errors" if report.n_skipped else ""
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def count(n: float) -> str:
+    """A count that fits.
+
+    Examples
+    --------
+    >>> count(1204), count(53_211_000), count(2.5)
+    ('1,204', '53.2M', '2.5')
+    """
+    if n < 10 and n != int(n):
+        return f"{n:.1f}"
+    return f"{n:,.0f}" if n < 10_000 else _scaled(n)
+
+
+def rate(per_second: float, unit: str) -> str:
+    """Speed in words.
+
+    Examples
+    --------
+    >>> rate(228_200, "records"), rate(0.5, "tasks")
+    ('228.2k records/s', '30 tasks/min')
+    """
+    if per_second < 1:
+        return f"{count(round(per_second * 60))} {unit}/min"
+    return f"{count(per_second)} {unit}/s"
+
+
+def _scaled(n: float) -> str:
+    for suffix in ("k", "M", "G"):
+        n /= 1000
+        if n < 999.95:
+            return f"{n:.1f}{suffix}"
+    return f"{n / 1000:.1f}T"
+
+
+def duration(seconds: float) -> str:
+    """Time that something took, to three digits.
+
+    Examples
+    --------
+    >>> duration(0.00312), duration(2.3149), duration(12.34), duration(200), duration(7500)
+    ('3.1 ms', '2.31 s', '12.3 s', '3 min 20 s', '2 h 5 min')
+    """
+    if seconds < 0.01:
+        return f"{seconds * 1000:.1f} ms"
+    if seconds < 0.9995:
+        return f"{seconds * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
+    return whole(seconds)
+
+
+def whole(seconds: float) -> str:
+    """Time to the second, as a clock that ticks shows it.
+
+    Examples
+    --------
+    >>> whole(0.4), whole(59.7), whole(200), whole(3600)
+    ('0 s', '1 min 0 s', '3 min 20 s', '1 h 0 min')
+    """
+    s = round(seconds)
+    if s < 60:
+        return f"{s} s"
+    return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"

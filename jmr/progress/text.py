@@ -1,0 +1,128 @@
+"""Progress as text on stderr: one rewritten line in a terminal, few lines that stay in a log.
+
+    painter ──paint──> TerminalLine   a carriage return and the line again, five times a second
+                       LogLines       a line per 10 % of a phase, or per 30 s; never a carriage return
+
+A notebook that runs without a reader keeps these lines for ever, so there are at most about twenty a job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, TextIO
+
+from jmr.progress.routing import displayed
+from jmr.progress.summary import Phase, bundle, line, map_phase, reduce_phase, whole
+from jmr.progress.where import kernel_shell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jmr.progress.report import Report
+
+__all__ = ["LogLines", "TerminalLine", "aside", "leave_line"]
+
+LOG_EVERY = 30.0
+_ERASE = "\r\x1b[K"
+
+
+def progress_line(report: Report, now: float, reduce_began: float | None) -> str:
+    """How far the job is, in one line."""
+    name, phase = _current_phase(report, now, reduce_began)
+    per_cent = "" if phase.fraction is None else f" {phase.fraction:4.0%}"
+    return f"{report.name}: {name}{per_cent} · {phase} · {whole(report.elapsed(now))}"
+
+
+def _current_phase(report: Report, now: float, reduce_began: float | None) -> tuple[str, Phase]:
+    reduce = reduce_phase(report, now, reduce_began)
+    return ("map", map_phase(report, now, reduce_began)) if reduce is None else ("reduce", reduce)
+
+
+class TerminalLine:
+    """One line of a terminal, rewritten."""
+
+    period = 0.2
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        #: Held while the line is written, and while somebody else writes to the terminal.
+        self._lock = threading.Lock()
+
+    def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
+        """Write the line over itself."""
+        _live.add(self)
+        text = progress_line(report, now, reduce_began)[: self._width()]
+        with self._lock:
+            self._stream.write(_ERASE + text)
+            self._stream.flush()
+
+    def end(self, report: Report, now: float) -> None:
+        """Put the summary in the line's place."""
+        _live.discard(self)
+        with self._lock:
+            self._stream.write(f"{_ERASE}{line(report, now)}\n")
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take the line away while something else is written."""
+        with self._lock:
+            self._stream.write(_ERASE)
+            self._stream.flush()
+            yield
+
+    def _width(self) -> int:
+        """A line that wraps cannot be written over; the last column makes some terminals wrap."""
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns - 1
+        except (OSError, ValueError):
+            return 79
+
+
+_live: weakref.WeakSet[TerminalLine] = weakref.WeakSet()
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """For whoever prints to the terminal while a job runs: inside, no progress line is in the way."""
+    with contextlib.ExitStack() as stack:
+        for terminal_line in tuple(_live):
+            stack.enter_context(terminal_line.aside())
+        yield
+
+
+class LogLines:
+    """Lines that stay, few of them."""
+
+    period = 0.5
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last_step: tuple[str, int] | None = None
+        self._last_time = float("-inf")
+
+    def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
+        """Write a line if there is something new to say."""
+        name, phase = _current_phase(report, now, reduce_began)
+        step = name, int(10 * (phase.fraction or 0))
+        if step == self._last_step and now - self._last_time < LOG_EVERY:
+            return
+        self._last_step, self._last_time = step, now
+        self._stream.write(progress_line(report, now, reduce_began) + "\n")
+        self._stream.flush()
+
+    def end(self, report: Report, now: float) -> None:
+        """Leave the summary."""
+        leave_line(report, now, self._stream)
+
+
+def leave_line(report: Report, now: float, stream: TextIO) -> None:
+    """In a notebook a line that does not look like an error, as stderr does; elsewhere a line of the stream."""
+    if kernel_shell() is None:
+        stream.write(line(report, now) + "\n")
+        stream.flush()
+    else:
+        displayed(bundle(report, now), raw=True)
