@@ -1,0 +1,9 @@
+"""Who runs what: events in, effects out.
+
+    events   what happened: a split arrived, a slot joined, an attempt finished, a slot died, ...
+    effects  what must be done about it: start an attempt, stop a slot, tell the job's owner
+    jobs     tasks and jobs, and the states they go through
+    machine  Scheduler.handle(event) -> effects
+
+Pure: no clock (every event carries `now`), no I/O, no randomness. It knows names and numbers, never a record.
+"""

@@ -1,0 +1,75 @@
+"""What must be done. Imperative; whoever drives the scheduler carries them out in order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jmr.scheduler.jobs import TaskId
+
+__all__ = ["Commit", "Effect", "EndJob", "FailJob", "PlanReduce", "PoisonTask", "SetAside", "StartAttempt", "StopSlot"]
+
+
+@dataclass(frozen=True, slots=True)
+class StartAttempt:
+    """Send a task to a slot."""
+
+    slot: int
+    task: TaskId
+    number: int
+    #: Records or groups to leave out: each killed its slot in every attempt it was allowed.
+    leave_out: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StopSlot:
+    """End the slot's process; its work is no longer wanted."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """Take the output that the slot just delivered as the task's one and only."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A record or group killed its slot too often, and the job skips such."""
+
+    task: TaskId
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class PlanReduce:
+    """Every map task of the job has committed: say how many reduce tasks there are."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndJob:
+    """Every reduce task has committed."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailJob:
+    """User code raised in an attempt at this task; its slot delivered the exception."""
+
+    task: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonTask:
+    """An attempt at this task killed its slot too often; `index` is the record or group it was at, if known."""
+
+    task: TaskId
+    index: int | None
+    n_deaths: int
+
+
+Effect = StartAttempt | StopSlot | Commit | SetAside | PlanReduce | EndJob | FailJob | PoisonTask

@@ -1,0 +1,119 @@
+"""What happened. Past tense; `now` is seconds of a monotonic clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jmr.scheduler.jobs import JobOptions
+
+__all__ = [
+    "AttemptFinished",
+    "AttemptRaised",
+    "Event",
+    "InputEnded",
+    "JobCancelled",
+    "JobOpened",
+    "ReduceTasksKnown",
+    "SlotDied",
+    "SlotJoined",
+    "SlotUnwanted",
+    "SplitAdded",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class JobOpened:
+    """Somebody wants a job run; its splits will follow."""
+
+    now: float
+    job: int
+    options: JobOptions
+
+
+@dataclass(frozen=True, slots=True)
+class SplitAdded:
+    """The next split of a job's source is there."""
+
+    now: float
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class InputEnded:
+    """A job's source has no more splits."""
+
+    now: float
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceTasksKnown:
+    """The answer to `ReducePlanned`: how many reduce tasks the map outputs make."""
+
+    now: float
+    job: int
+    n_tasks: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotJoined:
+    """A slot is ready for its first attempt."""
+
+    now: float
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotDied:
+    """A slot is gone, by itself, by a signal, or because we stopped it."""
+
+    now: float
+    slot: int
+    #: Index of the record or group it was at; None if it had not said.
+    cursor: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotUnwanted:
+    """There are more slots than the user wants now; this one may finish what it is at."""
+
+    now: float
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFinished:
+    """A slot's attempt succeeded and its output lies with us."""
+
+    now: float
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRaised:
+    """User code raised, and the job does not skip that."""
+
+    now: float
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobCancelled:
+    """The job's owner wants no more of it."""
+
+    now: float
+    job: int
+
+
+Event = (
+    JobOpened
+    | SplitAdded
+    | InputEnded
+    | ReduceTasksKnown
+    | SlotJoined
+    | SlotDied
+    | SlotUnwanted
+    | AttemptFinished
+    | AttemptRaised
+    | JobCancelled
+)

@@ -1,0 +1,110 @@
+"""Tasks and jobs, and the states they go through.
+
+task   QUEUED ──> RUNNING ──> DONE
+^           │
+└── slot died, attempts left
+
+job    MAPPING ──input ended, all maps done──> PLANNING ──tasks known──> REDUCING ──all done──> ENDED
+└───────────────── user code raised, poison, cancelled ─────────────────────────────────^
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+__all__ = ["Job", "JobOptions", "JobState", "Phase", "Task", "TaskId", "TaskState"]
+
+
+class Phase(enum.Enum):
+    """Which half of a job a task belongs to."""
+
+    #: A split goes through mapfn.
+    MAP = "map"
+    #: A partition goes through reducefn.
+    REDUCE = "reduce"
+
+
+class TaskId(NamedTuple):
+    """Names a task; reads "map-3"."""
+
+    job: int
+    phase: Phase
+    index: int  # type: ignore[assignment]  # a task's, not the tuple method
+
+    def __str__(self) -> str:
+        return f"{self.phase.value}-{self.index}"
+
+
+@dataclass(frozen=True, slots=True)
+class JobOptions:
+    """What a job allows."""
+
+    max_attempts: int = 4
+    #: Most slots at once; None for all.
+    max_slots: int | None = None
+    #: Whether poison is set aside instead of failing the job.
+    skips: bool = False
+
+
+class TaskState(enum.Enum):
+    """Where a task stands."""
+
+    #: Waits for a slot.
+    QUEUED = enum.auto()
+    #: One slot works on it.
+    RUNNING = enum.auto()
+    #: Its output is committed.
+    DONE = enum.auto()
+
+
+@dataclass(slots=True)
+class Task:
+    """One split or one partition."""
+
+    id: TaskId
+    state: TaskState = TaskState.QUEUED
+    n_attempts: int = 0
+    #: Deaths since the last record or group was set aside.
+    n_deaths: int = 0
+    left_out: tuple[int, ...] = ()
+
+
+class JobState(enum.Enum):
+    """Where a job stands."""
+
+    #: Splits arrive and are mapped.
+    MAPPING = enum.auto()
+    #: All maps are done; the driver counts the reduce tasks.
+    PLANNING = enum.auto()
+    #: Partitions are reduced.
+    REDUCING = enum.auto()
+    #: Nothing of it runs or waits any more.
+    ENDED = enum.auto()
+
+
+@dataclass(slots=True)
+class Job:
+    """The tasks of one job. `unfinished` counts those that are not DONE."""
+
+    id: int
+    options: JobOptions
+    state: JobState = JobState.MAPPING
+    input_ended: bool = False
+    n_map_tasks: int = 0
+    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    queue: deque[Task] = field(default_factory=deque)
+    n_running: int = 0
+
+    def add(self, phase: Phase, index: int) -> None:
+        """Queue a new task."""
+        task = Task(TaskId(self.id, phase, index))
+        self.tasks[task.id] = task
+        self.queue.append(task)
+
+    def wants_slot(self) -> bool:
+        """Whether one more slot would have work here."""
+        most = self.options.max_slots
+        return bool(self.queue) and (most is None or self.n_running < most)
