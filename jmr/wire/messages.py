@@ -1,0 +1,225 @@
+"""What coordinator, supervisor and slot say to each other.
+
+    coordinator ──OpenJob, StartMap, StartReduce, CloseJob──> slot
+    coordinator <──SlotReady, MapDone, ReduceDone, AttemptFailed── slot
+
+    coordinator ──ForkSlot (with a socket), KillSlot, Drain──> supervisor
+    coordinator <──WorkerReady, SlotExited, Printed, Drained── supervisor
+
+Fields are what JSON can say; `blobs` are opaque bytes, moved but never looked into on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jmr.codec.values import Buffer
+
+__all__ = [
+    "KINDS",
+    "AttemptFailed",
+    "CloseJob",
+    "Drain",
+    "Drained",
+    "ForkSlot",
+    "KillSlot",
+    "MapDone",
+    "Message",
+    "OpenJob",
+    "Printed",
+    "Range",
+    "ReduceDone",
+    "SlotExited",
+    "SlotReady",
+    "StartMap",
+    "StartReduce",
+    "WorkerReady",
+]
+
+#: (path or None for inline, offset, length, crc): where one partition of one map output lies.
+Range = tuple[str | None, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenJob:
+    """Functions and surroundings of a job, once for each slot; blobs: functions, environment."""
+
+    job: int
+    n_partitions: int
+    skips: bool
+    #: Where map outputs too big to travel inline are written.
+    directory: str
+    blobs: Sequence[Buffer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CloseJob:
+    """No more attempts of this job."""
+
+    job: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartMap:
+    """Run a map task; blobs: the split."""
+
+    job: int
+    task: int
+    number: int
+    #: Say which record is being worked on.
+    careful: bool
+    leave_out: Sequence[int]
+    #: Most bytes of output to send back inline; more goes to a file.
+    inline_bytes: int
+    blobs: Sequence[Buffer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartReduce:
+    """Run a reduce task over (split, range) inputs; blobs: those that are inline, in the same order."""
+
+    job: int
+    task: int
+    number: int
+    careful: bool
+    leave_out: Sequence[int]
+    inputs: Sequence[tuple[int, Range]]
+    blobs: Sequence[Buffer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReady:
+    """A slot runs and waits for work."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class MapDone:
+    """A map attempt's output; blobs: failures set aside (may be empty), then the output if it is inline."""
+
+    n_records: int
+    n_pairs: int
+    unstable: bool
+    seconds: float
+    flush_seconds: float
+    n_failures: int
+    #: None where the output is inline.
+    path: str | None
+    lengths: Sequence[int]
+    crcs: Sequence[int]
+    blobs: Sequence[Buffer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceDone:
+    """A reduce attempt's result; blobs: failures set aside (may be empty), the result."""
+
+    n_failures: int
+    blobs: Sequence[Buffer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """User code failed; blobs: the failure."""
+
+    blobs: Sequence[Buffer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A supervisor runs."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ForkSlot:
+    """Fork a slot; a socket to the coordinator comes with this message."""
+
+    slot: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class KillSlot:
+    """End a slot and whatever it started."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotExited:
+    """A slot's process is gone."""
+
+    slot: int
+    #: Exit code, or minus the signal's number.
+    status: int
+    cursor: int | None
+    peak_bytes: int
+    #: Where a signal such as SIGSEGV hit the user's code, innermost first: "name (file:line)".
+    stack: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Send what slots have printed so far, then say so."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drained:
+    """Everything printed before `Drain` was sent on."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Whole lines that a slot printed; blobs: the text."""
+
+    job: int
+    name: str
+    #: 1 or 2, as file descriptors go.
+    stream: int
+    blobs: Sequence[Buffer] = ()
+
+
+Message = (
+    OpenJob
+    | CloseJob
+    | StartMap
+    | StartReduce
+    | SlotReady
+    | MapDone
+    | ReduceDone
+    | AttemptFailed
+    | WorkerReady
+    | ForkSlot
+    | KillSlot
+    | SlotExited
+    | Drain
+    | Drained
+    | Printed
+)
+
+#: A message's number on the wire is its place here.
+KINDS: tuple[type[Message], ...] = (
+    OpenJob,
+    CloseJob,
+    StartMap,
+    StartReduce,
+    SlotReady,
+    MapDone,
+    ReduceDone,
+    AttemptFailed,
+    WorkerReady,
+    ForkSlot,
+    KillSlot,
+    SlotExited,
+    Drain,
+    Drained,
+    Printed,
+)
