@@ -1,0 +1,96 @@
+"""Map outputs in files and inline: what was stored is fetched, damage is noticed, nothing is left."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from jmr.shuffle import MapOutputs, SpillDirectory, SpillError, fetch, store
+from jmr.wire.messages import MapDone
+
+PARTITIONS = [[b"one", b"two"], [], [memoryview(b"x" * 5000)] * 1500]
+
+
+def done(path: str | None, lengths: list[int], crcs: list[int], inline: bytes, *, unstable: bool = False) -> MapDone:
+    return MapDone(1, 1, unstable, 0.0, 0.0, 0, path, lengths, crcs, [b"", inline])
+
+
+def test_a_small_output_stays_inline(tmp_path: Path) -> None:
+    stored = store(PARTITIONS[:2], str(tmp_path), "map-0-1", 6)
+    assert (stored.path, stored.lengths, stored.inline) == (None, [6, 0], b"onetwo")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_large_output_is_fetched_from_its_file(tmp_path: Path) -> None:
+    stored = store(PARTITIONS, str(tmp_path / "job"), "map-0-1", 6)
+    outputs = MapOutputs(3)
+    outputs.add(0, done(stored.path, stored.lengths, stored.crcs, b""))
+    outputs.add(1, done(None, [0, 3, 3], [0, 1, 2], b"abcdef"))
+    assert outputs.plan_reduce() == [[0], [1], [2]]
+    ranges, blobs = outputs.inputs([2])
+    assert [split for split, _ in ranges] == [0, 1]
+    assert fetch(ranges[0][1]) == b"x" * 7_500_000
+    assert [bytes(blob) for blob in blobs] == [b"def"]
+    assert os.stat(str(stored.path)).st_mode & 0o077 == 0
+
+
+def test_an_unstable_key_makes_one_task_of_all_partitions() -> None:
+    outputs = MapOutputs(3)
+    outputs.add(1, done(None, [1, 0, 1], [0, 0, 0], b"ab", unstable=True))
+    outputs.add(0, done(None, [1, 0, 0], [0, 0, 0], b"c"))
+    assert outputs.plan_reduce() == [[0, 2]]
+    ranges, blobs = outputs.inputs([0, 2])
+    assert ([split for split, _ in ranges], [bytes(blob) for blob in blobs]) == ([0, 1, 1], [b"c", b"a", b"b"])
+
+
+def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
+    stored = store(PARTITIONS, str(tmp_path), "map-0-1", 0)
+    path = tmp_path / "map-0-1"
+    data = bytearray(path.read_bytes())
+    data[1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(SpillError, match="is damaged at bytes 0 to 6"):
+        fetch((stored.path, 0, 6, stored.crcs[0]))
+    path.unlink()
+    with pytest.raises(SpillError, match="cannot be read"):
+        fetch((stored.path, 0, 6, stored.crcs[0]))
+
+
+def test_a_full_disk_is_told_and_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "writev", full)
+    with pytest.raises(SpillError, match=r"cannot be written to .*No space left.*JMR_TMP"):
+        store(PARTITIONS, str(tmp_path), "map-0-1", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_killed_kernels_are_removed_and_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JMR_TMP", str(tmp_path))
+    for name in ("dead", "alive", "young"):
+        folder = tmp_path / f"jmr-{os.getuid()}-{name}"
+        folder.mkdir()
+        if name != "young":
+            os.utime(folder, (0, 0))
+    (tmp_path / "other").mkdir()
+    alive = os.open(tmp_path / f"jmr-{os.getuid()}-alive", os.O_RDONLY)
+    try:
+        fcntl.flock(alive, fcntl.LOCK_EX)
+        directory = SpillDirectory()
+        directory.remove_leftovers()
+        assert {path.name.rpartition("-")[2] for path in tmp_path.iterdir() if path != Path(directory.path)} == {
+            "alive",
+            "young",
+            "other",
+        }
+        directory.close()
+        directory.close()
+        assert not Path(directory.path).exists()
+    finally:
+        os.close(alive)
