@@ -1,0 +1,9 @@
+"""The far end: one supervisor process a host, and the slots it forks.
+
+    supervisor  one thread, no user code: forks slots, tells how they end, reads what they print
+    output      printed bytes -> whole lines, by job, capped
+    slot        runs attempts, one at a time
+    surroundings  cwd, sys.path, environment of the kernel, taken on in a slot
+
+No tornado and no asyncio here: a slot starts in the time of a fork.
+"""

@@ -1,0 +1,225 @@
+"""A slot: runs attempts, one at a time, until its coordinator is gone.
+
+    OpenJob ──> functions, surroundings
+    StartMap / StartReduce ──> tasks ──> MapDone / ReduceDone / AttemptFailed
+    CloseJob ──> forget
+
+User code runs here. Whatever it raises, SystemExit included, becomes an answer; what ends the process is the
+supervisor's to tell.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import io
+import os
+import socket
+import sys
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from jmr.codec import values
+from jmr.codec.failures import raised_from
+from jmr.codec.values import Buffer, dump, load
+from jmr.shuffle import SpillError, fetch, store, write_all
+from jmr.tasks.contract import Failure, Failures, TaskError
+from jmr.tasks.map import NOWHERE, MapTask, run_map
+from jmr.tasks.reduce import ReduceTask, run_reduce
+from jmr.wire.frames import Receiver, encode
+from jmr.wire.messages import (
+    AttemptFailed,
+    CloseJob,
+    MapDone,
+    Message,
+    OpenJob,
+    ReduceDone,
+    SlotReady,
+    StartMap,
+    StartReduce,
+)
+from jmr.worker.output import mark
+
+__all__ = ["Slot", "is_slot"]
+
+#: Young objects before a collection: user code makes lists by the million, and few of them in cycles.
+_GC_THRESHOLD = 50_000
+_is_slot = False
+
+
+def is_slot() -> bool:
+    """Whether this process is a slot."""
+    return _is_slot
+
+
+@dataclass(slots=True)
+class _OpenJob:
+    """A job as this slot knows it: opened at its first attempt here."""
+
+    settings: OpenJob
+    functions: dict[str, Any] | None = None
+
+
+class Slot:
+    """The loop of one slot's process."""
+
+    def __init__(self, number: int, connection: socket.socket, cursor: memoryview, crash_file: int) -> None:
+        self._number = number
+        self._crash_file = crash_file
+        self._connection = connection
+        self._cursor = cursor
+        self._receiver = Receiver()
+        self._jobs: dict[int, _OpenJob] = {}
+        self._current_job: int | None = None
+
+    def run(self) -> NoReturn:
+        """Answer messages until the coordinator hangs up; never returns."""
+        _become_a_slot(self._crash_file)
+        # A child that user code forks must not keep the connection open when this process ends.
+        os.register_at_fork(after_in_child=self._connection.close)
+        values.in_slot = True
+        self._send(SlotReady(self._number))
+        for message in self._messages():
+            match message:
+                case OpenJob(job=job):
+                    self._jobs[job] = _OpenJob(message)
+                case CloseJob(job):
+                    self._jobs.pop(job, None)
+                case StartMap() | StartReduce():
+                    self._send(self._attempt(message))
+                    del message  # its split need not stay in memory while the slot waits
+        os._exit(0)
+
+    def _messages(self) -> Iterator[Message]:
+        while n := self._connection.recv_into(self._receiver.buffer()):
+            yield from self._receiver.received(n)
+
+    def _send(self, message: Message) -> None:
+        write_all(self._connection.fileno(), encode(message))
+
+    def _attempt(self, message: StartMap | StartReduce) -> Message:
+        try:
+            functions = self._enter_job(message.job)
+            if isinstance(message, StartMap):
+                return self._map(message, functions)
+            return self._reduce(message, functions)
+        except TaskError as error:
+            return _failed(error.failure)
+        except SpillError as error:
+            return _failed(Failure("spill", "", None, raised_from(error), refused=True))
+        except BaseException as error:
+            return _failed(Failure("slot", "", None, raised_from(error), refused=False))
+        finally:
+            self._tell(NOWHERE)
+            _flush()
+
+    def _enter_job(self, number: int) -> dict[str, Any]:
+        """Take on the job's surroundings if another job ran here last; unpickle its functions once."""
+        job = self._jobs[number]
+        if self._current_job != number:
+            for descriptor in (1, 2):
+                os.write(descriptor, mark(number))
+            load(job.settings.blobs[1]).take_on()
+            self._current_job = number
+        if job.functions is None:
+            try:
+                job.functions = load(job.settings.blobs[0])
+            except Exception as error:
+                raise TaskError(Failure("functions", "", None, raised_from(error), refused=False)) from error
+        return job.functions
+
+    def _map(self, message: StartMap, functions: dict[str, Any]) -> Message:
+        settings = self._jobs[message.job].settings
+        task = MapTask(
+            mapfn=functions["mapfn"],
+            combinefn=functions["combinefn"],
+            n_partitions=settings.n_partitions,
+            skips=settings.skips,
+            leave_out=frozenset(message.leave_out),
+            cursor=self._tell if message.careful else None,
+        )
+        output = run_map(task, message.blobs[0])
+        name = f"map-{message.task}-{message.number}"
+        stored = store(output.partitions, settings.directory, name, message.inline_bytes)
+        return MapDone(
+            n_records=output.n_records,
+            n_pairs=output.n_pairs,
+            unstable=output.unstable,
+            seconds=output.seconds,
+            flush_seconds=output.flush_seconds,
+            n_failures=output.failures.n_failures,
+            path=stored.path,
+            lengths=stored.lengths,
+            crcs=stored.crcs,
+            blobs=[_dump_failures(output.failures), stored.inline],
+        )
+
+    def _reduce(self, message: StartReduce, functions: dict[str, Any]) -> Message:
+        task = ReduceTask(
+            reducefn=functions["reducefn"],
+            combinefn=functions["combinefn"],
+            skips=self._jobs[message.job].settings.skips,
+            leave_out=frozenset(message.leave_out),
+            cursor=self._tell if message.careful else None,
+        )
+        pieces, failures = run_reduce(task, _inputs(message))
+        return ReduceDone(failures.n_failures, blobs=[_dump_failures(failures), b"".join(pieces)])
+
+    def _tell(self, index: int) -> None:
+        self._cursor[0] = index
+
+
+def _inputs(message: StartReduce) -> Iterator[tuple[int, Buffer]]:
+    inline = iter(message.blobs)
+    for split, where in message.inputs:
+        yield split, (next(inline) if where[0] is None else fetch(where))
+
+
+def _dump_failures(failures: Failures) -> bytes:
+    return b"".join(dump(failures)) if failures.n_failures else b""
+
+
+def _failed(failure: Failure) -> AttemptFailed:
+    return AttemptFailed(blobs=[b"".join(dump(failure))])
+
+
+def _become_a_slot(crash_file: int) -> None:
+    global _is_slot  # noqa: PLW0603 - it is a fact about the process
+    _is_slot = True
+    # User code pickled by value belongs to __main__; the supervisor's own must not be found there.
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115 - for the life of the process
+    sys.stdout, sys.stderr = _printer(1), _printer(2)
+    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]  # they led to the supervisor's
+    sys.breakpointhook = _refuse_breakpoint
+    faulthandler.enable(file=crash_file, all_threads=False)
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 20, 20)
+
+
+def _printer(descriptor: int) -> io.TextIOWrapper:
+    raw = open(descriptor, "wb", closefd=False)  # noqa: SIM115 - for the life of the process
+    return io.TextIOWrapper(raw, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+
+
+def _refuse_breakpoint(*_: Any, **__: Any) -> NoReturn:
+    raise RuntimeError(
+        'breakpoint() in a slot has no terminal to talk to: run the job with engine="inline", which calls mapfn and '
+        "reducefn in this very process"
+    )
+
+
+def _flush() -> None:
+    """Push out what Python and C code have printed, so that it is in the pipe before the answer is on its way."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError, OSError):  # user code replaced or closed it
+            continue
+    _fflush(None)
+
+
+_fflush: Callable[[Any], int] = ctypes.CDLL(None).fflush

@@ -1,0 +1,282 @@
+"""The supervisor: one process a host, one thread, no user code.
+
+    coordinator ──ForkSlot + socket──> fork ──> slot
+    slot's fds 1, 2 ──pipe──> lines ──Printed──> coordinator
+    slot exits ──SIGCHLD──> SlotExited (signal, cursor, peak memory) ──> coordinator
+    coordinator gone (end of file) ──> every slot and its children are killed, the spill directory is removed
+
+It imports what slots need once, then forks, so a slot costs a few milliseconds. Being single-threaded it may fork
+safely, its answers do not depend on what user code does to the interpreter, and a slot's PDEATHSIG follows it alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import mmap
+import os
+import re
+import resource
+import selectors
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass, field
+from typing import NoReturn
+
+from jmr.tasks.map import NOWHERE
+from jmr.wire.frames import Receiver, encode
+from jmr.wire.messages import (
+    Drain,
+    Drained,
+    ForkSlot,
+    KillSlot,
+    Message,
+    Printed,
+    SlotExited,
+    WorkerReady,
+)
+from jmr.worker.output import OutputReader
+from jmr.worker.slot import Slot
+
+__all__ = ["Supervisor", "main"]
+
+_PR_SET_PDEATHSIG = 1
+_CURSOR_BYTES = 8
+_READ_BYTES = 1 << 16
+_CRASH_FRAME = re.compile(r'File "(.+)", line (\d+) in (.+)')
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def main(descriptor: int, directory: str) -> NoReturn:
+    """Serve the coordinator at the other end of `descriptor` until it hangs up; then leave nothing behind."""
+    supervisor = Supervisor(socket.socket(fileno=descriptor))
+    status = 0
+    try:
+        supervisor.run()
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    supervisor.kill_all()
+    if status == 0:  # else another supervisor goes on with the finished work that lies there
+        shutil.rmtree(directory, ignore_errors=True)
+    os._exit(status)
+
+
+@dataclass(slots=True)
+class _Child:
+    """A slot's process, seen from outside."""
+
+    number: int
+    name: str
+    pid: int
+    cursor: mmap.mmap
+    #: Where its faulthandler writes.
+    crash_file: int
+    #: Read ends of its fds 1 and 2.
+    pipes: dict[int, int]
+    readers: dict[int, OutputReader] = field(default_factory=dict)
+
+
+class Supervisor:
+    """Forks slots and watches them."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._receiver = Receiver()
+        self._descriptors: deque[int] = deque()
+        self._children: dict[int, _Child] = {}
+        self._selector = selectors.DefaultSelector()
+        self._wakeup, self._wakeup_end = socket.socketpair()
+
+    def run(self) -> None:
+        """Answer until the coordinator hangs up."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        for end in (self._wakeup, self._wakeup_end):
+            end.setblocking(False)
+        signal.set_wakeup_fd(self._wakeup_end.fileno(), warn_on_full_buffer=False)
+        self._selector.register(self._connection, selectors.EVENT_READ)
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
+        self._send(WorkerReady(os.getpid()))
+        with contextlib.suppress(ConnectionError):
+            while self._step():
+                pass
+
+    def kill_all(self) -> None:
+        """Kill every slot and whatever it started."""
+        for child in self._children.values():
+            _kill_group(child.pid)
+
+    def _step(self) -> bool:
+        """Wait for one round of events; False once the coordinator is gone."""
+        for key, _ in self._selector.select():
+            if key.fileobj is self._connection:
+                if not self._read_connection():
+                    return False
+            elif key.fileobj is self._wakeup:
+                with contextlib.suppress(BlockingIOError):
+                    while self._wakeup.recv(_READ_BYTES):
+                        pass
+                self._reap()
+            else:
+                child, stream = key.data
+                if child.number in self._children:
+                    self._read_pipe(child, stream)
+        return True
+
+    def _read_connection(self) -> bool:
+        space = self._receiver.buffer()
+        data, descriptors, _, _ = socket.recv_fds(self._connection, min(len(space), _READ_BYTES), 16)
+        self._descriptors.extend(descriptors)
+        for message in self._receiver.feed(data):
+            self._handle(message)
+        return bool(data)
+
+    def _handle(self, message: Message) -> None:
+        match message:
+            case ForkSlot(slot, name):
+                self._fork(slot, name, self._descriptors.popleft())
+            case KillSlot(slot):
+                if slot in self._children:
+                    _kill_group(self._children[slot].pid)
+            case Drain(token):
+                for child in self._children.values():
+                    self._drain(child)
+                self._send(Drained(token))
+            case _:
+                raise AssertionError(f"a supervisor does not answer {message}")
+
+    def _fork(self, number: int, name: str, descriptor: int) -> None:
+        cursor = mmap.mmap(-1, _CURSOR_BYTES)
+        cursor[:] = NOWHERE.to_bytes(_CURSOR_BYTES, sys.byteorder, signed=True)
+        (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
+        crash_file = _anonymous_file()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_slot(number, descriptor, cursor, crash_file, {1: out_write, 2: err_write}, parent)
+        with contextlib.suppress(OSError):  # the child does the same; whoever comes first
+            os.setpgid(pid, pid)
+        for unneeded in (descriptor, out_write, err_write):
+            os.close(unneeded)
+        child = _Child(number, name, pid, cursor, crash_file, {1: out_read, 2: err_read})
+        for stream, pipe in child.pipes.items():
+            os.set_blocking(pipe, False)
+            child.readers[stream] = OutputReader()
+            self._selector.register(pipe, selectors.EVENT_READ, (child, stream))
+        self._children[number] = child
+
+    def _become_slot(  # noqa: PLR0917 - all that a child is given
+        self,
+        number: int,
+        descriptor: int,
+        cursor: mmap.mmap,
+        crash_file: int,
+        pipes: dict[int, int],
+        parent: int,
+    ) -> NoReturn:
+        """The child's side of the fork; never returns."""
+        try:
+            os.setpgid(0, 0)
+            if sys.platform == "linux":
+                _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != parent:  # it died before we asked to follow it
+                os._exit(1)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._close_in_child()
+            for stream, pipe in pipes.items():
+                os.dup2(pipe, stream)
+                os.close(pipe)
+            gc.enable()
+            Slot(number, socket.socket(fileno=descriptor), memoryview(cursor).cast("q"), crash_file).run()
+        finally:
+            os._exit(1)
+
+    def _close_in_child(self) -> None:
+        """Let go of everything that is the supervisor's: its end of file must be seen when *it* dies."""
+        self._selector.close()
+        for end in (self._connection, self._wakeup, self._wakeup_end):
+            end.close()
+        for child in self._children.values():
+            for pipe in child.pipes.values():
+                os.close(pipe)
+            os.close(child.crash_file)
+
+    def _read_pipe(self, child: _Child, stream: int) -> bool:
+        """Pass on what one read brings; False when there is nothing more for now."""
+        try:
+            data = os.read(child.pipes[stream], _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(child.pipes[stream])
+            return False
+        self._pass_on(child, stream, child.readers[stream].feed(data, time.monotonic()))
+        return True
+
+    def _pass_on(self, child: _Child, stream: int, lines: list[tuple[int, bytes]]) -> None:
+        for job, text in lines:
+            self._send(Printed(job, child.name, stream, blobs=[text]))
+
+    def _drain(self, child: _Child) -> None:
+        """Read what is in the pipes now; a child's child may keep them open for ever."""
+        for stream in child.pipes:
+            for _ in range(64):
+                if not self._read_pipe(child, stream):
+                    break
+            self._pass_on(child, stream, child.readers[stream].flush())
+
+    def _reap(self) -> None:
+        for child in list(self._children.values()):
+            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
+            if pid:
+                self._bury(child, status, usage)
+
+    def _bury(self, child: _Child, status: int, usage: resource.struct_rusage) -> None:
+        del self._children[child.number]
+        _kill_group(child.pid)
+        self._drain(child)
+        for pipe in child.pipes.values():
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(pipe)
+            os.close(pipe)
+        cursor = int.from_bytes(child.cursor[:], sys.byteorder, signed=True)
+        child.cursor.close()
+        at = None if cursor == NOWHERE else cursor
+        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        stack = _stack(child.crash_file)
+        self._send(SlotExited(child.number, os.waitstatus_to_exitcode(status), at, peak, stack))
+
+    def _send(self, message: Message) -> None:
+        for piece in encode(message):
+            self._connection.sendall(piece)
+
+
+def _anonymous_file() -> int:
+    if sys.platform == "linux":
+        return os.memfd_create("jmr-crash")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+def _stack(crash_file: int) -> list[str]:
+    """What faulthandler wrote, innermost frame first, without our own frames; closes the file."""
+    with open(crash_file, "rb") as file:
+        file.seek(0)
+        frames = _CRASH_FRAME.findall(file.read().decode(errors="replace"))
+    return [f"{name} ({path}:{line})" for path, line, name in frames if not path.startswith((_PACKAGE, "<"))]
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
