@@ -1,0 +1,113 @@
+"""Starts workers: for now, the one on this host.
+
+    start_local(directory) ──Popen──> supervisor process
+         └─ its connection: one end of a socket pair, the other end inherited by the supervisor
+
+The supervisor leads a session of its own, so the notebook's stop button and a terminal's Ctrl-C do not reach it; it
+ends when the connection does, however this process ended.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import subprocess
+import sys
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["LocalWorker", "close_in_forks", "default_slots", "start_local"]
+
+
+@dataclass(slots=True)
+class LocalWorker:
+    """A supervisor on this host, as its launcher sees it."""
+
+    process: subprocess.Popen[bytes]
+    connection: socket.socket
+
+    def last_words(self) -> str:
+        """What the supervisor wrote on its way out; waits for its end, which its connection's end has brought about."""
+        self.connection.close()
+        stderr = self.process.stderr
+        assert stderr is not None
+        words = b"" if stderr.closed else stderr.read()
+        stderr.close()
+        self.process.wait()
+        return words.decode(errors="replace").strip()
+
+
+#: Connections that a forked child of this process must not keep open: the worker would outlive us.
+_connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def start_local(directory: str) -> LocalWorker:
+    """Start a supervisor; returns at once, while it is still importing.
+
+    Parameters
+    ----------
+    directory
+        Where slots put large map outputs. The supervisor removes it when it ends.
+    """
+    ours, theirs = socket.socketpair()
+    close_in_forks(ours)
+    with theirs:
+        process = subprocess.Popen(
+            [sys.executable or "python3", "-c", _program(theirs.fileno(), directory)],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    return LocalWorker(process, ours)
+
+
+def _program(descriptor: int, directory: str) -> str:
+    """Python code that runs the very jmr that this process runs, whatever else lies in the current directory."""
+    home = str(Path(__file__).resolve().parent.parent)
+    return (
+        "import sys; path = sys.path[:]; "
+        f"sys.path[:] = [{home!r}] + [p for p in path if p]; import jmr; sys.path[:] = [p for p in path if p]; "
+        f"from jmr.worker.supervisor import main; main({descriptor}, {directory!r})"
+    )
+
+
+def close_in_forks(connection: socket.socket) -> None:
+    """Have a forked child of this process let go of a connection, so that its end is seen when *we* end."""
+    _connections.add(connection)
+
+
+def default_slots() -> int:
+    """CPUs that this process may use: by affinity, and by the quota of its control group."""
+    try:
+        n_cpus = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS
+        n_cpus = os.cpu_count() or 1
+    return max(1, min(n_cpus, _quota() or n_cpus))
+
+
+def _quota() -> int | None:
+    """CPUs that the control group allows; None if it sets no limit."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        try:
+            quota = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").read_text()
+            period = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us").read_text()
+        except OSError:
+            return None
+    if not quota.strip().isdigit():
+        return None
+    return math.ceil(int(quota) / int(period))
+
+
+def _close_in_child() -> None:
+    for connection in list(_connections):
+        connection.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)
