@@ -1,0 +1,108 @@
+"""A job as the coordinator knows it: blobs on their way, and who waits for what.
+
+Splits are kept until their map task has committed; map outputs until their reduce task has.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from jmr.codec.values import Buffer
+from jmr.coordinator.mail import Ending, JobPoisoned, Mail, PartitionReady, SplitDone
+from jmr.progress.report import Report
+from jmr.scheduler.effects import StartAttempt
+from jmr.scheduler.jobs import JobOptions, Phase, TaskId
+from jmr.shuffle import MapOutputs
+from jmr.wire.messages import MapDone, Message, OpenJob, Range, ReduceDone, SlotExited, StartMap, StartReduce
+
+__all__ = ["Job", "JobSpec", "order_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What it takes to open a job."""
+
+    options: JobOptions
+    n_partitions: int
+    functions: Buffer
+    surroundings: Buffer
+    report: Report
+    #: Where the coordinator's mail goes; unbounded, so that the loop never waits for a reader.
+    mailbox: queue.SimpleQueue[Mail]
+
+
+@dataclass(slots=True)
+class Job:
+    """One job, in the loop's thread."""
+
+    number: int
+    spec: JobSpec
+    started: float
+    opening: OpenJob
+    outputs: MapOutputs
+    splits: dict[int, Buffer] = field(default_factory=dict)
+    reduce_plan: list[list[int]] = field(default_factory=list)
+    #: Blobs of what tasks set aside; see `JobDone`.
+    failures: list[tuple[tuple[int, int], Buffer]] = field(default_factory=list)
+    #: Of each running attempt, by slot: when it started.
+    attempts: dict[int, float] = field(default_factory=dict)
+    #: Told when nothing of the job runs any more and all that was printed has arrived.
+    ending: Ending | None = None
+    is_draining: bool = False
+
+    def order(self, attempt: StartAttempt) -> Message:
+        """The message that starts an attempt, with its input."""
+        task = attempt.task
+        careful = attempt.number > 1 or self.spec.options.max_attempts == 1
+        common = (self.number, task.index, attempt.number, careful, attempt.leave_out)
+        if task.phase is Phase.MAP:
+            return StartMap(*common, self.outputs.inline_bytes(), blobs=[self.splits[task.index]])
+        inputs, blobs = self.outputs.inputs(self.reduce_plan[task.index])
+        return StartReduce(*common, inputs, blobs=blobs)
+
+    def commit(self, task: TaskId, done: MapDone | ReduceDone) -> None:
+        """Take a task's output as its one and only, and let go of its input."""
+        report = self.spec.report
+        report.n_skipped += done.n_failures
+        if done.n_failures:
+            self.failures.append((order_of(task), done.blobs[0]))
+        if isinstance(done, ReduceDone):
+            report.n_reduce_tasks_done += 1
+            self.spec.mailbox.put(PartitionReady(done.blobs[1]))
+            return
+        del self.splits[task.index]
+        self.outputs.add(task.index, done)
+        report.n_records += done.n_records
+        report.n_pairs += done.n_pairs
+        report.shuffled_bytes = self.outputs.total_bytes
+        report.n_map_tasks_done += 1
+        self.spec.mailbox.put(SplitDone(done.n_records, done.seconds, done.flush_seconds))
+
+    def poison(self, task: TaskId, exited: SlotExited, slot: str, n_deaths: int) -> JobPoisoned:
+        """All it takes to name the record or group at which a slot ended."""
+        split: Buffer | None = None
+        inputs: Sequence[tuple[int, Range]] = ()
+        inline: Sequence[Buffer] = ()
+        if task.phase is Phase.MAP:
+            split = self.splits[task.index]
+        else:
+            inputs, inline = self.outputs.inputs(self.reduce_plan[task.index])
+        return JobPoisoned(
+            task=str(task),
+            slot=slot,
+            n_deaths=n_deaths,
+            index=exited.cursor,
+            status=exited.status,
+            peak_bytes=exited.peak_bytes,
+            stack=exited.stack,
+            split=split,
+            inputs=inputs,
+            inline=inline,
+        )
+
+
+def order_of(task: TaskId) -> tuple[int, int]:
+    """A task's place in source order; see `JobDone`."""
+    return int(task.phase is Phase.REDUCE), task.index

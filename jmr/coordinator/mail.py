@@ -1,0 +1,109 @@
+"""What the coordinator tells the thread that waits for a job; the last mail of a job is an ending."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from jmr.codec.values import Buffer
+from jmr.wire.messages import Range
+
+__all__ = [
+    "Ending",
+    "JobDone",
+    "JobFailed",
+    "JobPoisoned",
+    "JobStopped",
+    "Mail",
+    "PartitionReady",
+    "PoisonSetAside",
+    "SlotPrinted",
+    "SplitDone",
+    "WorkersLost",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitDone:
+    """A map task has committed; the feeder may send more, and knows better how much."""
+
+    n_records: int
+    seconds: float
+    flush_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionReady:
+    """A reduce task's result."""
+
+    blob: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPrinted:
+    """What user code printed, in whole lines."""
+
+    name: str
+    stream: int
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class JobDone:
+    """Everything was delivered; with the blobs of what was set aside.
+
+    An order is (0 for map or 1 for reduce, index of the task): sorted by it, failures stand in source order.
+    """
+
+    failures: Sequence[tuple[tuple[int, int], Buffer]]
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed:
+    """A user function failed."""
+
+    task: str
+    number: int
+    slot: str
+    failure: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class JobPoisoned:
+    """A task killed its slot too often; with what it takes to name the record or group."""
+
+    task: str
+    slot: str
+    n_deaths: int
+    index: int | None
+    status: int | None
+    peak_bytes: int
+    stack: Sequence[str]
+    #: The split of a map task; None for a reduce task.
+    split: Buffer | None
+    inputs: Sequence[tuple[int, Range]] = ()
+    inline: Sequence[Buffer] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JobStopped:
+    """Somebody cancelled it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoisonSetAside:
+    """The record or group that killed its slots is left out, and the job goes on."""
+
+    order: tuple[int, int]
+    poison: JobPoisoned
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersLost:
+    """No worker can be had."""
+
+    reason: str
+
+
+Ending = JobDone | JobFailed | JobPoisoned | JobStopped | WorkersLost
+Mail = SplitDone | PartitionReady | SlotPrinted | PoisonSetAside | Ending
