@@ -1,0 +1,7 @@
+"""What runs a job.
+
+base      the protocol, and how a failure becomes the error that the user sees
+inline    one plain loop in this process: for a debugger, and the oracle of the tests
+splitting how many records a split takes
+cluster   our own slots: feeds splits, takes partitions, prints what slots print
+"""

@@ -1,0 +1,118 @@
+"""The protocol of an engine, and how a failure becomes the error that the user sees.
+
+    Plan ──Engine.run──> Partition, Partition, ...   (and counts, bad records into the Report)
+
+A failure's error shows the user's own frames: they end its traceback, so that a debugger stops in the user's code.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Generator
+from typing import Protocol
+
+from jmr.codec.failures import Raised, rebuild
+from jmr.codec.values import load
+from jmr.errors import (
+    CombineError,
+    FunctionError,
+    JmrError,
+    MapError,
+    NotPicklableError,
+    ReduceError,
+    SourceError,
+    WorkerError,
+    without_ours,
+)
+from jmr.plan import Plan
+from jmr.progress.report import Report
+from jmr.result import BadRecord, Partition
+from jmr.tasks.contract import Failure
+
+__all__ = ["Engine", "bad_record", "error_from"]
+
+_FUNCTIONS: dict[str, tuple[str, type[FunctionError]]] = {
+    "map": ("mapfn", MapError),
+    "combine": ("combinefn", CombineError),
+    "reduce": ("reducefn", ReduceError),
+}
+
+
+class Engine(Protocol):
+    """Runs one plan at a time."""
+
+    def run(self, plan: Plan, report: Report) -> Generator[Partition, None, None]:
+        """Yield every partition of the result, decoded; in any order. Closed early, it stops the job."""
+
+    def cancel(self) -> None:
+        """Stop what `run` does, from any thread; its iterator raises JobCancelled."""
+
+    def close(self) -> None:
+        """End what this engine started, and nothing else."""
+
+
+def error_from(failure: Failure, where: str, original: BaseException | None = None) -> JmrError:
+    """Make the error for a failure.
+
+    Parameters
+    ----------
+    failure
+        As a task kept it.
+    where
+        "split map-4, attempt 1, worker local/1".
+    original
+        The user's exception itself, where it was raised in this process.
+    """
+    if failure.phase not in _FUNCTIONS:
+        return _error_around(failure, where)
+    role, kind = _FUNCTIONS[failure.phase]
+    subject = "record" if failure.phase == "map" else "group"
+    at = f"for {subject} key={failure.key_text} ({where})"
+    if failure.refused:
+        refused = NotPicklableError if failure.raised.type_name == "NotPicklableError" else kind
+        return refused(f"{_plain_text(failure.raised)}\nSeen {at}.")
+    cause = original if original is not None else rebuild(failure.raised)
+    message = f"{role} raised {failure.raised} {at}."
+    if (
+        failure.raised.type_name == "TypeError" and cause.__traceback__ is None
+    ):  # no frame of the user's: it was the call
+        message += f"\n{role} is called as {role}(key, {'value' if failure.phase == 'map' else 'values'})."
+    if original is None:
+        message += '\nTo step through it: run it again with engine="inline", then %debug.'
+    error = kind(message).with_traceback(without_ours(cause.__traceback__))
+    error.__cause__ = cause.with_traceback(None)
+    return error
+
+
+def bad_record(failure: Failure) -> BadRecord:
+    """A failure that was set aside, for `result.errors`."""
+    key, value = load(failure.record) if failure.record is not None else (failure.key_text, None)
+    error = rebuild(failure.raised)
+    text = "".join(traceback.format_exception(error))
+    return BadRecord(failure.phase, key, value, error, text)
+
+
+def _error_around(failure: Failure, where: str) -> JmrError:
+    """For what failed around the user's functions."""
+    raised = failure.raised
+    match failure.phase:
+        case "load":
+            what = f"what a task needs cannot be unpickled there ({where}): {raised}"
+            error: JmrError = SourceError(f"{what}. Its classes must be importable on the worker, or stand in a cell.")
+        case "functions":
+            error = NotPicklableError(
+                f"the job's functions cannot be unpickled on the worker ({where}): {raised}. "
+                "What they use must be importable there, or stand in a cell."
+            )
+        case "spill":
+            return WorkerError(f"{_plain_text(raised)} ({where})")
+        case _:
+            error = WorkerError(f"an attempt failed outside of your functions ({where}): {raised}")
+    error.__cause__ = rebuild(raised)
+    return error
+
+
+def _plain_text(raised: Raised) -> str:
+    """The message of an error of ours, without its class."""
+    original = rebuild(raised)
+    return str(original.args[0]) if original.args else str(raised)

@@ -1,0 +1,380 @@
+"""Our own slots. The calling thread's side of a job:
+
+    source ──cut──> splits ──────> coordinator ──> slots
+    result <──load── partitions <── mailbox <── coordinator
+
+    Cluster        a coordinator and its workers; the kernel's own one starts at the first job and stays warm
+    ClusterEngine  one job on it: feeds, waits, decodes, prints what slots print
+
+The source is read, and everything is unpickled, in the calling thread: cursors and thread-bound objects work, and an
+interrupt arrives in user code, where it belongs. At most two splits a slot are under way, so an endless source fills
+no memory.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import queue
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Self
+
+from jmr import interrupts
+from jmr.codec.functions import dump_functions
+from jmr.codec.values import byte_length, dump, load
+from jmr.coordinator.jobs import JobSpec
+from jmr.coordinator.mail import (
+    Ending,
+    JobDone,
+    JobFailed,
+    JobPoisoned,
+    JobStopped,
+    Mail,
+    PartitionReady,
+    PoisonSetAside,
+    SlotPrinted,
+    SplitDone,
+    WorkersLost,
+)
+from jmr.engines.base import bad_record, error_from
+from jmr.engines.deaths import bad_record_of, error_of_death
+from jmr.engines.splitting import SplitSizer, cut
+from jmr.errors import ArgumentTypeError, JmrError, JobCancelled, NotPicklableError, WorkerError
+from jmr.launch import default_slots
+from jmr.plan import Plan, checked_count
+from jmr.progress.report import Report
+from jmr.progress.text import aside
+from jmr.result import BadRecord, Partition
+from jmr.scheduler.jobs import JobOptions
+from jmr.sources import records
+from jmr.tasks.contract import KEPT_FAILURES
+from jmr.worker.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from jmr.coordinator.core import Coordinator
+
+__all__ = ["Cluster", "ClusterEngine", "current_cluster", "default_cluster", "resize"]
+
+_CLEANUP_SECONDS = 2.0
+#: Splits under way for each slot: one that runs, one that waits.
+_SPLITS_PER_SLOT = 2
+_PARTITIONS_PER_SLOT = 4
+_LEAST_PARTITIONS = 8
+
+
+class Cluster:
+    """Slots on this host, kept warm between jobs.
+
+    Parameters
+    ----------
+    workers
+        How many slots. Default: the CPUs that this process may use.
+
+    Notes
+    -----
+    Inside `with`, it is the one that `jmr.run` uses. Its processes end with `close`, with the `with` block, or with
+    this process, however that ends.
+
+    Examples
+    --------
+    >>> import jmr
+    >>> with jmr.Cluster(workers=2):
+    ...     jmr.run({"a": 2, "b": 3}, lambda key, value: [(key, value * value)], lambda key, values: sum(values))
+    {'a': 4, 'b': 9}
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        n_slots = checked_count("workers", workers, most=10_000)
+        self._own_slots = n_slots
+        self._pid = os.getpid()
+        self._coordinator: Coordinator | None = _start(n_slots or default_slots())
+
+    @classmethod
+    def _of_the_kernel(cls, workers: int | None) -> Cluster:
+        """One that is not anybody's choice: a job that does not say how many slots gets the usual number."""
+        cluster = cls(max(workers or 1, default_slots()))
+        cluster._own_slots = None
+        return cluster
+
+    def __enter__(self) -> Self:
+        self._running()
+        _entered.append(self)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        _entered.remove(self)
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._coordinator is None:
+            return "<jmr.Cluster closed>"
+        n_busy = sum(state not in ("idle", "starting") for _, state in self.status())
+        slots = "slot" if self.n_slots == 1 else "slots"
+        return f"<jmr.Cluster of {self.n_slots} {slots} on this host, {n_busy} busy>"
+
+    @property
+    def n_slots(self) -> int:
+        """How many slots it has, or will have once they have started."""
+        return self._coordinator.n_slots if self._coordinator is not None else 0
+
+    def status(self) -> list[tuple[str, str]]:
+        """Each slot's name and what it does: "starting", "idle", or "job 3: map-4"."""
+        return self._coordinator.status() if self._coordinator is not None else []
+
+    def resize(self, workers: int) -> None:
+        """Have this many slots; those that are too many finish what they are at."""
+        n_slots = checked_count("workers", workers, most=10_000)
+        if n_slots is None:
+            raise ArgumentTypeError("workers must be a whole number, not None")
+        self._own_slots = n_slots
+        self._running().resize(n_slots)
+
+    def close(self) -> None:
+        """End every process it started. Harmless the second time."""
+        if self._coordinator is not None:
+            self._coordinator.close()
+            self._coordinator = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can run jobs: not closed, and not inherited by a fork, which has no threads."""
+        return self._coordinator is not None and self._pid == os.getpid()
+
+    def _running(self) -> Coordinator:
+        if self._coordinator is None or not self.is_open:
+            raise WorkerError("this jmr.Cluster is closed: make a new one, or leave it out to use the kernel's own")
+        return self._coordinator
+
+    def limit(self, plan: Plan) -> int:
+        """Most slots that a job may use."""
+        return plan.workers or self._own_slots or default_slots()
+
+
+def _start(n_slots: int) -> Coordinator:
+    """Start a coordinator; only now is tornado imported."""
+    if os.name == "nt":
+        raise WorkerError('jmr\'s own workers need Linux or macOS: use WSL, or engine="inline"')
+    from jmr.coordinator.core import Coordinator
+
+    return Coordinator(n_slots)
+
+
+class ClusterEngine:
+    """One job on a cluster."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._coordinator = cluster._running()
+        self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
+        self._name = "job"
+        self._job = 0
+        self._ended = False
+        self._cancelled = threading.Event()
+        #: What was set aside, each with its place in source order.
+        self._bad: list[tuple[tuple[int, int], int, list[BadRecord]]] = []
+
+    def run(self, plan: Plan, report: Report) -> Generator[Partition, None, None]:
+        """Yield partitions as their reduce tasks finish."""
+        try:
+            self._name = plan.name
+            report.n_slots = self._open(plan, report)
+            self._feed(plan, report)
+            while (partition := self._next_partition()) is not None:
+                yield partition
+            self._collect_bad(report)
+        finally:
+            if self._job:
+                with interrupts.deferred():
+                    self._clean_up()
+
+    def cancel(self) -> None:
+        """Stop the job, from any thread."""
+        self._cancelled.set()
+        if self._job:
+            self._coordinator.cancel(self._job, JobStopped())
+
+    def close(self) -> None:
+        """The cluster stays: it was there before, or is warm for the next job."""
+
+    def _open(self, plan: Plan, report: Report) -> int:
+        """Open the job; returns how many slots it may use."""
+        n_slots = min(self._cluster.limit(plan), max(self._cluster.n_slots, plan.workers or 1))
+        n_threads = max(1, default_slots() // n_slots)
+        functions = dump_functions({"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn})
+        spec = JobSpec(
+            options=JobOptions(plan.max_attempts, n_slots, plan.skips),
+            n_partitions=plan.n_partitions or max(_LEAST_PARTITIONS, _PARTITIONS_PER_SLOT * n_slots),
+            functions=b"".join(functions),
+            surroundings=b"".join(dump(Surroundings.here(n_threads))),
+            report=report,
+            mailbox=self._mailbox,
+        )
+        self._job = self._coordinator.open_job(spec, plan.workers)
+        if self._cancelled.is_set():  # before there was anything to stop
+            self.cancel()
+        return n_slots
+
+    def _feed(self, plan: Plan, report: Report) -> None:
+        source = records(plan.source)
+        report.n_records_total = source.n_records
+        sizer = SplitSizer(report.n_slots, source.n_records)
+        n_free, n_sent = _SPLITS_PER_SLOT * report.n_slots, 0
+        while True:
+            n_free += self._take_mail(sizer, wait=n_free == 0)
+            if n_free == 0:
+                continue
+            pieces, n_records = cut(source, sizer.next_size())
+            interrupts.check()
+            if not n_records:
+                break
+            n_sent += n_records
+            sizer.sent(n_records, byte_length(pieces))
+            self._coordinator.add_split(self._job, b"".join(pieces))
+            n_free -= 1
+        report.n_records_total = n_sent  # a generator's length is known now, and a wrong __len__ is found out
+        self._coordinator.end_input(self._job)
+
+    def _take_mail(self, sizer: SplitSizer, *, wait: bool) -> int:
+        """Read what has come, after waiting for it if need be; returns how many splits were finished."""
+        n_finished = 0
+        while (mail := self._receive(wait=wait and not n_finished)) is not None:
+            n_finished += self._heard(mail, sizer)
+        return n_finished
+
+    def _receive(self, *, wait: bool) -> Mail | None:
+        try:
+            return self._mailbox.get(timeout=1.0) if wait else self._mailbox.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _heard(self, mail: Mail, sizer: SplitSizer) -> bool:
+        if isinstance(mail, SplitDone):
+            sizer.finished(mail.n_records, mail.seconds, mail.flush_seconds)
+            return True
+        self._answer(mail)
+        return False
+
+    def _next_partition(self) -> Partition | None:
+        """Wait for the next partition; None at the end."""
+        while not self._ended:
+            mail = self._receive(wait=True)
+            if isinstance(mail, PartitionReady):
+                return _decoded(mail.blob)
+            if mail is not None:
+                self._answer(mail)
+        return None
+
+    def _answer(self, mail: Mail) -> None:
+        """Do what any other mail asks for: show, remember, or raise."""
+        match mail:
+            case SlotPrinted(name, stream, text):
+                _show(name, stream, text)
+            case PoisonSetAside(order, poison):
+                self._bad.append((order, 1, [bad_record_of(poison)]))
+            case JobDone(failures):
+                self._ended = True
+                self._bad += [_set_aside(order, blob) for order, blob in failures]
+            case JobFailed() | JobPoisoned() | JobStopped() | WorkersLost():
+                self._ended = True
+                raise _error_of(mail, self._name)
+            case _:  # a split of a job that is ending
+                return
+
+    def _collect_bad(self, report: Report) -> None:
+        for _, n_total, kept in sorted(self._bad, key=lambda item: item[0]):
+            report.errors.n_total += n_total
+            report.errors += kept[: KEPT_FAILURES - len(report.errors)]
+        report.n_skipped = report.errors.n_total
+
+    def _clean_up(self) -> None:
+        """Wait for the job's end in the coordinator; show what was printed; remove its files."""
+        if not self._ended:
+            self.cancel()
+        deadline = time.monotonic() + _CLEANUP_SECONDS
+        while not self._ended and time.monotonic() < deadline:
+            mail = self._receive(wait=True)
+            if isinstance(mail, SlotPrinted):
+                _show(mail.name, mail.stream, mail.text)
+            self._ended = isinstance(mail, Ending)
+        directory = self._coordinator.job_directory(self._job)
+        if os.path.exists(directory):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _decoded(blob: Any) -> Partition:
+    try:
+        return Partition(*load(blob))
+    except Exception as error:  # unpickling runs the objects' own code
+        raise NotPicklableError(
+            f"a result came back and cannot be unpickled here: {type(error).__name__}: {error}. "
+            "Return plain values, or a class that can be pickled and unpickled."
+        ) from error
+
+
+def _set_aside(order: tuple[int, int], blob: Any) -> tuple[tuple[int, int], int, list[BadRecord]]:
+    failures = load(blob)
+    return order, failures.n_failures, [bad_record(failure) for failure in failures.first]
+
+
+def _error_of(ending: Mail, name: str) -> JmrError:
+    match ending:
+        case JobFailed(task, number, slot, failure):
+            split = "split " if task.startswith("map") else ""
+            return error_from(load(failure), f"{split}{task}, attempt {number}, worker {slot}")
+        case JobPoisoned():
+            return error_of_death(ending)
+        case JobStopped():
+            return JobCancelled(f"job {name!r} was cancelled")
+        case WorkersLost(reason):
+            return WorkerError(reason)
+        case _:
+            raise AssertionError(f"{ending} ends no job")
+
+
+def _show(name: str, stream: int, text: bytes) -> None:
+    """Print what a slot printed, each line with the slot's name."""
+    lines = text.decode("utf-8", errors="backslashreplace").removesuffix("\n").split("\n")
+    out = sys.stdout if stream == 1 else sys.stderr
+    with aside():
+        out.write("".join(f"[{name}] {line}\n" for line in lines))
+        out.flush()
+
+
+_entered: list[Cluster] = []
+_default: Cluster | None = None
+_lock = threading.Lock()
+
+
+def current_cluster(workers: int | None = None) -> Cluster:
+    """The cluster of the innermost `with`, else the kernel's own, started if need be for this many slots."""
+    global _default  # noqa: PLW0603 - the kernel has one cluster of its own
+    if _entered and _entered[-1].is_open:
+        return _entered[-1]
+    with _lock:
+        if _default is None or not _default.is_open:
+            _default = Cluster._of_the_kernel(workers)
+        return _default
+
+
+def default_cluster() -> Cluster | None:
+    """The cluster that the next job would use; None if none has started."""
+    return next((c for c in [*_entered[::-1], _default] if c is not None and c.is_open), None)
+
+
+def resize(workers: int) -> Cluster:
+    """Give the current cluster this many slots, and start it if need be."""
+    cluster = current_cluster()
+    cluster.resize(workers)
+    return cluster
+
+
+@atexit.register
+def _close_default() -> None:
+    if _default is not None:
+        _default.close()

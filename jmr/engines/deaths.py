@@ -1,0 +1,90 @@
+"""Names the record or group that ended its slot, and how.
+
+The coordinator does not unpickle, so it hands over the task's input and an index; in the calling thread, the index
+becomes a key.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+from collections.abc import Sequence
+from typing import Any
+
+from jmr.codec.values import load_all
+from jmr.coordinator.mail import JobPoisoned
+from jmr.errors import SlotDiedError, describe
+from jmr.result import BadRecord
+from jmr.shuffle import fetch
+from jmr.tasks.reduce import merge
+
+__all__ = ["bad_record_of", "error_of_death"]
+
+
+def error_of_death(poison: JobPoisoned) -> SlotDiedError:
+    """Say which record or group did it, how the slot ended, and how often that was tried."""
+    is_map = poison.split is not None
+    role, subject = ("mapfn", "record") if is_map else ("reducefn", "group")
+    task = f"split {poison.task}" if is_map else poison.task
+    culprit = _culprit(poison)
+    times = "once" if poison.n_deaths == 1 else f"{poison.n_deaths} times"
+    if culprit is None:
+        return SlotDiedError(
+            f"the process of {poison.task} ended {times} (worker {poison.slot}), and at no single {subject}: "
+            f"{_how(poison.status)}{_where(poison.stack)}; peak memory {poison.peak_bytes / 2**20:,.0f} MiB. Look at "
+            "combinefn, at how your values are pickled, and at threads that your functions leave behind."
+        )
+    return SlotDiedError(
+        f"{role} ended its process {times}, at {subject} key={describe(culprit[0])} ({task}, worker {poison.slot}): "
+        f"{_how(poison.status)}{_where(poison.stack)}; peak memory {poison.peak_bytes / 2**20:,.0f} MiB. "
+        f'To look into it: call {role} on that {subject} yourself, or leave it out with on_error="skip".'
+    )
+
+
+def bad_record_of(poison: JobPoisoned) -> BadRecord:
+    """The record or group, for `result.errors`."""
+    culprit = _culprit(poison)
+    key, value = culprit if culprit is not None else (None, None)
+    error = error_of_death(poison)
+    return BadRecord("reduce" if poison.split is None else "map", key, value, error, f"SlotDiedError: {error}\n")
+
+
+def _culprit(poison: JobPoisoned) -> tuple[Any, Any] | None:
+    """The record or the group (its key, its values); None if the slot had not said where it was."""
+    if poison.index is None:
+        return None
+    try:
+        if poison.split is not None:
+            records = (record for batch in load_all(poison.split) for record in batch)
+            return next(itertools.islice(records, poison.index, None), None)
+        inline = iter(poison.inline)
+        inputs = [(split, next(inline) if where[0] is None else fetch(where)) for split, where in poison.inputs]
+        return next(itertools.islice(merge(inputs).groups.items(), poison.index, None), None)
+    except Exception:  # unpickling runs the objects' own code; the death is told without
+        return None
+
+
+def _where(stack: Sequence[str]) -> str:
+    return f", in {', called by '.join(stack[:3])}" if stack else ""
+
+
+def _how(status: int | None) -> str:
+    """Put an exit status into words.
+
+    Examples
+    --------
+    >>> _how(-11)
+    'killed by signal 11 (SIGSEGV)'
+    >>> _how(3)
+    'exited with code 3'
+    """
+    if status is None:
+        return "it vanished"
+    if status >= 0:
+        return f"exited with code {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = "unknown"
+    hint = "; perhaps the system ran out of memory" if name == "SIGKILL" else ""
+    return f"killed by signal {-status} ({name}{hint})"

@@ -1,0 +1,107 @@
+"""One plain loop in this process: for a debugger, a tiny job, and as the oracle that every other engine must match.
+
+    records ──mapfn──> groups ──combinefn, twice──> ──reducefn──> one Partition
+
+Nothing is pickled, so nothing needs to be picklable. combinefn runs twice on each group, the second time on its own
+result, as it may anywhere else: a combinefn that cannot stand that shows here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+
+from jmr import interrupts
+from jmr.engines.base import bad_record, error_from
+from jmr.errors import JobCancelled
+from jmr.plan import Plan
+from jmr.progress.report import Report
+from jmr.result import Partition
+from jmr.sources import Record, records
+from jmr.tasks.contract import Failures, TaskError
+from jmr.tasks.map import MapTask, combine_groups, map_records, map_records_apart
+from jmr.tasks.partition import Groups
+from jmr.tasks.reduce import Merged, ReduceTask, reduce_groups
+
+__all__ = ["InlineEngine"]
+
+
+class InlineEngine:
+    """Runs a plan in the calling thread."""
+
+    def __init__(self) -> None:
+        self._cancelled = False
+
+    def run(self, plan: Plan, report: Report) -> Generator[Partition, None, None]:
+        """Yield the one partition."""
+        report.n_slots = 1
+        failures = Failures()
+        try:
+            partition = self._run(plan, report, failures)
+        except TaskError as error:
+            told = error_from(error.failure, "inline", error.__cause__)
+            raise told from told.__cause__
+        except _SourceRaisedError as error:
+            raise error.original  # noqa: B904 - as a plain loop would
+        report.errors.n_total = report.n_skipped = failures.n_failures
+        report.errors += map(bad_record, failures.first)
+        yield partition
+
+    def cancel(self) -> None:
+        """Stop before the next record."""
+        self._cancelled = True
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+    def _run(self, plan: Plan, report: Report, failures: Failures) -> Partition:
+        source = records(plan.source)
+        report.n_records_total = source.n_records
+        merged = Merged()
+        report.n_map_tasks = 1
+        self._map(plan, self._counted(source.pairs, report), merged.groups, failures)
+        report.n_map_tasks_done = 1
+        report.n_pairs = sum(map(len, merged.groups.values()))
+        if plan.combinefn is not None:
+            self._combine(plan, merged, failures)
+        merged.orders = list(range(len(merged.groups)))
+        task = ReduceTask(reducefn=plan.reducefn, combinefn=plan.combinefn, skips=plan.skips)
+        report.n_reduce_tasks = 1
+        keys, orders, values = reduce_groups(task, merged, failures)
+        report.n_reduce_tasks_done = 1
+        return Partition(keys, orders, values)
+
+    def _map(self, plan: Plan, pairs: Iterable[Record], groups: Groups, failures: Failures) -> None:
+        if plan.skips:
+            task = MapTask(mapfn=plan.mapfn, combinefn=None, n_partitions=1, skips=True)
+            map_records_apart(task, pairs, groups, failures, check=False)
+        else:
+            map_records(plan.mapfn, pairs, groups)
+
+    def _combine(self, plan: Plan, merged: Merged, failures: Failures) -> None:
+        assert plan.combinefn is not None
+        for _ in range(2):
+            failed = combine_groups(plan.combinefn, merged.groups, failures if plan.skips else None)
+            for position, values in enumerate(merged.groups.values()):
+                if position in failed:
+                    merged.dead.add(id(values))
+
+    def _counted(self, pairs: Iterable[Record], report: Report) -> Iterator[Record]:
+        try:
+            for pair in pairs:
+                interrupts.check()
+                if self._cancelled:
+                    raise JobCancelled(f"job {report.name!r} was cancelled")
+                report.n_records += 1
+                yield pair
+        except GeneratorExit:  # the job ended before the source did
+            raise
+        except BaseException as error:
+            raise _SourceRaisedError(error) from error
+
+
+class _SourceRaisedError(BaseException):
+    """Carries what reading the source raised past the loop that blames mapfn for every Exception."""
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(original)
+        self.original = original

@@ -1,0 +1,156 @@
+"""How many records a split takes, and the split itself.
+
+    one record a slot ──measured──> about 0.2 s of work each ──near the end──> smaller, so that slots end together
+
+A task of 0.2 s makes 100 us of overhead invisible, and still moves the bar. Where grouping and pickling the output is a
+large part of a task, tasks grow to 2 s: what they flush grows less than what they read.
+
+Guided self-scheduling: Polychronopoulos and Kuck, "Guided self-scheduling", IEEE Transactions on Computers 36 (1987).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+
+from jmr.codec.functions import blame
+from jmr.codec.values import Buffer, dump
+from jmr.errors import NotPicklableError, describe
+from jmr.sources import Record, Records
+
+__all__ = ["SplitSizer", "cut"]
+
+_SECONDS = 0.2
+_MOST_SECONDS = 2.0
+#: Above this share of a task's time, the flush is dear.
+_DEAR_FLUSH = 0.05
+#: Less work than this is not worth a message.
+_LEAST_SECONDS = 0.001
+#: The first records may be cheap, and the rest not.
+_GROWTH = 16
+_MOST_BYTES = 1 << 24
+#: Longest time to gather one split from a slow source while slots may be waiting.
+_READ_SECONDS = 0.05
+_IMMUTABLE = frozenset({str, int, float, bytes, bool, type(None), complex})
+
+
+class SplitSizer:
+    """Decides the next split's size from what finished splits took. Pure.
+
+    Parameters
+    ----------
+    n_slots
+        Slots that work at the same time.
+    n_records
+        Length of the source, if known.
+
+    Examples
+    --------
+    >>> sizer = SplitSizer(n_slots=2, n_records=None)
+    >>> sizer.next_size()
+    1
+    >>> sizer.finished(n_records=1, seconds=0.001, flush_seconds=0.0)
+    >>> sizer.next_size()
+    16
+    """
+
+    def __init__(self, n_slots: int, n_records: int | None) -> None:
+        self._n_slots = n_slots
+        self._n_left = n_records
+        self._largest = 0
+        self._target = _SECONDS
+        self._seconds_per_record: float | None = None
+        self._bytes_per_record = 0.0
+
+    def next_size(self) -> int:
+        """How many records to read for the next split; at least 1."""
+        if self._seconds_per_record is None:
+            return 1
+        size = min(self._target / self._seconds_per_record, self._largest * _GROWTH)
+        if self._bytes_per_record:
+            size = min(size, _MOST_BYTES / self._bytes_per_record)
+        if self._n_left is not None:
+            least = _LEAST_SECONDS / self._seconds_per_record
+            size = min(size, max(math.ceil(self._n_left / (2 * self._n_slots)), least))
+        return max(1, int(size))
+
+    def sent(self, n_records: int, n_bytes: int) -> None:
+        """A split was cut."""
+        if self._n_left is not None:
+            self._n_left = max(0, self._n_left - n_records)
+        self._bytes_per_record = n_bytes / n_records
+
+    def finished(self, n_records: int, seconds: float, flush_seconds: float) -> None:
+        """A map task has committed."""
+        if not n_records:
+            return
+        cost = max(seconds, 1e-7) / n_records
+        known = self._seconds_per_record
+        # A larger split says more than a small one, whose fixed cost is spread over few records.
+        self._seconds_per_record = cost if known is None or n_records > self._largest else (known + cost) / 2
+        self._largest = max(self._largest, n_records)
+        if seconds > _SECONDS / 2:
+            dear = flush_seconds > _DEAR_FLUSH * seconds
+            self._target = min(_MOST_SECONDS, self._target * 2) if dear else max(_SECONDS, self._target / 2)
+
+
+def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monotonic) -> tuple[list[Buffer], int]:
+    """Read and pickle the next split.
+
+    Parameters
+    ----------
+    source
+        Read from where it stands.
+    n_records
+        Most records to take. Fewer are taken at the end, or where reading them takes too long to let slots wait.
+    clock
+        Tells seconds.
+
+    Returns
+    -------
+    Pieces of one or more joined blobs, each a list of records; and the number of records, 0 at the end of the source.
+    """
+    if source.settled:
+        batch = list(itertools.islice(source.pairs, n_records))
+        return (_dump(batch) if batch else []), len(batch)
+    return _cut_unsettled(source, n_records, clock)
+
+
+def _cut_unsettled(source: Records, n_records: int, clock: Callable[[], float]) -> tuple[list[Buffer], int]:
+    """Pickle a record that could change before the next one is read: an iterator may refill one buffer."""
+    pieces: list[Buffer] = []
+    batch: list[Record] = []
+    n_read = 0
+    deadline = clock() + _READ_SECONDS
+    for record in source.pairs:
+        batch.append(record)
+        n_read += 1
+        if not (_is_immutable(record[0]) and _is_immutable(record[1])):
+            pieces.append(b"".join(_dump(batch)))
+            batch = []
+        if n_read >= n_records or clock() > deadline:
+            break
+    if batch:
+        pieces += _dump(batch)
+    return pieces, n_read
+
+
+def _is_immutable(value: object) -> bool:
+    return type(value) in _IMMUTABLE or (type(value) is tuple and all(type(item) in _IMMUTABLE for item in value))
+
+
+def _dump(batch: list[Record]) -> list[Buffer]:
+    try:
+        return dump(batch)
+    except Exception as error:  # pickling runs the objects' own code
+        for key, value in batch:
+            for role, obj in (("key", key), ("value", value)):
+                if found := blame(role, obj):
+                    path, culprit, reason = found
+                    raise NotPicklableError(
+                        f"the source's record key={describe(key)} cannot be sent to the workers: "
+                        f"{path} is {describe(culprit)}: {reason}"
+                    ) from error
+        raise NotPicklableError(f"records of the source cannot be sent to the workers: {error}") from error

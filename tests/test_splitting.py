@@ -1,0 +1,82 @@
+"""How many records a split takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from jmr.codec.values import load_all
+from jmr.engines.splitting import SplitSizer, cut
+from jmr.sources import records
+
+
+def test_splits_grow_to_a_fifth_of_a_second() -> None:
+    sizer = SplitSizer(n_slots=2, n_records=None)
+    sizes = []
+    for _ in range(8):
+        size = sizer.next_size()
+        sizes.append(size)
+        sizer.sent(size, 10 * size)
+        sizer.finished(size, size * 1e-5, 0.0)
+    assert sizes[:5] == [1, 16, 256, 4096, 20_000]
+    assert set(sizes[4:]) == {20_000}
+
+
+def test_a_dear_flush_makes_splits_longer() -> None:
+    sizer = SplitSizer(n_slots=2, n_records=None)
+    for _ in range(12):
+        size = sizer.next_size()
+        sizer.finished(size, size * 2**-16, size * 2**-19)
+    assert sizer.next_size() == 2 * 2**16
+
+
+def test_the_tail_is_shared_out() -> None:
+    sizer = SplitSizer(n_slots=2, n_records=100)
+    sizer.finished(1, 0.02, 0.0)
+    sizes = []
+    while sum(sizes) < 100:
+        sizes.append(min(sizer.next_size(), 100 - sum(sizes)))
+        sizer.sent(sizes[-1], sizes[-1])
+        sizer.finished(sizes[-1], 0.02 * sizes[-1], 0.0)
+    assert sizes[-4:] == [1, 1, 1, 1]
+    assert max(sizes) <= 10
+
+
+def test_large_records_make_small_splits() -> None:
+    sizer = SplitSizer(n_slots=2, n_records=None)
+    sizer.sent(1, 8 << 20)
+    sizer.finished(1, 1e-6, 0.0)
+    assert sizer.next_size() == 2
+
+
+def test_a_slow_source_does_not_let_slots_wait() -> None:
+    now = 0.0
+
+    def slow() -> Iterator[tuple[int, int]]:
+        nonlocal now
+        for i in range(1000):
+            now += 0.02
+            yield i, i
+
+    source = records(slow())
+    pieces, n_records = cut(source, 1000, clock=lambda: now)
+    assert n_records == 3
+    assert list(load_all(b"".join(pieces))) == [[(0, 0), (1, 1), (2, 2)]]
+
+
+def test_a_record_that_may_change_is_pickled_before_the_next_is_read() -> None:
+    def refilled() -> Iterator[tuple[str, Any]]:
+        buffer = [0]
+        for i in range(3):
+            buffer[0] = i
+            yield "a", buffer
+        yield "b", (1, "frozen")
+
+    pieces, n_records = cut(records(refilled()), 10)
+    assert n_records == 4
+    assert list(load_all(b"".join(pieces))) == [[("a", [0])], [("a", [1])], [("a", [2])], [("b", (1, "frozen"))]]
+
+
+def test_the_end_of_a_source_is_an_empty_split() -> None:
+    source = records({})
+    assert cut(source, 10) == ([], 0)
