@@ -1,0 +1,121 @@
+"""jmr.submit: the same run in a thread of its own, and the handle on it.
+
+submit ──> Job ── result(), done(), cancel(), await ──> Result
+└─ thread: reads the source, decodes, calls final
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from typing import Any
+
+from jmr.engines.base import Engine
+from jmr.errors import JmrError, without_ours
+from jmr.plan import Plan
+from jmr.progress.report import Report
+from jmr.progress.routing import current_parent, routed_to
+from jmr.result import Result
+from jmr.session.running import engine_for, run_plan
+
+__all__ = ["Job", "submit"]
+
+
+class Job:
+    """A job that runs while you go on; made by `jmr.submit`.
+
+    In a notebook, `await job` waits for it and leaves the kernel free meanwhile.
+    """
+
+    def __init__(self, plan: Plan, engine: Engine) -> None:
+        self._engine = engine
+        self._report = Report(plan.name)
+        self._future: Future[Result] = Future()
+        self._parent = current_parent()
+        self._thread = threading.Thread(target=self._run, args=(plan,), name=f"jmr-{plan.name}", daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        report = self._report
+        return f"<jmr.Job {report.name!r}: {report.state.value}, {report.n_records:,} records mapped>"
+
+    def __await__(self) -> Generator[Any, None, Result]:
+        return asyncio.wrap_future(self._future).__await__()
+
+    def result(self, timeout: float | None = None) -> Result:
+        """Wait for the result.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait; None for as long as it takes. An interrupt ends the waiting, not the job.
+
+        Raises
+        ------
+        TimeoutError
+            The job still runs.
+        JmrError
+            Whatever `jmr.run` would have raised; JobCancelled after `cancel`.
+        """
+        __tracebackhide__ = True
+        try:
+            return self._future.result(timeout)
+        except BaseException as error:
+            error.__traceback__ = without_ours(error.__traceback__)
+            raise
+
+    def done(self) -> bool:
+        """Whether it has ended, in whatever way."""
+        return self._future.done()
+
+    def cancel(self) -> bool:
+        """Stop it; its slots stay usable. False if it had ended before."""
+        if self._future.done():
+            return False
+        self._engine.cancel()
+        return True
+
+    def _run(self, plan: Plan) -> None:
+        with routed_to(self._parent):
+            try:
+                result = run_plan(plan, self._engine, self._report)
+            except BaseException as error:
+                _explain_threads(error)
+                self._future.set_exception(error)
+            else:
+                self._future.set_result(result)
+
+
+def _explain_threads(error: BaseException) -> None:
+    """Tell what to do about a source that only works in the thread that made it, such as a database cursor."""
+    if "thread" in str(error) and not isinstance(error, JmrError):
+        error.add_note("jmr.submit reads the source in a thread of its own; jmr.run reads it in this one.")
+
+
+def submit(
+    source: Any,
+    mapfn: Callable[[Any, Any], Any],
+    reducefn: Callable[[Any, list[Any]], Any] | None = None,
+    **options: Any,
+) -> Job:
+    """Start a job and return at once; takes the arguments of `jmr.run`.
+
+    The source is read, results are unpickled and `final` is called in the job's own thread.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError
+        At once. Everything else comes out of `Job.result`.
+
+    Examples
+    --------
+    >>> import jmr
+    >>> job = jmr.submit({"a": 1}, lambda key, value: [(key, value + 1)], engine="inline")
+    >>> job.result()
+    {'a': [2]}
+    """
+    __tracebackhide__ = True
+    plan = Plan.checked(source, mapfn, reducefn, **options)
+    return Job(plan, engine_for(plan))

@@ -1,0 +1,73 @@
+"""Fixtures for all tests: what may be left behind (nothing), and the warm cluster that they share."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jmr
+from jmr.engines.cluster import default_cluster
+
+#: A skip for this reason is no failure, even where skips are.
+FORBIDDEN = "kernel forbids"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """With JMR_NO_SKIP, a test that is skipped for want of something has failed."""
+    report = yield
+    if report.skipped and os.environ.get("JMR_NO_SKIP") and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if FORBIDDEN not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"skipped where nothing may be skipped: {reason}"
+    return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_cluster() -> Iterator[None]:
+    """The kernel's own cluster, started once, so that tests see what a job leaves and not what starting takes."""
+    jmr.run({1: 1}, lambda key, value: [], workers=2, progress=False)
+    yield
+    cluster = default_cluster()
+    if cluster is not None:
+        cluster.close()
+
+
+def children() -> set[int]:
+    """Process ids of this process's children."""
+    found: set[int] = set()
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended meanwhile
+            found.update(map(int, (task / "children").read_text().split()))
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_leaks(warm_cluster: None) -> Iterator[None]:
+    """A test leaves no thread and no child process."""
+    before = set(threading.enumerate()), children()
+    yield
+    for thread in set(threading.enumerate()) - before[0]:
+        thread.join(5)
+    threads = {thread.name for thread in set(threading.enumerate()) - before[0] if not _is_stdlib(thread)}
+    assert not threads, f"threads left: {threads}"
+    assert not children() - before[1], "processes left"
+
+
+def _is_stdlib(thread: threading.Thread) -> bool:
+    """Asyncio keeps a pool for its own purposes."""
+    return thread.name.startswith(("asyncio_", "IPython", "IOPub", "ThreadPoolExecutor"))
+
+
+@pytest.fixture
+def cluster() -> Iterator[jmr.Cluster]:
+    """Two slots of the test's own."""
+    with jmr.Cluster(workers=2) as cluster:
+        yield cluster

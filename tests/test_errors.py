@@ -1,0 +1,439 @@
+"""Every named mistake ends in a clear error, at once, and the next job runs."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import os
+import pickle
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jmr
+from jmr import errors
+
+SOURCE = {i: i for i in range(20)}
+LOCK = threading.Lock()
+PASSWD = "/etc/passwd"
+
+
+def run(
+    mapfn: Any = lambda key, value: [(key % 3, value)], reducefn: Any = None, source: Any = SOURCE, **options: Any
+) -> Any:
+    options = {"workers": 2, "progress": False} | options
+    return jmr.run(source, mapfn, reducefn, **options)
+
+
+@pytest.fixture(autouse=True)
+def a_job_after_it() -> Iterator[None]:
+    yield
+    assert jmr.run(
+        SOURCE, lambda key, value: [("sum", value)], lambda key, values: sum(values), workers=2, progress=False
+    ) == {"sum": 190}
+
+
+def odd_duck(key: int, value: int) -> Iterator[tuple[int, int]]:
+    if key == 7:
+        raise ValueError("odd duck")
+    yield key, value
+
+
+def no_key_one(key: int, values: list[int]) -> int:
+    if key == 1:
+        raise KeyError("one")
+    return sum(values)
+
+
+def kill(signal_number: int) -> Callable[[int, int], Any]:
+    def mapfn(key: int, value: int) -> Any:
+        if key == 5:
+            os.kill(os.getpid(), signal_number)
+        return [(key, value)]
+
+    return mapfn
+
+
+class Picky(Exception):
+    """Pickles, and cannot be unpickled."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first)
+
+
+class Unpicklable(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+def raising(error: BaseException) -> Callable[[Any, Any], Any]:
+    def mapfn(key: Any, value: Any) -> Any:
+        raise error
+
+    return mapfn
+
+
+def raises_picky(key: Any, value: Any) -> Any:
+    raise Picky("first", "second")
+
+
+def raises_unpicklable(key: Any, value: Any) -> Any:
+    raise Unpicklable("locked")
+
+
+def deeper(key: Any, value: Any) -> Any:
+    return deeper(key, value)
+
+
+class Identity:
+    pass
+
+
+MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
+    "mapfn raises": (
+        {"mapfn": odd_duck},
+        errors.MapError,
+        [
+            "mapfn raised ValueError('odd duck')",
+            "record key=7",
+            "split map-",
+            "attempt 1",
+            "worker local/",
+            'engine="inline"',
+        ],
+    ),
+    "reducefn raises": (
+        {"reducefn": no_key_one},
+        errors.ReduceError,
+        ["reducefn raised KeyError('one')", "group key=1", "reduce-"],
+    ),
+    "combinefn raises": (
+        {"combinefn": no_key_one},
+        errors.CombineError,
+        ["combinefn raised KeyError('one')", "group key=1"],
+    ),
+    "final raises": (
+        {"final": no_key_one, "reducefn": lambda k, v: v},
+        errors.FinalError,
+        ["final raised KeyError('one')", "key=1"],
+    ),
+    "returns an int": (
+        {"mapfn": lambda k, v: 5},
+        errors.MapError,
+        ["mapfn returned 5 (int), which is no iterable", "record key="],
+    ),
+    "returns a str": ({"mapfn": lambda k, v: "ab"}, errors.MapError, ["mapfn returned 'ab' (str)"]),
+    "returns a dict": ({"mapfn": lambda k, v: {1: 2}}, errors.MapError, ["did you mean .items()?"]),
+    "emits no pairs": (
+        {"mapfn": lambda k, v: [1, 2]},
+        errors.MapError,
+        ["mapfn emitted 1 (int), which is no (key, value) pair"],
+    ),
+    "emits strs of two": ({"mapfn": lambda k, v: ["ab"]}, errors.MapError, ["mapfn emitted 'ab' (str)"]),
+    "emits triples": ({"mapfn": lambda k, v: [(1, 2, 3)]}, errors.MapError, ["mapfn emitted (1, 2, 3) (tuple)"]),
+    "StopIteration escapes": (
+        {"mapfn": lambda k, v: next(iter([]))},
+        errors.MapError,
+        ["mapfn raised StopIteration()"],
+    ),
+    "unhashable key": ({"mapfn": lambda k, v: [([k], v)]}, errors.MapError, ["emitted the key [", "not hashable"]),
+    "identity key": (
+        {"mapfn": lambda k, v: [(Identity(), v)]},
+        errors.MapError,
+        ["equal only to itself", "frozen dataclass"],
+    ),
+    "captures a lock": (
+        {"mapfn": lambda k, v: [(k, LOCK)]},
+        errors.NotPicklableError,
+        ["mapfn -> LOCK cannot be sent to the workers", "cannot pickle '_thread.lock'"],
+    ),
+    "emits a lock": (
+        {"mapfn": lambda k, v: [(k, threading.Lock())]},
+        errors.NotPicklableError,
+        ["mapfn emitted a value for key", "lock", "record key="],
+    ),
+    "returns a lock": (
+        {"reducefn": lambda k, v: threading.Lock()},
+        errors.NotPicklableError,
+        ["reducefn returned a result that cannot be sent back", "group key="],
+    ),
+    "reads a lock": (
+        {"source": [(1, threading.Lock())]},
+        errors.NotPicklableError,
+        ["the source's record key=1 cannot be sent"],
+    ),
+    "exception that does not unpickle": ({"mapfn": raises_picky}, errors.MapError, ["mapfn raised Picky('first')"]),
+    "exception that does not pickle": (
+        {"mapfn": raises_unpicklable},
+        errors.MapError,
+        ["mapfn raised Unpicklable('locked')"],
+    ),
+    "emits an open file": (
+        {"mapfn": lambda k, v: [(k, open(PASSWD))]},
+        errors.NotPicklableError,
+        ["open file ('/etc/passwd')", "ship its path"],
+    ),
+    "returns an open file": (
+        {"reducefn": lambda k, v: open(PASSWD)},
+        errors.NotPicklableError,
+        ["open file ('/etc/passwd')"],
+    ),
+    "sys.exit": ({"mapfn": lambda k, v: sys.exit(3)}, errors.MapError, ["mapfn raised SystemExit(3)"]),
+    "os._exit": (
+        {"mapfn": lambda k, v: os._exit(3) if k == 5 else []},
+        errors.SlotDiedError,
+        ["mapfn ended its process 4 times, at record key=5", "exited with code 3"],
+    ),
+    "os._exit, one attempt": (
+        {"mapfn": lambda k, v: os._exit(3) if k == 5 else [], "max_attempts": 1},
+        errors.SlotDiedError,
+        ["once, at record key=5"],
+    ),
+    "os._exit in reducefn": (
+        {"reducefn": lambda k, v: os._exit(4) if k == 1 else v},
+        errors.SlotDiedError,
+        ["reducefn ended its process 4 times, at group key=1", "code 4"],
+    ),
+    "segfault": (
+        {"mapfn": lambda k, v: ctypes.string_at(0) if k == 5 else []},
+        errors.SlotDiedError,
+        ["record key=5", "signal 11 (SIGSEGV)", "in string_at (", "test_errors.py"],
+    ),
+    "kill -9": (
+        {"mapfn": kill(signal.SIGKILL)},
+        errors.SlotDiedError,
+        ["record key=5", "signal 9 (SIGKILL", "out of memory"],
+    ),
+    "endless recursion": ({"mapfn": deeper}, errors.MapError, ["mapfn raised RecursionError("]),
+    "KeyboardInterrupt of its own": (
+        {"mapfn": raising(KeyboardInterrupt())},
+        errors.WorkerError,
+        ["KeyboardInterrupt"],
+    ),
+    "breakpoint": (
+        {"mapfn": lambda k, v: breakpoint()},
+        errors.MapError,
+        ["breakpoint() in a slot", 'engine="inline"'],
+    ),
+    "run in a slot": (
+        {"mapfn": lambda k, v: jmr.run({}, print)},
+        errors.MapError,
+        ["NestedRunError('jmr.run was called inside a slot"],
+    ),
+    "wrong number of arguments": (
+        {"mapfn": lambda k: []},
+        errors.MapError,
+        ["takes 1 positional argument but 2 were given"],
+    ),
+    "source is an int": ({"source": 5}, errors.SourceError, ["source is 5 (int), which cannot be iterated"]),
+    "source is a str": ({"source": "abc"}, errors.SourceError, ["source is 'abc' (str)", "enumerate"]),
+    "source yields no pairs": ({"source": [1, 2]}, errors.SourceError, ["source yielded 1 (int) as record number 0"]),
+    "mapfn is no function": ({"mapfn": 5}, TypeError, ["mapfn must be a function of (key, value)", "got 5 (int)"]),
+    "reducefn is no function": (
+        {"reducefn": "sum"},
+        TypeError,
+        ["reducefn must be a function of (key, values), or be left out"],
+    ),
+    "no workers": ({"workers": 0}, ValueError, ["workers must be from 1 to 10,000, not 0"]),
+    "workers is a str": ({"workers": "2"}, TypeError, ["workers must be a whole number, not '2'"]),
+    "workers is True": ({"workers": True}, TypeError, ["workers must be a whole number"]),
+    "n_partitions": ({"n_partitions": -1}, ValueError, ["n_partitions must be from 1"]),
+    "max_attempts": ({"max_attempts": 0}, ValueError, ["max_attempts must be from 1"]),
+    "on_error": ({"on_error": "ignore"}, ValueError, ["on_error must be 'raise' or 'skip', not 'ignore'"]),
+    "engine": ({"engine": "spark"}, TypeError, ['engine must be None, "inline" or a jmr.Cluster']),
+    "name": ({"name": 5}, TypeError, ["name must be a str"]),
+    "async mapfn": ({"mapfn": None}, TypeError, ["mapfn"]),
+}
+
+
+async def async_mapfn(key: Any, value: Any) -> Any:
+    return []
+
+
+MISTAKES["async mapfn"] = ({"mapfn": async_mapfn}, TypeError, ["mapfn is an async function"])
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_told_and_the_next_job_runs(mistake: str) -> None:
+    options, kind, words = MISTAKES[mistake]
+    with pytest.raises(kind) as caught:
+        run(**options)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_captured_file_is_refused_by_name() -> None:
+    with open(PASSWD) as file, pytest.raises(errors.NotPicklableError, match=r"mapfn -> file cannot be sent"):
+        run(mapfn=lambda key, value: [(key, file)])
+
+
+def test_the_path_to_what_cannot_travel_goes_through_helpers() -> None:
+    lock = threading.Lock()
+
+    def helper() -> Any:
+        return {"a": [lock]}
+
+    with pytest.raises(errors.NotPicklableError, match=r"^mapfn -> helper -> lock cannot"):
+        run(mapfn=lambda key, value: helper())
+
+
+def test_the_sources_own_exception_comes_out() -> None:
+    def half() -> Iterator[tuple[int, int]]:
+        yield 1, 2
+        raise OSError("the tape broke")
+
+    with pytest.raises(OSError, match=r"^the tape broke$") as caught:
+        run(source=half())
+    assert [frame.name for frame in traceback.extract_tb(caught.tb)][-1] == "half"
+
+
+def test_a_lazy_mappings_stop_iteration_loses_no_records() -> None:
+    class Lazy:
+        def __iter__(self) -> Iterator[int]:
+            return iter([1, 2, 3])
+
+        def __getitem__(self, key: int) -> int:
+            return next(iter([]))
+
+    with pytest.raises(errors.SourceError, match=r"source\[1\] raised StopIteration"):
+        run(source=Lazy())
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_the_traceback_ends_in_the_users_frames(engine: Any) -> None:
+    def helper(value: int) -> float:
+        return 1 / value
+
+    with pytest.raises(errors.MapError) as caught:
+        run(mapfn=lambda key, value: [(key, helper(value))], source={"zero": 0}, engine=engine)
+    frames = traceback.extract_tb(caught.tb)
+    assert [frame.name for frame in frames][-2:] == ["<lambda>", "helper"]
+    assert frames[-1].line == "return 1 / value"
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+    ours = [frame for frame in frames if Path(jmr.__file__).parent in Path(frame.filename).parents]
+    assert {frame.name for frame in ours} <= {"run", "run_with_notes"}
+
+
+def test_a_chain_of_exceptions_is_kept() -> None:
+    def mapfn(key: int, value: int) -> Any:
+        try:
+            return {}[key]
+        except KeyError as error:
+            raise ValueError("no such thing") from error
+
+    with pytest.raises(errors.MapError) as caught:
+        run(mapfn=mapfn, source={1: 1})
+    cause = caught.value.__cause__
+    assert isinstance(cause, ValueError)
+    assert isinstance(cause.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_skip_sets_bad_records_aside_whole(engine: Any) -> None:
+    def mapfn(key: int, value: int) -> Iterator[tuple[str, int]]:
+        yield "all", value
+        if key in (3, 7):
+            raise ValueError(f"odd {key}")
+
+    result = run(mapfn=mapfn, reducefn=lambda key, values: values, on_error="skip", engine=engine)
+    assert result == {"all": [i for i in range(20) if i not in (3, 7)]}
+    assert [(bad.phase, bad.key, bad.value, str(bad.error)) for bad in result.errors] == [
+        ("map", 3, 3, "odd 3"),
+        ("map", 7, 7, "odd 7"),
+    ]
+    assert result.errors.n_total == 2
+    assert 'raise ValueError(f"odd {key}")' in result.errors[0].traceback
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_skip_leaves_a_failing_group_out(engine: Any) -> None:
+    result = run(reducefn=no_key_one, on_error="skip", engine=engine)
+    assert list(result) == [0, 2]
+    assert [(bad.phase, bad.key, bad.value) for bad in result.errors] == [("reduce", 1, [1, 4, 7, 10, 13, 16, 19])]
+    combined = run(combinefn=no_key_one, reducefn=lambda key, values: sum(values), on_error="skip", engine=engine)
+    assert combined == {0: 63, 2: 57}
+    assert {(bad.phase, bad.key) for bad in combined.errors} == {("combine", 1)}
+
+
+def test_skip_keeps_the_first_thousand_and_counts_the_rest() -> None:
+    result = run(mapfn=raising(ValueError("no")), source=((i, i) for i in range(1500)), on_error="skip")
+    assert result == {}
+    assert len(result.errors) == 1000
+    assert result.errors.n_total == 1500
+    assert [bad.key for bad in result.errors] == list(range(1000))
+
+
+def test_skip_sets_a_record_aside_that_kills_its_slot() -> None:
+    result = run(mapfn=lambda key, value: os._exit(3) if key == 5 else [(key, value)], on_error="skip")
+    assert list(result) == [i for i in range(20) if i != 5]
+    assert [(bad.phase, bad.key, type(bad.error)) for bad in result.errors] == [("map", 5, errors.SlotDiedError)]
+
+
+def test_skip_sets_a_record_aside_that_emits_what_does_not_pickle() -> None:
+    result = run(mapfn=lambda key, value: [(key, LOCK_MAKER() if key == 3 else value)], on_error="skip")
+    assert list(result) == [i for i in range(20) if i != 3]
+    assert [bad.key for bad in result.errors] == [3]
+
+
+def LOCK_MAKER() -> Any:
+    return threading.Lock()
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, BaseException)]
+)
+def test_every_exception_survives_pickling(kind: type[BaseException]) -> None:
+    error = pickle.loads(pickle.dumps(kind("what, where, what to do")))
+    assert type(error) is kind
+    assert str(error) == "what, where, what to do"
+
+
+def test_a_death_in_combinefn_is_blamed_on_no_record() -> None:
+    def combinefn(key: int, values: list[int]) -> int:
+        if key == 1:
+            os._exit(3)
+        return sum(values)
+
+    for on_error in ("raise", "skip"):
+        with pytest.raises(errors.SlotDiedError, match=r"the process of map-\d+ ended 4 times .* at no single record"):
+            run(combinefn=combinefn, reducefn=lambda key, values: sum(values), on_error=on_error)
+
+
+def test_a_combined_value_that_does_not_pickle_is_set_aside() -> None:
+    def combinefn(key: int, values: list[int]) -> Any:
+        return threading.Lock() if key == 1 else sum(values)
+
+    options = {"combinefn": combinefn, "reducefn": lambda key, values: sum(values)}
+    result = run(on_error="skip", **options)
+    assert result == {0: 63, 2: 57}
+    assert {(bad.phase, bad.key) for bad in result.errors} == {("combine", 1)}
+    with pytest.raises(errors.NotPicklableError, match="the values of key 1 cannot be sent on"):
+        run(**options)
+
+
+def test_an_exception_with_odd_notes_is_told() -> None:
+    def mapfn(key: int, value: int) -> Any:
+        error = ValueError("hm")
+        error.__notes__ = None  # type: ignore[assignment]
+        raise error
+
+    with pytest.raises(errors.MapError, match=r"mapfn raised ValueError\('hm'\)"):
+        run(mapfn=mapfn)
+
+
+def test_a_call_that_cannot_be_is_explained() -> None:
+    with pytest.raises(errors.ReduceError, match=r"reducefn is called as reducefn\(key, values\)"):
+        run(reducefn=sum)
+
+
+def test_a_failing_final_keeps_the_result() -> None:
+    with pytest.raises(errors.FinalError, match=r"its dict is this exception's \.result") as caught:
+        run(reducefn=lambda key, values: sum(values), final=no_key_one)
+    assert caught.value.result == {0: 63, 1: 70, 2: 57}

@@ -1,0 +1,178 @@
+"""jmr.submit, Job, Cluster, and what slots print."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from typing import Any
+
+import pytest
+
+import jmr
+from jmr.engines import cluster as engine
+from jmr.worker.output import OutputReader, mark
+
+SOURCE = {i: i for i in range(20)}
+
+
+def identity(key: Any, value: Any) -> list[tuple[Any, Any]]:
+    return [(key, value)]
+
+
+def forever(key: Any, value: Any) -> Any:
+    while True:
+        pass
+
+
+def run(*arguments: Any, **options: Any) -> jmr.Result:
+    return jmr.run(*arguments, **({"workers": 2, "progress": False} | options))
+
+
+def test_a_job_runs_while_we_go_on() -> None:
+    go = threading.Event()
+
+    def source() -> Any:
+        go.wait(10)
+        yield from SOURCE.items()
+
+    job = jmr.submit(source(), identity, progress=False)
+    assert not job.done()
+    with pytest.raises(TimeoutError):
+        job.result(timeout=0)
+    go.set()
+    assert len(job.result(10)) == 20
+    assert job.done()
+    assert not job.cancel()
+    assert "done" in repr(job)
+
+
+def test_a_cancelled_job_raises_and_leaves_the_slots_usable() -> None:
+    job = jmr.submit(SOURCE, forever, workers=2, progress=False)
+    assert job.cancel()
+    with pytest.raises(jmr.JobCancelled, match="job 'forever' was cancelled"):
+        job.result(10)
+    assert isinstance(jmr.JobCancelled(), KeyboardInterrupt)
+    assert len(run(SOURCE, identity)) == 20
+
+
+def test_a_job_can_be_awaited() -> None:
+    async def wait() -> jmr.Result:
+        return await jmr.submit(SOURCE, identity, progress=False)
+
+    assert len(asyncio.run(wait())) == 20
+
+
+def test_submit_tells_mistakes_at_once() -> None:
+    with pytest.raises(TypeError, match="mapfn must be a function"):
+        jmr.submit(SOURCE, 5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="there is no option 'n_worker'"):
+        jmr.submit(SOURCE, identity, n_worker=2)
+
+
+def test_a_jobs_error_comes_out_of_result_each_time() -> None:
+    job = jmr.submit({1: 0}, lambda key, value: 1 / value, progress=False)
+    for _ in range(2):
+        with pytest.raises(jmr.MapError, match="ZeroDivisionError"):
+            job.result(10)
+
+
+def test_jobs_at_the_same_time_do_not_mix() -> None:
+    jobs = [jmr.submit(dict.fromkeys(range(50), n), identity, workers=2, progress=False) for n in range(8)]
+    assert [set(map(tuple, job.result(20).values())) for job in jobs] == [{(n,)} for n in range(8)]
+
+
+def test_a_cluster_is_the_default_inside_with(cluster: jmr.Cluster) -> None:
+    assert engine.current_cluster() is cluster
+    assert run(SOURCE, identity, workers=None).stats.n_slots == 2
+    with jmr.Cluster(workers=1) as inner:
+        assert engine.current_cluster() is inner
+        assert run(SOURCE, identity, workers=None).stats.n_slots == 1
+    assert engine.current_cluster() is cluster
+    assert repr(inner) == "<jmr.Cluster closed>"
+    with pytest.raises(jmr.WorkerError, match=r"this jmr\.Cluster is closed"):
+        jmr.run(SOURCE, identity, engine=inner)
+
+
+def test_a_cluster_grows_and_shrinks(cluster: jmr.Cluster) -> None:
+    pids = run(dict.fromkeys(range(60)), lambda key, value: [(os.getpid(), key)], workers=3)
+    assert cluster.n_slots == 3
+    assert len(pids) <= 3
+    cluster.resize(1)
+    assert cluster.n_slots == 1
+    assert len(run(SOURCE, identity, workers=None)) == 20
+    with pytest.raises(ValueError, match="workers must be from 1"):
+        cluster.resize(0)
+
+
+def test_a_job_keeps_to_its_workers(cluster: jmr.Cluster) -> None:
+    result = run(dict.fromkeys(range(50)), lambda key, value: [(os.getpid(), key)], workers=1)
+    assert len(result) == 1
+
+
+def test_what_slots_print_arrives_labelled_before_run_returns(capfd: pytest.CaptureFixture[str]) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        import sys
+
+        print("from python")
+        print("no newline", end="")
+        print("to stderr", file=sys.stderr)
+        os.system("echo from a child")
+        os.write(1, b"\xff raw\n")
+        return []
+
+    run({1: 1}, mapfn)
+    out, err = capfd.readouterr()
+    lines = {line.split("] ", 1)[1] for line in out.splitlines()}
+    assert {"from python", "no newlinefrom a child"} <= lines | {"no newlinefrom a child"}
+    assert "from a child" in out
+    assert "\\xff raw" in out
+    assert all(line.startswith("[local/") for line in (out + err).splitlines())
+    assert "to stderr" in err
+
+
+def test_what_a_dying_slot_printed_last_arrives(capfd: pytest.CaptureFixture[str]) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        print("last words")
+        os._exit(1)
+
+    with pytest.raises(jmr.SlotDiedError):
+        run({1: 1}, mapfn, max_attempts=1)
+    assert "] last words\n" in capfd.readouterr().out
+
+
+def test_a_flood_is_cut_and_counted(capfd: pytest.CaptureFixture[str]) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        for number in range(100_000):
+            print("line", number)
+        return []
+
+    run({1: 1}, mapfn)
+    out = capfd.readouterr().out
+    assert len(out) < 300_000
+    assert "more lines not shown" in out
+
+
+def test_lines_belong_to_the_job_that_was_marked() -> None:
+    reader = OutputReader()
+    assert reader.feed(mark(1) + b"one\ntw", 0.0) == [(1, b"one\n")]
+    assert reader.feed(b"o\nthree" + mark(2) + b"four\n", 0.0) == [(1, b"two\nthree\n"), (2, b"four\n")]
+    assert reader.flush() == []
+
+
+def test_a_mark_cut_in_half_is_still_a_mark() -> None:
+    whole = b"a" * 5_000 + mark(7) + b"b\n"
+    for cut in range(5_000, len(whole)):
+        reader = OutputReader()
+        shown = reader.feed(whole[:cut], 0.0) + reader.feed(whole[cut:], 0.0) + reader.flush()
+        assert shown[-1] == (7, b"b\n")
+        assert all(b"jmr" not in text for _, text in shown)
+
+
+def test_a_flood_gets_a_burst_and_then_a_rate() -> None:
+    reader = OutputReader()
+    line = b"x" * 1023 + b"\n"
+    shown = b"".join(text for _, text in reader.feed(line * 100, 0.0))
+    assert shown == line * 64
+    assert reader.flush() == [(0, b"... 36 more lines not shown\n")]
+    assert reader.feed(line * 100, 1.0)[0][1] == line * 16

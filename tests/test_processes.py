@@ -1,0 +1,391 @@
+"""Processes and signals, for real: interrupts, killed kernels, killed workers, leaks, forks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import jmr
+
+pytestmark = pytest.mark.slow
+
+PRELUDE = """
+import os, signal, sys, threading, time
+import jmr
+from jmr.engines.cluster import default_cluster
+SOURCE = {i: i for i in range(100)}
+def identity(key, value):
+    yield key, value
+def forever(key, value):
+    while True:
+        pass
+def say(*words):
+    print(*words, flush=True)
+"""
+
+
+class Script:
+    """A Python process that says lines, which the test waits for."""
+
+    def __init__(self, body: str, **environment: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + body],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **environment},
+        )
+        self._said = b""
+
+    def line(self, timeout: float = 20) -> str:
+        """The next line; a script that says nothing fails the test."""
+        assert self.process.stdout is not None
+        while b"\n" not in self._said:
+            ready, _, _ = select.select([self.process.stdout], [], [], timeout)
+            assert ready, "the script says nothing"
+            said = os.read(self.process.stdout.fileno(), 65536)
+            assert said, f"the script has ended: {self.process.communicate()[1].decode()}"
+            self._said += said
+        line, _, self._said = self._said.partition(b"\n")
+        return line.decode()
+
+    def end(self) -> str:
+        """Wait for its end; what it said since, or its error."""
+        out, err = self.process.communicate(timeout=30)
+        assert self.process.returncode == 0, err.decode()
+        return str(out.decode())
+
+
+@contextlib.contextmanager
+def script(body: str, **environment: str) -> Iterator[Script]:
+    running = Script(body, **environment)
+    try:
+        yield running
+    finally:
+        running.process.kill()
+        running.process.communicate()
+
+
+def gone(pids: list[int], timeout: float = 5) -> list[int]:
+    """Wait for processes that are not our children; returns those that still live."""
+    left = []
+    for pid in pids:
+        try:
+            descriptor = os.pidfd_open(pid)
+        except ProcessLookupError:
+            continue
+        with open(descriptor, closefd=True) as watch:
+            if not select.select([watch], [], [], timeout)[0]:
+                left.append(pid)
+    return left
+
+
+def descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended meanwhile
+            for child in map(int, (task / "children").read_text().split()):
+                found += [child, *descendants(child)]
+    return found
+
+
+INTERRUPTED = """
+for attempt in range(2):
+    try:
+        began = 0
+        {call}
+    except KeyboardInterrupt as error:
+        say("interrupted", type(error).__name__)
+    say(jmr.run(SOURCE, lambda k, v: [("sum", v)], lambda k, v: sum(v), workers=2, progress=False))
+"""
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "say('ready'); jmr.run(SOURCE, forever, workers=2, progress=False)",
+        "say('ready'); jmr.run(SOURCE, identity, lambda k, v: forever(k, v), workers=2, progress=False)",
+        "say('ready'); jmr.submit(SOURCE, forever, workers=2, progress=False).result()",
+    ],
+    ids=["map", "reduce", "result"],
+)
+def test_an_interrupt_ends_the_job_and_the_slots_stay_usable(call: str) -> None:
+    with script(INTERRUPTED.format(call=call)) as running:
+        for _ in range(2):
+            assert running.line() == "ready"
+            running.process.send_signal(signal.SIGINT)
+            assert running.line(3) == "interrupted KeyboardInterrupt"
+            if "submit" in call:  # its job goes on, on the slots that the next one needs: that is the user's to cancel
+                return
+            assert running.line(5) == "{'sum': 4950}"
+        running.end()
+
+
+SOURCES = {
+    "sleeps": "def source():\n    say('ready')\n    time.sleep(60)\n    yield 1, 1\n",
+    "swallows and goes on": (
+        "def source():\n    for i in range(10**9):\n        try:\n            if i == 3: say('ready')\n"
+        "            time.sleep(0.01)\n        except:\n            pass\n        yield i, i\n"
+    ),
+    "swallows for ever": (
+        "def source():\n    say('ready')\n    while True:\n        try:\n            time.sleep(0.01)\n"
+        "        except:\n            continue\n    yield 1, 1\n"
+    ),
+    "swallows in a helper": (
+        "def wait():\n    try:\n        time.sleep(0.01)\n    except BaseException:\n        return\n"
+        "def source():\n    say('ready')\n    while True:\n        wait()\n    yield 1, 1\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("engine", ["None", "'inline'"])
+@pytest.mark.parametrize("kind", SOURCES)
+def test_no_source_swallows_an_interrupt(kind: str, engine: str) -> None:
+    call = f"jmr.run(source(), identity, workers=2, progress=False, engine={engine})"
+    with script(SOURCES[kind] + INTERRUPTED.format(call=call)) as running:
+        for _ in range(2):
+            assert running.line() == "ready"
+            running.process.send_signal(signal.SIGINT)
+            assert running.line(3) == "interrupted KeyboardInterrupt"
+            assert running.line(5) == "{'sum': 4950}"
+        running.end()
+
+
+def test_a_second_interrupt_during_the_clean_up_is_safe() -> None:
+    body = "signal.signal(signal.SIGINT, signal.default_int_handler)\n" + INTERRUPTED.format(
+        call="say('ready'); jmr.run(SOURCE, forever, workers=2, progress=False)"
+    )
+    with script(body) as running:
+        for _ in range(2):
+            assert running.line() == "ready"
+            for _ in range(3):
+                running.process.send_signal(signal.SIGINT)
+            assert running.line(3) == "interrupted KeyboardInterrupt"
+            assert running.line(5) == "{'sum': 4950}"
+
+
+def test_an_interrupt_outside_of_a_job_is_python_s_own() -> None:
+    body = "before = signal.getsignal(signal.SIGINT)\njmr.run(SOURCE, identity, workers=2, progress=False)\n"
+    with script(body + "say(signal.getsignal(signal.SIGINT) is before, sys.gettrace())") as running:
+        assert running.line() == "True None"
+        running.end()
+
+
+def test_a_killed_kernel_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    body = """
+def mapfn(key, value):
+    if key == 0:
+        import subprocess
+        subprocess.Popen(["sleep", "600"])
+        open(os.environ["FLAG"], "w").close()
+    if key == 50:
+        while not os.path.exists(os.environ["FLAG"]):
+            pass
+        print("mapping", flush=True)
+        while True:
+            pass
+    yield key % 2, bytes(100_000)
+jmr.run(SOURCE, mapfn, workers=2)
+"""
+    spill = tmp_path / "spill"
+    spill.mkdir()
+    with script(body, JMR_TMP=str(spill), FLAG=str(tmp_path / "flag")) as running:
+        assert running.line().endswith("mapping")
+        pids = descendants(running.process.pid)
+        assert len(pids) >= 4, "a supervisor, two slots and a child of a slot"
+        running.process.kill()
+        assert gone(pids) == []
+        assert list(spill.iterdir()) == []
+
+
+def test_an_ended_kernel_leaves_no_process_and_no_file(tmp_path: Path) -> None:
+    with script("jmr.run(SOURCE, identity)\nsay('done')\nsys.stdin.readline()", JMR_TMP=str(tmp_path)) as running:
+        assert running.line() == "done"
+        pids = descendants(running.process.pid)
+        running.process.terminate()
+        assert gone(pids) == []
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_killed_supervisor_is_replaced_and_the_job_goes_on() -> None:
+    body = """
+def mapfn(key, value):
+    flag = os.environ["FLAG"]
+    if key == 30 and not os.path.exists(flag):
+        open(flag, "w").close()
+        os.kill(os.getppid(), signal.SIGKILL)
+        while True:
+            pass
+    yield "sum", value
+result = jmr.run(SOURCE, mapfn, lambda k, v: sum(v), workers=2, progress=False)
+say(result, any(a.outcome == "died" for a in result.timeline))
+"""
+    flag = f"/tmp/jmr-test-{os.getpid()}"
+    try:
+        with script(body, FLAG=flag) as running:
+            assert running.line() == "{'sum': 4950} True"
+            running.end()
+    finally:
+        Path(flag).unlink(missing_ok=True)
+
+
+def test_twenty_jobs_leak_nothing(tmp_path: Path) -> None:
+    body = """
+def bad(key, value):
+    if key == 5: raise ValueError
+    if key == 7: os._exit(1)
+    yield key, bytes(30_000)
+def count():
+    def settled():
+        return all(state == "idle" for _, state in default_cluster().status()) and len(default_cluster().status()) == 2
+    deadline = time.monotonic() + 10
+    while not settled() and time.monotonic() < deadline:
+        threading.Event().wait(0.01)
+    from pathlib import Path
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    slots = [c for pid in children for c in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    supervisor_fds = [len(os.listdir(f"/proc/{pid}/fd")) for pid in children]
+    files = [name for _, dirs, names in os.walk(os.environ["JMR_TMP"]) for name in names]
+    return threading.active_count(), len(os.listdir("/proc/self/fd")), len(children), len(slots), supervisor_fds, files
+def jobs(n):
+    for _ in range(n):
+        jmr.run(SOURCE, identity, workers=2, progress=False)
+        jmr.run(SOURCE, bad, on_error="skip", workers=2, progress=False)
+        try: jmr.run(SOURCE, bad, workers=2, progress=False)
+        except jmr.JmrError: pass
+        jmr.submit(SOURCE, identity, workers=2, progress=False).result()
+jobs(1)
+before = count()
+jobs(5)
+say(before == count() or (before, count()))
+"""
+    with script(body, JMR_TMP=str(tmp_path)) as running:
+        assert running.line(60) == "True"
+        running.end()
+
+
+def test_a_forked_child_gets_slots_of_its_own() -> None:
+    body = """
+import warnings
+warnings.simplefilter("ignore")
+jmr.run(SOURCE, identity, workers=2, progress=False)
+sys.stdout.flush()
+pid = os.fork()
+if pid == 0:
+    say(len(jmr.run(SOURCE, identity, workers=2, progress=False)))
+    default_cluster().close()
+    os._exit(0)
+os.waitpid(pid, 0)
+say(len(jmr.run(SOURCE, identity, workers=2, progress=False)))
+"""
+    with script(body) as running:
+        assert [running.line(), running.line()] == ["100", "100"]
+        running.end()
+
+
+def test_a_worker_that_does_not_start_is_told() -> None:
+    body = """
+sys.executable = "/bin/false"
+try:
+    jmr.run(SOURCE, identity, progress=False)
+except jmr.WorkerError as error:
+    say(error)
+"""
+    with script(body) as running:
+        assert running.line().startswith("the worker on this host does not start")
+        running.end()
+
+
+def test_a_module_in_the_current_directory_does_not_shadow_the_library(tmp_path: Path) -> None:
+    (tmp_path / "selectors.py").write_text("raise RuntimeError('shadowed')")
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "import jmr; print(jmr.run({1: 2}, lambda k, v: [(k, v)], progress=False))"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path(jmr.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "{1: [2]}\n", done.stderr
+
+
+def test_no_listening_socket_is_opened(cluster: Any) -> None:
+    jmr.run({1: 1}, lambda key, value: [], engine=cluster, progress=False)
+    inodes = {os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _is_socket(fd)}
+    for table in ("tcp", "tcp6"):
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = row.split()
+            assert not (fields[3] == "0A" and f"socket:[{fields[9]}]" in inodes)
+
+
+def _is_socket(descriptor: str) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
+    except FileNotFoundError:
+        return False
+
+
+def test_a_daemon_that_user_code_forks_does_not_delay_the_error(tmp_path: Path) -> None:
+    body = """
+def mapfn(key, value):
+    pid = os.fork()
+    if pid == 0:
+        os.setsid()
+        time.sleep(600)
+        os._exit(0)
+    with open(os.environ["FLAG"], "w") as file:
+        file.write(str(pid))
+    os._exit(4)
+try:
+    jmr.run({1: 1}, mapfn, workers=1, max_attempts=1, progress=False)
+except jmr.SlotDiedError:
+    say("told")
+"""
+    flag = tmp_path / "pid"
+    with script(body, FLAG=str(flag)) as running:
+        try:
+            assert running.line(10) == "told"
+            running.end()
+        finally:
+            os.kill(int(flag.read_text()), signal.SIGKILL)
+
+
+def test_many_slots_start_and_a_class_of_main_stays_itself() -> None:
+    body = """
+FACTOR = 2
+class Foo:
+    def __init__(self, x): self.x = x
+    def val(self): return self.x * FACTOR
+result = jmr.run({1: 1}, lambda k, v: [(k, Foo(v))], lambda k, v: v[0], workers=2, progress=False)
+FACTOR = 10
+say(type(result[1]) is Foo, Foo(1).val(), result[1].val(), Foo.val.__globals__ is globals())
+with jmr.Cluster(workers=400):
+    say(len(jmr.run(SOURCE, identity, progress=False)))
+"""
+    with script(body) as running:
+        assert running.line() == "True 10 10 True"
+        assert running.line(60) == "100"
+        running.end()
+
+
+def test_a_job_on_a_cluster_that_is_being_closed_ends() -> None:
+    body = """
+for _ in range(20):
+    with jmr.Cluster(workers=1):
+        job = jmr.submit({1: 1}, identity, progress=False)
+    try:
+        assert job.result(10) == {1: [1]}
+    except jmr.WorkerError:
+        pass
+say("ended", sys.getswitchinterval())
+"""
+    with script(body) as running:
+        assert running.line(60) == "ended 0.005"
+        running.end()

@@ -1,0 +1,364 @@
+"""The contract of jmr.run, piece by piece."""
+
+from __future__ import annotations
+
+import array
+import collections
+import dataclasses
+import enum
+import functools
+import os
+import sqlite3
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+import jmr
+
+ENGINES = pytest.mark.parametrize("engine", [None, "inline"])
+
+
+def run(source: Any, mapfn: Any, reducefn: Any = None, **options: Any) -> jmr.Result:
+    return jmr.run(source, mapfn, reducefn, **({"workers": 2, "progress": False} | options))
+
+
+def identity(key: Any, value: Any) -> list[tuple[Any, Any]]:
+    return [(key, value)]
+
+
+class Lazy:
+    """octo.py's kind of source: `__iter__` and `__getitem__`, and no more."""
+
+    def __iter__(self) -> Iterator[str]:
+        return iter("ab")
+
+    def __getitem__(self, key: str) -> int:
+        return ord(key)
+
+
+class Keyed:
+    def keys(self) -> list[str]:
+        return ["a", "b"]
+
+    def __getitem__(self, key: str) -> int:
+        return ord(key)
+
+
+SOURCES = {
+    "dict": {"a": 97, "b": 98},
+    "mapping": types.MappingProxyType({"a": 97, "b": 98}),
+    "keys": Keyed(),
+    "lazy": Lazy(),
+    "list": [("a", 97), ("b", 98)],
+    "lists": [["a", 97], ["b", 98]],
+    "deque": collections.deque([("a", 97), ("b", 98)]),
+    "zip": lambda: zip("ab", [97, 98], strict=True),
+    "generator": lambda: ((c, ord(c)) for c in "ab"),
+    "items": {"a": 97, "b": 98}.items(),
+    "array": np.array([["a", 97], ["b", 98]], dtype=object),
+    "result": jmr.Result({"a": 97, "b": 98}),
+}
+
+
+@ENGINES
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_kind_of_source_gives_its_records(kind: str, engine: Any) -> None:
+    source = SOURCES[kind]
+    result = run(source() if isinstance(source, types.FunctionType) else source, identity, engine=engine)
+    assert list(result.items()) == [("a", [97]), ("b", [98])]
+
+
+@ENGINES
+def test_an_empty_source_gives_an_empty_dict(engine: Any) -> None:
+    assert run({}, identity, engine=engine) == {}
+
+
+@ENGINES
+def test_mapfn_may_yield_return_or_emit_nothing(engine: Any) -> None:
+    def mapfn(key: int, value: Any) -> Any:
+        kinds = [
+            None,
+            [],
+            [(key, 1)],
+            iter([(key, 2)]),
+            ((key, n) for n in (3, 4)),
+            ((key, 5),),
+            zip([key], [6], strict=True),
+        ]
+        return kinds[key]
+
+    result = run(dict.fromkeys(range(7)), mapfn, engine=engine)
+    assert result == {2: [1], 3: [2], 4: [3, 4], 5: [5], 6: [6]}
+
+
+@ENGINES
+def test_a_generator_reducefn_gives_a_list(engine: Any) -> None:
+    def reducefn(key: Any, values: list[int]) -> Iterator[int]:
+        yield len(values)
+        yield from values
+
+    assert run({"a": 1}, identity, reducefn, engine=engine) == {"a": [1, 1]}
+
+
+@ENGINES
+@pytest.mark.parametrize("value", [None, (1, 2), [], {"b": {1}}, b"x", 2.5])
+def test_what_reducefn_returns_is_stored(value: Any, engine: Any) -> None:
+    result = run({"a": 1}, identity, lambda key, values: value, engine=engine)
+    assert result == {"a": value}
+    assert type(result["a"]) is type(value)
+
+
+@ENGINES
+def test_values_reach_reducefn_as_a_list_in_source_order(engine: Any) -> None:
+    def reducefn(key: Any, values: Any) -> Any:
+        assert type(values) is list
+        return values
+
+    result = run(((i, i) for i in range(1000)), lambda key, value: [(value % 3, value)], reducefn, engine=engine)
+    assert result == {r: list(range(r, 1000, 3)) for r in range(3)}
+
+
+def test_final_is_called_in_sorted_key_order_here() -> None:
+    seen: list[Any] = []
+    run({"b": 1, "a": 2, "c": 3}, identity, final=lambda key, value: seen.append((key, value, os.getpid())))
+    assert seen == [("a", [2], os.getpid()), ("b", [1], os.getpid()), ("c", [3], os.getpid())]
+
+
+def test_final_takes_the_results_order_where_keys_do_not_compare() -> None:
+    seen: list[Any] = []
+    run([("b", 1), (1, 2)], identity, final=lambda key, value: seen.append(key))
+    assert seen == ["b", 1]
+
+
+@ENGINES
+def test_a_combiner_without_a_reducer_leaves_one_value(engine: Any) -> None:
+    result = run(
+        ((i, 1) for i in range(500)), lambda key, value: [("n", value)], combinefn=lambda k, v: sum(v), engine=engine
+    )
+    assert result == {"n": [500]}
+
+
+def test_inline_shows_a_wrong_combiner() -> None:
+    with pytest.raises(jmr.CombineError, match="combinefn raised"):
+        run({1: 2}, lambda k, v: [("a", v)], combinefn=lambda k, v: (sum(v), len(v)), engine="inline", reducefn=None)
+
+
+def test_the_answer_does_not_depend_on_the_hash_seed() -> None:
+    program = (
+        "import jmr\n"
+        "r = jmr.run(((i, f'word {i % 17}') for i in range(200)), lambda k, v: [(v, k), ((v, 1), k)], workers=2, "
+        "n_partitions=5, progress=False)\nprint(list(r.items()))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "random")
+    }
+    assert len(outputs) == 1
+
+
+def test_a_source_is_read_lazily_and_once() -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[tuple[int, int]]:
+        number = 0
+        while True:
+            read.append(number)
+            yield number, number
+            number += 1
+
+    with pytest.raises(jmr.MapError):
+        run(endless(), lambda key, value: 1 / (key - 50) and [])
+    assert read == list(range(len(read)))
+
+
+def test_a_cursor_is_read_in_the_calling_thread() -> None:
+    database = sqlite3.connect(":memory:")
+    try:
+        database.execute("create table t (k, v)")
+        database.executemany("insert into t values (?, ?)", [(i, str(i)) for i in range(100)])
+        result = run(database.execute("select k, v from t order by k"), identity, lambda key, values: values[0])
+        assert result == {i: str(i) for i in range(100)}
+        job = jmr.submit(database.execute("select k, v from t"), identity, progress=False)
+        with pytest.raises(sqlite3.ProgrammingError) as caught:
+            job.result()
+        assert any("jmr.run reads it in this one" in note for note in caught.value.__notes__)
+    finally:
+        database.close()
+
+
+def test_a_generator_that_refills_one_buffer_gives_right_answers() -> None:
+    def refilled(make: Any) -> Iterator[tuple[int, Any]]:
+        buffer = make()
+        for i in range(100):
+            buffer[0] = i
+            yield i, buffer
+
+    for make in (lambda: [0], lambda: bytearray(1), lambda: np.zeros(1, int), lambda: array.array("i", [0])):
+        result = run(refilled(make), lambda key, value: [(key, int(value[0]))], lambda key, values: values[0])
+        assert result == {i: i for i in range(100)}
+
+
+def test_arrays_arrive_writable_and_come_back() -> None:
+    def mapfn(key: int, block: Any) -> Any:
+        block += 1
+        return [(key % 2, block)]
+
+    source = {i: np.full(50_000, i, dtype=float) for i in range(6)}
+    result = run(source, mapfn, lambda key, blocks: sum(blocks))
+    assert float(result[0][0]) == 0 + 2 + 4 + 3
+    assert float(result[1][-1]) == 1 + 3 + 5 + 3
+    result[0][0] = 5
+    assert source[0][0] == 0
+
+
+def test_large_outputs_go_through_files_and_are_removed(cluster: jmr.Cluster) -> None:
+    coordinator = cluster._running()
+    seen: list[str] = []
+
+    def look(key: Any, value: Any) -> None:
+        seen.extend(os.listdir(coordinator._directory.path))
+
+    result = run(
+        {i: i for i in range(8)}, lambda k, v: [(k % 2, bytes(100_000))], lambda k, v: sum(map(len, v)), final=look
+    )
+    assert result == {0: 400_000, 1: 400_000}
+    assert seen == [], "the job's directory is gone when final runs"
+    assert result.stats.shuffled_bytes > 800_000
+
+
+class Colour(enum.Enum):
+    RED = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: int
+    y: int
+
+
+def test_keys_of_many_types_meet_their_equals() -> None:
+    keys = ["a", b"a", 1, (1, "a"), None, Colour.RED, Point(1, 2), frozenset({1, 2}), 2.5]
+    records = [(i, keys[i % len(keys)]) for i in range(90)]
+    result = run(records, lambda key, value: [(value, key)], n_partitions=5)
+    assert list(result) == keys
+    assert [type(key) for key in result] == [type(key) for key in keys]
+    assert all(len(values) == 10 for values in result.values())
+
+
+def test_classes_and_cached_functions_of_main_travel() -> None:
+    program = """
+import functools, dataclasses, jmr
+@functools.lru_cache(maxsize=None)
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+@dataclasses.dataclass(frozen=True)
+class Word:
+    text: str
+def mapfn(key, value):
+    yield Word(f"w{key % 2}"), fib(value)
+result = jmr.run({i: i for i in range(20)}, mapfn, lambda key, values: sum(values), workers=2, progress=False)
+print(result)
+print([type(key) is Word for key in result], result[Word("w1")])
+print(jmr.run(result, lambda key, value: [(key.text, value)], workers=2, progress=False))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == (
+        "{Word(text='w0'): 4180, Word(text='w1'): 6765}\n[True, True] 6765\n{'w0': [4180], 'w1': [6765]}\n"
+    )
+
+
+def test_slots_work_where_the_kernel_is(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JMR_TEST_WORD", "hello")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "beside_the_notebook.py").write_text("WORD = 'beside'\n")
+
+    def mapfn(key: Any, value: Any) -> Any:
+        import beside_the_notebook
+
+        yield "cwd", os.getcwd()
+        yield "word", os.environ["JMR_TEST_WORD"]
+        yield "module", beside_the_notebook.WORD
+        yield "threads", os.environ["OMP_NUM_THREADS"]
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    result = run({1: 1}, mapfn, lambda key, values: values[0], workers=2)
+    assert result == {"cwd": str(tmp_path), "word": "hello", "module": "beside", "threads": "1"}
+    monkeypatch.delenv("JMR_TEST_WORD")
+    assert run({1: 1}, lambda key, value: [(key, "JMR_TEST_WORD" in os.environ)]) == {1: [False]}
+
+
+def test_numpys_global_generator_differs_between_slots() -> None:
+    result = run(dict.fromkeys(range(40)), lambda key, value: [(os.getpid(), float(np.random.rand()))])
+    draws = [draw for values in result.values() for draw in values]
+    assert len(set(draws)) == 40
+
+
+def test_stats_count_what_happened() -> None:
+    result = run(dict.fromkeys(range(10), "a b a"), lambda key, text: [(word, 1) for word in text.split()])
+    stats = result.stats
+    assert (stats.n_records, stats.n_pairs, stats.n_keys, stats.n_slots) == (10, 30, 2, 2)
+    assert stats.n_map_tasks == len([a for a in result.timeline if a.task.startswith("map")])
+    assert all(attempt.outcome == "done" and attempt.ended >= attempt.started for attempt in result.timeline)
+
+
+def test_a_result_is_a_dict_and_pickles() -> None:
+    import pickle
+
+    result = run({"a": 1}, identity)
+    assert repr(result) == "{'a': [1]}"
+    again = pickle.loads(pickle.dumps(result))
+    assert again == result
+    assert again.stats == result.stats
+
+
+def test_importing_jmr_is_light() -> None:
+    heavy = {"ipywidgets", "IPython", "tornado", "numpy", "asyncio"}
+    program = f"import sys, jmr; print(sorted({{name.split('.')[0] for name in sys.modules}} & {heavy}))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@functools.cache
+def squared(n: int) -> int:
+    return n * n
+
+
+def test_cached_functions_of_modules_travel_by_name() -> None:
+    assert run({3: 3}, lambda key, value: [(key, squared(value))]) == {3: [9]}
+
+
+def test_the_inline_engine_needs_nothing_that_windows_lacks() -> None:
+    program = (
+        "import sys\n"
+        "for name in ('fcntl', 'resource', 'pwd', 'grp', 'termios'): sys.modules[name] = None\n"
+        "import jmr\n"
+        "print(jmr.run({1: 2}, lambda k, v: [(k, v)], engine='inline', progress=False))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "{1: [2]}\n"
+
+
+def test_a_script_that_skips_records_is_told_even_where_nobody_looks() -> None:
+    program = (
+        "import jmr, sys\n"
+        "def mapfn(k, v): return [(k, int(v))]\n"
+        "jmr.run({'Ann': '31', 'Bob': 'no'}, mapfn, on_error='skip', workers=2, name='ages'OPTION)"
+    )
+    for option, told in (("", True), (", progress=False", False)):
+        done = subprocess.run(
+            [sys.executable, "-c", program.replace("OPTION", option)], capture_output=True, text=True, check=True
+        )
+        assert done.stderr.startswith("ages: 2 records -> 1 key in ") is told
+        assert ("1 skipped: see its .errors" in done.stderr) is told
