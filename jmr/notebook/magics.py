@@ -1,0 +1,224 @@
+"""What IPython calls: `%%mapreduce`, `%mapreduce` and `%jmr`.
+
+    line ──> options
+    cell ──> run in the user's namespace ──> source, mapfn, reducefn, and notes on those that an earlier cell defined
+                                             └──> session.run_with_notes ──> NAME, or the cell's value
+
+Thin: what a job is, and every check of its arguments, is the session's business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from jmr.notebook.cell import compile_cell
+from jmr.notebook.ipython import (
+    Magics,
+    UsageError,
+    argument,
+    cell_magic,
+    line_magic,
+    magic_arguments,
+    magics_class,
+    needs_local_scope,
+    no_var_expand,
+)
+from jmr.notebook.line import Namespace, evaluated, job_arguments, job_options, unquoted, valid_name, words
+
+if TYPE_CHECKING:
+    import argparse
+
+__all__ = ["JmrMagics", "load_ipython_extension"]
+
+#: The names that a cell gives to the parts of its job.
+ROLES = ("source", "mapfn", "combinefn", "reducefn", "final")
+#: Those that may come from an earlier cell; an old combinefn or final would surprise.
+INHERITED = ("source", "mapfn", "reducefn")
+
+
+def load_ipython_extension(shell: Any) -> None:
+    """Called by `%load_ext jmr`; harmless the second time."""
+    shell.register_magics(JmrMagics)
+
+
+@magics_class
+class JmrMagics(Magics):  # type: ignore[misc]
+    """The magics of jmr."""
+
+    @no_var_expand
+    @cell_magic("mapreduce")
+    @magic_arguments("%mapreduce")
+    @argument("variable", metavar="NAME", nargs="?", help="store the result here; without it, it is the cell's value.")
+    @argument("--source", metavar="EXPR", help="the records. Default: source.")
+    @argument("--mapfn", metavar="EXPR", help="Default: mapfn.")
+    @argument("--combinefn", metavar="EXPR", help="Default: combinefn, if this cell defines it.")
+    @argument("--reducefn", metavar="EXPR", help="Default: reducefn.")
+    @argument("--no-reduce", action="store_true", help="leave reducefn out: every key gets the list of its values.")
+    @argument("--final", metavar="EXPR", help="Default: final, if this cell defines it.")
+    @job_options
+    def mapreduce_cell(self, line: str, cell: str) -> Any:
+        """Run a MapReduce job: this cell says what, every core here does it.
+
+        The cell is run in your namespace like any other; then the job runs with the source, mapfn and reducefn
+        that it defined. Those that it does not define are taken from earlier cells, and the summary line says so.
+
+        Example::
+
+            %%mapreduce counts --workers 4
+            source = {"a.txt": "the cat the dog", "b.txt": "the end"}
+
+            def mapfn(name, text):
+                for word in text.split():
+                    yield word, 1
+
+            def reducefn(word, ones):
+                return sum(ones)
+
+        Then counts is {'the': 3, 'cat': 1, 'dog': 1, 'end': 1}: a dict, and exactly the one that a plain loop
+        would have given. jmr.run(source, mapfn, reducefn) does the same without a magic; its help explains
+        every part. EXPR and N are Python expressions, most often just a name.
+        """
+        __tracebackhide__ = True
+        options = _parsed(self.mapreduce_cell, "%%mapreduce", line)
+        name = None if options.variable is None else valid_name(options.variable, "%%mapreduce")
+        program = compile_cell(self.shell, f"%%mapreduce {line}".rstrip(), cell)
+        namespace = self.shell.user_ns
+        defined = program.run(namespace, ROLES)
+        parts, notes = _parts(options, (namespace, namespace), defined)
+        arguments = {"name": name} | job_arguments(options, (namespace, namespace), "%%mapreduce")
+        result = _run(notes, **parts, **arguments)
+        if name is None:
+            return result
+        self.shell.push({name: result})
+        return None
+
+    @no_var_expand
+    @needs_local_scope
+    @line_magic("mapreduce")
+    @magic_arguments("mapreduce")
+    @argument("source", help="the records: a dict, or an iterable of (key, value) pairs.")
+    @argument("mapfn", help="a function of (key, value) that yields (key, value) pairs.")
+    @argument("reducefn", nargs="?", help="a function of (key, values); left out: the list of values.")
+    @job_options
+    def mapreduce_line(self, line: str, local_ns: dict[str, Any] | None = None) -> Any:
+        """Run a MapReduce job over what is defined already; the value is its result.
+
+        Example::
+
+            counts = %mapreduce documents mapfn reducefn --workers 4
+
+        The same as jmr.run(documents, mapfn, reducefn, workers=4). The words are Python expressions; blanks are
+        fine inside brackets and quotes. The cell magic, %%mapreduce, takes its functions from a cell.
+        """
+        __tracebackhide__ = True
+        options = _parsed(self.mapreduce_line, "%mapreduce", line)
+        namespace = self.shell.user_ns, local_ns or self.shell.user_ns
+        given = {role: getattr(options, role) for role in INHERITED if getattr(options, role) is not None}
+        parts = {role: evaluated(unquoted(text), namespace, "%mapreduce") for role, text in given.items()}
+        return _run((), **parts, **job_arguments(options, namespace, "%mapreduce"))
+
+    @line_magic("jmr")
+    def jmr_line(self, line: str) -> None:
+        """Look after the slots that run this kernel's jobs.
+
+        %jmr              what each slot does; the same as %jmr status
+        %jmr workers N    have N slots, now and for the jobs that follow
+        %jmr stop         end them; the next job starts new ones
+        """
+        __tracebackhide__ = True
+        match line.split():
+            case [] | ["status"]:
+                print(_status())
+            case ["workers", count] if count.isdecimal() and int(count) > 0:
+                print(_resized(int(count)))
+            case ["stop"]:
+                print(_stopped())
+            case _:
+                raise UsageError(f"%jmr {line}: write %jmr status, %jmr workers N (1 or more), or %jmr stop")
+
+
+def _parsed(magic: Any, name: str, line: str) -> argparse.Namespace:
+    """The options on the line; argparse's own complaints do not say which magic they are about."""
+    try:
+        options: argparse.Namespace = magic.parser.parse_args(words(line))
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}. {name}? shows what it takes.") from None
+    return options
+
+
+def _parts(
+    options: argparse.Namespace, namespace: Namespace, defined: frozenset[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Source and functions of the job, and what to say about where they came from."""
+    __tracebackhide__ = True
+    if options.no_reduce and options.reducefn is not None:
+        raise UsageError("%%mapreduce: --reducefn and --no-reduce contradict each other")
+    parts, inherited = {}, []
+    for role in ROLES:
+        if (text := getattr(options, role)) is not None:
+            parts[role] = evaluated(unquoted(text), namespace, "%%mapreduce")
+        elif role in namespace[0] and _counts(role, options, defined):
+            parts[role] = namespace[0][role]
+            inherited += [] if role in defined else [role]
+    _check_complete(parts)
+    return parts, _notes(inherited)
+
+
+def _counts(role: str, options: argparse.Namespace, defined: frozenset[str]) -> bool:
+    if role == "reducefn" and options.no_reduce:
+        return False
+    return role in defined or role in INHERITED
+
+
+def _check_complete(parts: dict[str, Any]) -> None:
+    for role, example in (("source", "docs"), ("mapfn", "count_words")):
+        if role not in parts:
+            raise UsageError(
+                f"%%mapreduce: there is no {role}: define {role} in this cell or an earlier one, "
+                f"or name it: %%mapreduce --{role} {example}"
+            )
+
+
+def _notes(inherited: list[str]) -> list[str]:
+    if not inherited:
+        return []
+    names = " and ".join([", ".join(inherited[:-1]), inherited[-1]] if len(inherited) > 1 else inherited)
+    return [f"{names} from {'an earlier cell' if len(inherited) == 1 else 'earlier cells'}"]
+
+
+def _run(notes: Any, **arguments: Any) -> Any:
+    """The session is loaded when the first job runs, so that `%load_ext` is instant."""
+    __tracebackhide__ = True
+    from jmr import session
+
+    return session.run_with_notes(notes, **arguments)
+
+
+def _status() -> str:
+    from jmr.engines.cluster import default_cluster
+
+    cluster = default_cluster()
+    if cluster is None:
+        return "No slots run: the next job starts them, or %jmr workers N."
+    rows = cluster.status()
+    width = max((len(name) for name, _ in rows), default=0)
+    return "\n".join(
+        [f"{len(rows)} slot{'' if len(rows) == 1 else 's'}", *(f"  {name:<{width}}  {state}" for name, state in rows)]
+    )
+
+
+def _resized(n_slots: int) -> str:
+    from jmr.engines.cluster import resize
+
+    resize(n_slots)
+    return f"{n_slots} slot{'' if n_slots == 1 else 's'} for this kernel's jobs."
+
+
+def _stopped() -> str:
+    from jmr.engines.cluster import default_cluster
+
+    cluster = default_cluster()
+    if cluster is None:
+        return "There are no slots to stop."
+    cluster.close()
+    return "Stopped; the next job starts new slots."

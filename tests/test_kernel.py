@@ -1,0 +1,337 @@
+"""The front end in real kernels: which cell gets what, and when. A message arrives or a gate opens; nothing sleeps."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import nbformat
+import pytest
+from jupyter_client.manager import KernelManager
+from nbclient import NotebookClient
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+pytestmark = pytest.mark.slow
+
+CHECKOUT = Path(__file__).parent.parent
+PATIENCE = 30.0
+SETUP = "import jmr, os\n%load_ext jmr"
+Message = dict[str, Any]
+
+
+def kernel_environment(folder: Path) -> dict[str, str]:
+    """Kernels start as the Python that runs the tests, import this checkout, and see no settings of the user's."""
+    spec = folder / "jupyter" / "kernels" / "python3" / "kernel.json"
+    spec.parent.mkdir(parents=True)
+    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+    spec.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
+    return {
+        "IPYTHONDIR": str(folder / "ipython"),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "JUPYTER_DATA_DIR": str(folder / "data"),
+        "JUPYTER_PATH": str(folder / "jupyter"),
+        "JUPYTER_RUNTIME_DIR": str(folder / "runtime"),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")])),
+    }
+
+
+class Kernel:
+    """A kernel, and all that it has said about each cell."""
+
+    def __init__(self, manager: KernelManager) -> None:
+        self.manager = manager
+        self.client = manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=PATIENCE)
+        self.said: dict[str, list[Message]] = defaultdict(list)
+
+    def start(self, code: str, *, in_notebook: bool = False) -> str:
+        """Run a cell, as a notebook with a reader would or as nbclient would; its id, at once."""
+        content = {"code": code, "silent": False, "store_history": True, "allow_stdin": in_notebook}
+        request = self.client.session.msg("execute_request", content)
+        request["metadata"] = {"cellId": "c1"} if in_notebook else {}
+        self.client.shell_channel.send(request)
+        return request["header"]["msg_id"]
+
+    def until(self, happened: Callable[[], Any]) -> Any:
+        """Listen until it has happened."""
+        while not (result := happened()):
+            try:
+                message = self.client.get_iopub_msg(timeout=PATIENCE)
+            except queue.Empty:
+                pytest.fail(f"nothing more came; so far: {dict(self.said)}")
+            self.said[message["parent_header"].get("msg_id", "")].append(message)
+        return result
+
+    def ended(self, cell: str) -> list[Message]:
+        """Listen until a cell has ended; its outputs."""
+        self.until(lambda: any(m["content"].get("execution_state") == "idle" for m in self.said[cell]))
+        return self.outputs(cell)
+
+    def run(self, code: str, *, in_notebook: bool = False) -> list[Message]:
+        return self.ended(self.start(code, in_notebook=in_notebook))
+
+    def outputs(self, cell: str) -> list[Message]:
+        kinds = {"stream", "display_data", "update_display_data", "execute_result", "error"}
+        return [message for message in self.said[cell] if message["msg_type"] in kinds]
+
+    def close(self) -> None:
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in kernel_environment(tmp_path_factory.mktemp("jupyter")).items():
+            patch.setenv(name, value)
+        patch.delenv("JMR_PROGRESS", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def one_kernel(environment: None) -> Iterator[Kernel]:
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    kernel = Kernel(manager)
+    kernel.run(SETUP)
+    yield kernel
+    kernel.close()
+
+
+@pytest.fixture
+def kernel(one_kernel: Kernel) -> Kernel:
+    """The module's kernel: every test leaves it usable, and that is tested too."""
+    one_kernel.said.clear()
+    return one_kernel
+
+
+class Gate:
+    """A pipe that a mapfn waits at, until the test opens it."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self._fd = os.open(path, os.O_RDWR)
+        #: Code that waits.
+        self.wait = f"open({str(path)!r}, 'rb', buffering=0).read(1)"
+
+    def open(self, n_waiting: int = 1) -> None:
+        os.write(self._fd, b"." * n_waiting)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Iterator[Gate]:
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.close()
+
+
+def printed(outputs: list[Message], name: str = "stdout") -> str:
+    return "".join(m["content"]["text"] for m in outputs if m["content"].get("name") == name)
+
+
+def summaries(outputs: list[Message]) -> list[str]:
+    return [
+        m["content"]["data"]["text/plain"]
+        for m in outputs
+        if m["msg_type"] in ("display_data", "update_display_data") and "text/html" in m["content"]["data"]
+    ]
+
+
+def traceback_of(outputs: list[Message]) -> str:
+    (error,) = [m for m in outputs if m["msg_type"] == "error"]
+    return re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error["content"]["traceback"]))
+
+
+def gated_job(gate: Gate, call: str = "jmr.run") -> str:
+    """A cell whose second record waits at the gate."""
+    mapfn = f"def gated(k, v):\n    k and {gate.wait}\n    return [(k, v)]\n"
+    return f"{mapfn}job = {call}({{0: 0, 1: 1}}, gated, name='gated')"
+
+
+# Without a reader
+
+
+def test_a_headless_run_writes_lines_that_stay_and_the_summary(kernel, gate):
+    cell = kernel.start(gated_job(gate))
+    kernel.until(lambda: "gated: map" in printed(kernel.outputs(cell), "stderr"))
+    gate.open()
+    outputs = kernel.ended(cell)
+    lines = printed(outputs, "stderr")
+    assert re.search(r"^gated: map +\d+% · [01] / 2 records", lines)
+    assert "\r" not in lines
+    assert re.fullmatch(r"gated: 2 records -> 2 keys in [\d.]+ m?s on \d+ slots?", summaries(outputs)[-1])
+
+
+def test_a_short_job_leaves_only_its_summary(kernel):
+    outputs = kernel.run("r = jmr.run({1: 2}, lambda k, v: [(k, v)], engine='inline', name='short')")
+    assert [m["msg_type"] for m in outputs] == ["display_data"]
+    assert sorted(outputs[0]["content"]["data"]) == ["text/html", "text/plain"]
+
+
+def test_progress_false_leaves_nothing(kernel):
+    assert kernel.run("r = jmr.run({1: 2}, lambda k, v: [(k, v)], engine='inline', progress=False)") == []
+
+
+def test_a_loop_of_short_jobs_leaves_twenty_lines(kernel):
+    loop = "for _ in range(50): jmr.run({1: 2}, lambda k, v: [(k, v)], engine='inline')"
+    assert len(summaries(kernel.run(loop))) == 20
+    assert len(summaries(kernel.run(loop))) == 20
+
+
+def test_nbclient_keeps_a_notebook_that_reads_well(environment):
+    mapfn = "def mapfn(k, v):\n    for word in v.split():\n        yield word, 1\n"
+    cell = f"%%mapreduce counts\nsource = {{1: 'a b a'}}\n{mapfn}reducefn = lambda k, vs: sum(vs)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in (SETUP, cell, "counts")])
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    (summary,) = notebook.cells[1].outputs
+    assert summary.data["text/plain"].startswith("counts: 1 record -> 2 keys in ")
+    assert notebook.cells[2].outputs[0].data["text/plain"] == "{'a': 2, 'b': 1}"
+    assert "widgets" not in notebook.metadata
+
+
+# With a reader
+
+
+WATCH_VIEWS = """
+import threading
+from jmr.progress import painter, widget
+from ipywidgets.widgets.widget import _instances
+painter.later.delay = 0.0
+shown = threading.Event()
+def paint(self, *args, paint=widget.WidgetBars.paint):
+    paint(self, *args)
+    shown.set()
+widget.WidgetBars.paint = paint
+def source():
+    "Yields when a bar is on the screen."
+    assert shown.wait(30)
+    shown.clear()
+    yield 1, 2
+"""
+
+
+@pytest.fixture
+def watched_kernel(environment) -> Iterator[Kernel]:
+    """A kernel whose source waits until a bar is shown."""
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    kernel = Kernel(manager)
+    kernel.run(SETUP + WATCH_VIEWS)
+    yield kernel
+    kernel.close()
+
+
+def test_in_a_notebook_bars_are_shown_and_replaced_by_one_line(watched_kernel):
+    outputs = watched_kernel.run("r = jmr.run(source(), lambda k, v: [(k, v)], name='seen')", in_notebook=True)
+    assert [m["msg_type"] for m in outputs] == ["display_data", "update_display_data"]
+    live, static = (m["content"] for m in outputs)
+    assert "application/vnd.jupyter.widget-view+json" in live["data"]
+    assert sorted(static["data"]) == ["text/html", "text/plain"]
+    assert live["transient"] == static["transient"]
+    assert static["data"]["text/plain"].startswith("seen: 1 record -> 1 key in ")
+
+
+def test_twenty_jobs_leave_no_more_comms_than_one(watched_kernel):
+    cell = "for _ in range({}): r = jmr.run(source(), lambda k, v: [(k, v)], engine='inline')\nprint(len(_instances))"
+    n_after_one = int(printed(watched_kernel.run(cell.format(1), in_notebook=True)))
+    assert int(printed(watched_kernel.run(cell.format(20), in_notebook=True))) == n_after_one == 5
+
+
+PAINT_TEN_SECONDS = """
+import time
+from jmr.progress.report import Report, State
+from jmr.progress import painter, widget
+class Clock:
+    now = 0.0
+    def __call__(self):
+        return self.now
+    def wait(self, timeout):
+        self.now += timeout
+        report.n_records = int(1000 * self.now)
+        return self.now > 10
+report, clock = Report("simulated", started=0.0, n_slots=2, n_records_total=10_000), Clock()
+began = time.thread_time()
+painter.Painter(report, widget.WidgetBars, clock, clock).run()
+print(time.thread_time() - began)
+"""
+
+
+def test_painting_costs_less_than_a_per_cent_of_two_slots_time(kernel):
+    kernel.run("import ipywidgets")
+    cell = kernel.start(PAINT_TEN_SECONDS, in_notebook=True)
+    assert float(printed(kernel.ended(cell))) < 0.01 * 2 * 10
+    messages = [m for m in kernel.said[cell] if m["msg_type"].startswith("comm")]
+    assert len(messages) < 200
+
+
+# Interrupts
+
+
+def test_an_interrupt_ends_the_job_and_the_kernel_goes_on(kernel, gate):
+    cell = kernel.start(gated_job(gate))
+    kernel.until(lambda: "gated: map" in printed(kernel.outputs(cell), "stderr"))
+    kernel.manager.interrupt_kernel()
+    outputs = kernel.ended(cell)
+    assert "KeyboardInterrupt" in traceback_of(outputs)
+    assert re.match(r"gated: cancelled after [\d.]+ m?s", summaries(outputs)[-1])
+    gate.open(2)
+    again = kernel.run("jmr.run({1: 2}, lambda k, v: [(k, v)])")
+    assert again[-1]["content"]["data"]["text/plain"] == "{1: [2]}"
+
+
+# What workers print
+
+
+def test_what_a_mapfn_prints_is_in_its_cell_before_the_cell_ends(kernel):
+    outputs = kernel.run("r = jmr.run({1: 2}, lambda k, v: print('hello from', k))")
+    assert re.search(r"^\[local/\d+\] hello from 1$", printed(outputs), re.MULTILINE)
+
+
+def test_what_a_submitted_job_prints_and_shows_lands_in_its_own_cell(kernel, gate):
+    code = gated_job(gate, "jmr.submit").replace("    return", "    print('from', k)\n    return")
+    first = kernel.start(code)
+    kernel.ended(first)
+    gate.open()
+    second = kernel.start("job.result()")
+    kernel.ended(second)
+    kernel.until(lambda: summaries(kernel.outputs(first)))
+    assert re.search(r"\[local/\d+\] from 1", printed(kernel.outputs(first)))
+    assert [m["msg_type"] for m in kernel.outputs(second)] == ["execute_result"]
+
+
+# Errors
+
+
+def test_a_failing_mapfn_shows_its_cell_and_line(kernel):
+    cell = kernel.start("%%mapreduce\n\nsource = {1: 0}\n\ndef mapfn(k, v):\n    x = 1\n    return [(k, x / v)]")
+    said = traceback_of(kernel.ended(cell))
+    (n,) = [m["content"]["execution_count"] for m in kernel.said[cell] if m["msg_type"] == "execute_input"]
+    assert f"Cell In[{n}], line 7, in mapfn" in said.replace("mapfn()", "mapfn").replace("mapfn(k, v)", "mapfn")
+    assert "----> 7     return [(k, x / v)]" in said
+    assert "mapfn raised ZeroDivisionError('division by zero') for record key=1" in said
+    assert not re.search(r"jmr/(notebook|session|engines|codec|tasks|worker)", said)
+
+
+def test_an_error_in_the_cell_itself_shows_its_line(kernel):
+    said = traceback_of(kernel.run("%%mapreduce\n\nx = 1\ny = x / 0"))
+    assert "----> 4 y = x / 0" in said
+    assert not re.search(r"jmr/(notebook|session)", said)
+
+
+def test_a_syntax_error_in_the_cell_is_shown_like_any_other(kernel):
+    outputs = kernel.run("%%mapreduce\nx = = 1")
+    said = traceback_of(outputs)
+    assert re.search(r"Cell In\[\d+\], line 2\n +x = = 1", said)
+    assert outputs[-1]["content"]["ename"] == "SyntaxError"
