@@ -13,7 +13,7 @@ import pytest
 
 from jmr.codec.failures import raised_from, rebuild
 from jmr.codec.functions import blame
-from jmr.codec.values import dump, load, load_all
+from jmr.codec.values import dump, dump_by_value, load, load_all
 from jmr.errors import RemoteError, describe
 
 
@@ -48,6 +48,13 @@ def test_a_cached_function_that_calls_itself_travels_twice() -> None:
     twice = there_and_back(there_and_back(namespace["fib"]))
     assert twice(30) == 832040
     assert twice.cache_parameters()["maxsize"] == 7
+
+
+def test_functions_by_value_keep_the_name_of_their_file() -> None:
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    exec(compile("def outer():\n    return lambda: 1", "Cell In[3]", "exec"), namespace)
+    outer = load(b"".join(dump_by_value(namespace["outer"])))
+    assert outer.__code__.co_filename == outer().__code__.co_filename == "Cell In[3]"
 
 
 def test_blame_finds_the_way_into_containers_and_instances() -> None:

@@ -16,6 +16,7 @@ import io
 import pickle
 import struct
 import sys
+import types
 import weakref
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator
@@ -162,10 +163,24 @@ def _class_blob(cls: type) -> bytes:
     return _class_blobs[cls]
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle, without open files and with functools.lru_cache."""
+def _code_reduce(code: types.CodeType) -> Any:
+    """As cloudpickle does it, with the file's name: from 3.1.3 on it says "<dynamic-code>", and no traceback would show
+    the user's lines.
+    """
+    make, arguments = cloudpickle.Pickler.dispatch_table[types.CodeType](code)
+    return _code_of_file, (code.co_filename, make, arguments)
 
-    dispatch_table: ClassVar[Any] = ChainMap({io.TextIOWrapper: _refuse_file}, cloudpickle.Pickler.dispatch_table)
+
+def _code_of_file(filename: str, make: Callable[..., types.CodeType], arguments: tuple[Any, ...]) -> types.CodeType:
+    return make(*arguments).replace(co_filename=filename)
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    """cloudpickle, without open files, with functools.lru_cache and the names of source files."""
+
+    dispatch_table: ClassVar[Any] = ChainMap(
+        {io.TextIOWrapper: _refuse_file, types.CodeType: _code_reduce}, cloudpickle.Pickler.dispatch_table
+    )
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, functools._lru_cache_wrapper) and obj.__module__ == "__main__":
