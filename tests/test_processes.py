@@ -237,6 +237,48 @@ say(result, any(a.outcome == "died" for a in result.timeline))
         Path(flag).unlink(missing_ok=True)
 
 
+@pytest.mark.parametrize("slots_first", [True, False])
+def test_a_lost_supervisor_counts_once_whichever_end_is_noticed_first(slots_first: bool, tmp_path: Path) -> None:
+    """One slot is idle by then, the last: it must not be given what the others leave, as it is lost, too."""
+    body = f"""
+def mapfn(key, value):
+    while not os.path.exists(f"{{os.environ['FLAG']}}-{{key}}"):
+        pass
+    yield "sum", value
+def let_go(key):
+    open(f"{{os.environ['FLAG']}}-{{key}}", "w").close()
+def until(true):
+    while not true():
+        threading.Event().wait(0.01)
+cluster = jmr.Cluster(workers=3)
+coordinator = cluster._running()
+def doing():
+    return [state.rpartition(": ")[2] for _, state in cluster.status()]
+until(lambda: doing() == ["idle"] * 3)
+job = jmr.submit({{0: 1, 1: 2, 2: 4}}, mapfn, lambda k, v: sum(v), max_attempts=2, engine=cluster, progress=False)
+until(lambda: sorted(doing()) == ["map-0", "map-1", "map-2"])
+let_go(doing()[-1].removeprefix("map-"))
+until(lambda: doing()[-1] == "idle")
+supervisor = coordinator._worker.process.pid
+if {slots_first}:
+    os.kill(supervisor, signal.SIGSTOP)  # so that nobody says how they ended
+    channels = [slot.channel for slot in coordinator._slots.values()]
+    with open(f"/proc/{{supervisor}}/task/{{supervisor}}/children") as children:
+        for pid in children.read().split():
+            os.kill(int(pid), signal.SIGKILL)
+    until(lambda: not any(channel.is_open for channel in channels))
+os.kill(supervisor, signal.SIGKILL)
+until(lambda: coordinator._worker.process.pid != supervisor)
+for key in range(3):
+    let_go(key)
+result = job.result(20)
+say(result, sorted(attempt.outcome for attempt in result.timeline if attempt.task.startswith("map")))
+"""
+    with script(body, FLAG=str(tmp_path / "flag")) as running:
+        assert running.line() == "{'sum': 7} ['died', 'died', 'done', 'done', 'done']"
+        running.end()
+
+
 def test_twenty_jobs_leak_nothing(tmp_path: Path) -> None:
     body = """
 def bad(key, value):

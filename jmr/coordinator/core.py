@@ -451,11 +451,13 @@ class Coordinator:
         words = worker.last_words()
         self._n_failed_starts += 1
         self._control = None
-        for slot in list(self._slots.values()):
+        # The idle ones first, else they would be given what the busy ones leave, and that would count as their deaths.
+        for slot in sorted(self._slots.values(), key=lambda slot: slot.attempt is not None):
             slot.orphaned = True
             slot.exited = SlotExited(slot.number, -9, None, 0)
             assert slot.channel is not None
             slot.channel.close()
+            self._bury(slot)  # now, also where its connection had ended before its supervisor's
         if self._n_failed_starts >= _MOST_FAILED_STARTS:
             self._worker = None
             self._break(f"the worker on this host does not start: {words or 'it says nothing'}")
