@@ -250,8 +250,7 @@ def test_twenty_jobs_leave_no_more_comms_than_one(watched_kernel):
 
 
 PAINT_TEN_SECONDS = """
-import time
-from jmr.progress.report import Report, State
+from jmr.progress.report import Report
 from jmr.progress import painter, widget
 class Clock:
     now = 0.0
@@ -262,18 +261,16 @@ class Clock:
         report.n_records = int(1000 * self.now)
         return self.now > 10
 report, clock = Report("simulated", started=0.0, n_slots=2, n_records_total=10_000), Clock()
-began = time.thread_time()
 painter.Painter(report, widget.WidgetBars, clock, clock).run()
-print(time.thread_time() - began)
 """
 
 
-def test_painting_costs_less_than_a_per_cent_of_two_slots_time(kernel):
-    kernel.run("import ipywidgets")
+def test_painting_ten_seconds_takes_few_messages(kernel):
+    """At 0.3 ms each, this is what painting costs; the time itself is measured by tests/benchmarks."""
     cell = kernel.start(PAINT_TEN_SECONDS, in_notebook=True)
-    assert float(printed(kernel.ended(cell))) < 0.01 * 2 * 10
+    kernel.ended(cell)
     messages = [m for m in kernel.said[cell] if m["msg_type"].startswith("comm")]
-    assert len(messages) < 200
+    assert 80 < len(messages) < 200
 
 
 # Interrupts
