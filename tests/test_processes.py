@@ -251,7 +251,7 @@ def until(true):
     while not true():
         threading.Event().wait(0.01)
 cluster = jmr.Cluster(workers=3)
-coordinator = cluster._running()
+worker = cluster._running()._worker
 def doing():
     return [state.rpartition(": ")[2] for _, state in cluster.status()]
 until(lambda: doing() == ["idle"] * 3)
@@ -259,16 +259,17 @@ job = jmr.submit({{0: 1, 1: 2, 2: 4}}, mapfn, lambda k, v: sum(v), max_attempts=
 until(lambda: sorted(doing()) == ["map-0", "map-1", "map-2"])
 let_go(doing()[-1].removeprefix("map-"))
 until(lambda: doing()[-1] == "idle")
-supervisor = coordinator._worker.process.pid
+supervisor = worker._supervisor
+pid = supervisor.process.pid
 if {slots_first}:
-    os.kill(supervisor, signal.SIGSTOP)  # so that nobody says how they ended
-    channels = [slot.channel for slot in coordinator._slots.values()]
-    with open(f"/proc/{{supervisor}}/task/{{supervisor}}/children") as children:
-        for pid in children.read().split():
-            os.kill(int(pid), signal.SIGKILL)
+    os.kill(pid, signal.SIGSTOP)  # so that nobody says how they ended
+    channels = [slot.channel for slot in worker.slots]
+    with open(f"/proc/{{pid}}/task/{{pid}}/children") as children:
+        for slot in children.read().split():
+            os.kill(int(slot), signal.SIGKILL)
     until(lambda: not any(channel.is_open for channel in channels))
-os.kill(supervisor, signal.SIGKILL)
-until(lambda: coordinator._worker.process.pid != supervisor)
+os.kill(pid, signal.SIGKILL)
+until(lambda: worker._supervisor not in (None, supervisor))
 for key in range(3):
     let_go(key)
 result = job.result(20)

@@ -2,6 +2,7 @@
 
     mail     what the coordinator tells the thread that waits for a job
     channel  a non-blocking connection: messages in, messages out
+    worker   this host's supervisor and slots, as the coordinator sees them
     jobs     a job as the coordinator knows it
     core     Coordinator: messages -> scheduler events -> effects -> messages
 

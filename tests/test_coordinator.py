@@ -1,0 +1,116 @@
+"""The coordinator's end of a worker, with a real supervisor and an owner that only takes notes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from jmr.coordinator.worker import Answer, Slot, Worker
+from jmr.wire.messages import Printed, SlotExited
+
+pytestmark = pytest.mark.slow
+
+
+class Notes:
+    """An owner; what it was told, in order."""
+
+    def __init__(self) -> None:
+        self.told: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+
+    def guard(self, function: Callable[..., None], *first: Any) -> Callable[..., None]:
+        return lambda *rest: function(*first, *rest)
+
+    def slot_joined(self, slot: Slot) -> None:
+        self.told.put_nowait(("joined", slot.name))
+
+    def slot_unwanted(self, slot: Slot) -> None:
+        self.told.put_nowait(("unwanted", slot.name))
+
+    def slot_answered(self, slot: Slot, answer: Answer) -> None:
+        self.told.put_nowait(("answered", slot.name))
+
+    def slot_died(self, slot: Slot, exited: SlotExited) -> None:
+        self.told.put_nowait(("died", exited.status))
+
+    def printed(self, printed: Printed) -> None:
+        self.told.put_nowait(("printed", printed.job))
+
+    def drained(self, token: int) -> None:
+        self.told.put_nowait(("drained", token))
+
+    def worker_broke(self, reason: str) -> None:
+        self.told.put_nowait(("broke", reason))
+
+    async def next(self) -> tuple[str, Any]:
+        return await asyncio.wait_for(self.told.get(), 20)
+
+
+@asynccontextmanager
+async def worker_of(notes: Notes, directory: Path, n_slots: int) -> AsyncIterator[Worker]:
+    worker = Worker(notes, str(directory), n_slots)
+    worker.attach(IOLoop.current())
+    yield worker
+    worker.close()
+    await asyncio.sleep(0)  # lets the closed connections be noticed
+    await asyncio.to_thread(worker.join)
+
+
+def supervisor(worker: Worker) -> int:
+    assert worker._supervisor is not None
+    return worker._supervisor.process.pid
+
+
+def test_a_slot_joins_dies_and_another_takes_its_place(tmp_path: Path) -> None:
+    async def story() -> None:
+        notes = Notes()
+        async with worker_of(notes, tmp_path / "spill", 1) as worker:
+            assert await notes.next() == ("joined", "local/1")
+            worker.kill(worker.slots[0].number)
+            assert await notes.next() == ("died", -signal.SIGKILL)
+            assert await notes.next() == ("joined", "local/1")
+            worker.drain(3)
+            assert await notes.next() == ("drained", 3)
+            worker.resize(0)
+            assert await notes.next() == ("unwanted", "local/1")
+
+    asyncio.run(story())
+
+
+def test_what_a_lost_supervisor_was_asked_is_answered(tmp_path: Path) -> None:
+    async def story() -> None:
+        notes = Notes()
+        async with worker_of(notes, tmp_path / "spill", 0) as worker:
+            os.kill(supervisor(worker), signal.SIGSTOP)
+            worker.drain(7)
+            os.kill(supervisor(worker), signal.SIGKILL)
+            assert await notes.next() == ("drained", 7)
+
+    asyncio.run(story())
+
+
+def test_a_worker_that_keeps_dying_breaks_and_may_be_tried_again(tmp_path: Path) -> None:
+    async def story() -> None:
+        notes = Notes()
+        async with worker_of(notes, tmp_path / "spill", 0) as worker:
+            for token in range(3):
+                os.kill(supervisor(worker), signal.SIGSTOP)
+                worker.drain(token)
+                os.kill(supervisor(worker), signal.SIGKILL)
+                assert await notes.next() == ("drained", token)
+            assert await notes.next() == ("broke", "the worker on this host does not start: it says nothing")
+            assert worker._supervisor is None
+            worker.drain(8)
+            assert await notes.next() == ("drained", 8)
+            worker.try_again()
+            worker.resize(1)
+            assert await notes.next() == ("joined", "local/1")
+
+    asyncio.run(story())
