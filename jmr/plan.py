@@ -15,10 +15,11 @@ from typing import Any, Literal
 
 from jmr.errors import ArgumentTypeError, ArgumentValueError, describe
 
-__all__ = ["Plan", "checked_count"]
+__all__ = ["MOST_WORKERS", "Plan", "checked_count"]
 
+MOST_WORKERS = 10_000
 #: The largest sensible numbers. Each map task cuts its output into n_partitions parts, so more is slower for everybody.
-_MOST = {"workers": 10_000, "n_partitions": 100_000, "max_attempts": 1_000}
+_MOST = {"workers": MOST_WORKERS, "n_partitions": 100_000, "max_attempts": 1_000}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,15 +49,16 @@ class Plan:
             Says which argument, its value, and what it should be.
         """
         if unknown := options.keys() - {field.name for field in fields(cls)}:
-            raise ArgumentTypeError(f"there is no option {min(unknown)!r}; see help(jmr.run)")
+            raise ArgumentTypeError(f"jmr.submit has no option {min(unknown)!r}; see help(jmr.submit)")
         functions = {role: options.get(role) for role in ("combinefn", "final")}
         for role, function in {"mapfn": mapfn, "reducefn": reducefn, **functions}.items():
             _check_function(role, function)
         if name is not None and not isinstance(name, str):
             raise ArgumentTypeError(f"name must be a str, not {describe(name)}")
         for option, most in _MOST.items():
-            if option in options:
-                options[option] = checked_count(option, options[option], most=most)
+            value = options.pop(option, None)
+            if value is not None:
+                options[option] = checked_count(option, value, most=most)
         if (on_error := options.get("on_error", "raise")) not in ("raise", "skip"):
             raise ArgumentValueError(f"on_error must be 'raise' or 'skip', not {describe(on_error)}")
         if (progress := options.get("progress")) not in (None, True, False):
@@ -85,10 +87,8 @@ def _check_function(role: str, function: Any) -> None:
 _SECOND = {"mapfn": "value", "reducefn": "values", "combinefn": "values", "final": "value"}
 
 
-def checked_count(option: str, value: Any, *, most: int) -> int | None:
-    """Check an option that is a whole number of things, or None."""
-    if value is None:
-        return None
+def checked_count(option: str, value: Any, *, most: int) -> int:
+    """Check an option that is a whole number of things."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise ArgumentTypeError(f"{option} must be a whole number, not {describe(value)} ({type(value).__name__})")
     count = operator.index(value)

@@ -38,8 +38,10 @@ def test_a_job_runs_while_we_go_on() -> None:
 
     job = jmr.submit(source(), identity, progress=False)
     assert not job.done()
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=r"<jmr\.Job 'identity': running.* has not ended after 0 s"):
         job.result(timeout=0)
+    with pytest.raises(TypeError, match="timeout must be a number of seconds or None, not 'x'"):
+        job.result(timeout="x")  # type: ignore[arg-type]
     go.set()
     assert len(job.result(10)) == 20
     assert job.done()
@@ -63,10 +65,78 @@ def test_a_job_can_be_awaited() -> None:
     assert len(asyncio.run(wait())) == 20
 
 
+def test_an_awaited_job_that_is_cancelled_does_not_end_the_loop() -> None:
+    async def wait() -> list[Any]:
+        job = jmr.submit(SOURCE, forever, workers=2, progress=False)
+        waiting = asyncio.ensure_future(job)
+        await asyncio.sleep(0)
+        job.cancel()
+        return await asyncio.gather(waiting, return_exceptions=True)
+
+    (outcome,) = asyncio.run(wait())
+    assert isinstance(outcome, asyncio.CancelledError)
+
+
+def test_giving_up_an_await_leaves_the_job_alone() -> None:
+    go = threading.Event()
+
+    def source() -> Any:
+        go.wait(10)
+        yield from SOURCE.items()
+
+    async def wait() -> jmr.Job:
+        job = jmr.submit(source(), identity, progress=False)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(job, 0)
+        go.set()
+        return job
+
+    assert len(asyncio.run(wait()).result(10)) == 20
+
+
+def test_a_source_whose_exception_has_no_text_ends_the_job() -> None:
+    class Odd(Exception):
+        def __str__(self) -> str:
+            raise ZeroDivisionError
+
+    def source() -> Any:
+        yield 1, 1
+        raise Odd
+
+    with pytest.raises(Odd):
+        jmr.submit(source(), identity, progress=False).result(10)
+
+
+def test_submit_shows_the_arguments_of_run() -> None:
+    import inspect
+
+    assert list(inspect.signature(jmr.submit).parameters) == list(inspect.signature(jmr.run).parameters)
+
+
+@pytest.mark.parametrize("stage", ["combinefn", "reducefn"])
+def test_an_inline_job_is_cancelled_between_groups(stage: str) -> None:
+    calls: list[Any] = []
+    started, go = threading.Event(), threading.Event()
+
+    def fold(key: Any, values: list[int]) -> int:
+        calls.append(key)
+        started.set()
+        go.wait(10)
+        return sum(values)
+
+    job = jmr.submit(SOURCE, identity, engine="inline", progress=False, **{stage: fold})
+    assert started.wait(10)
+    assert job.cancel()
+    go.set()
+    with pytest.raises(jmr.JobCancelled):
+        job.result(10)
+    assert len(calls) == (20 if stage == "combinefn" else 1)
+
+
 def test_submit_tells_mistakes_at_once() -> None:
     with pytest.raises(TypeError, match="mapfn must be a function"):
         jmr.submit(SOURCE, 5)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="there is no option 'n_worker'"):
+    with pytest.raises(TypeError, match=r"jmr\.submit has no option 'n_worker'"):
         jmr.submit(SOURCE, identity, n_worker=2)
 
 

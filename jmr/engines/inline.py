@@ -8,7 +8,8 @@ result, as it may anywhere else: a combinefn that cannot stand that shows here.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
 
 from jmr import interrupts
 from jmr.engines.base import bad_record, error_from
@@ -17,8 +18,8 @@ from jmr.plan import Plan
 from jmr.progress.report import Report
 from jmr.result import Partition
 from jmr.sources import Record, records
-from jmr.tasks.contract import Failures, TaskError
-from jmr.tasks.map import MapTask, combine_groups, map_records, map_records_apart
+from jmr.tasks.contract import Failures, PassThroughError, TaskError
+from jmr.tasks.map import NOWHERE, MapTask, combine_groups, map_records, map_records_apart
 from jmr.tasks.partition import Groups
 from jmr.tasks.reduce import Merged, ReduceTask, reduce_groups
 
@@ -30,24 +31,26 @@ class InlineEngine:
 
     def __init__(self) -> None:
         self._cancelled = False
+        self._name = ""
 
     def run(self, plan: Plan, report: Report) -> Generator[Partition, None, None]:
         """Yield the one partition."""
         report.n_slots = 1
-        failures = Failures()
+        self._name = plan.name
+        failures = Failures(plan.skips)
         try:
             partition = self._run(plan, report, failures)
         except TaskError as error:
             told = error_from(error.failure, "inline", error.__cause__)
             raise told from told.__cause__
-        except _SourceRaisedError as error:
+        except PassThroughError as error:
             raise error.original  # noqa: B904 - as a plain loop would
         report.errors.n_total = report.n_skipped = failures.n_failures
         report.errors += map(bad_record, failures.first)
         yield partition
 
     def cancel(self) -> None:
-        """Stop before the next record."""
+        """Stop before the next record or group."""
         self._cancelled = True
 
     def close(self) -> None:
@@ -62,9 +65,9 @@ class InlineEngine:
         report.n_map_tasks_done = 1
         report.n_pairs = sum(map(len, merged.groups.values()))
         if plan.combinefn is not None:
-            self._combine(plan, merged, failures)
+            self._combine(plan.combinefn, merged, failures)
         merged.orders = list(range(len(merged.groups)))
-        task = ReduceTask(reducefn=plan.reducefn, combinefn=plan.combinefn, skips=plan.skips)
+        task = ReduceTask(reducefn=plan.reducefn, combinefn=plan.combinefn, skips=plan.skips, cursor=self._check)
         report.n_reduce_tasks = 1
         keys, orders, values = reduce_groups(task, merged, failures)
         report.n_reduce_tasks_done = 1
@@ -75,12 +78,12 @@ class InlineEngine:
             task = MapTask(mapfn=plan.mapfn, combinefn=None, n_partitions=1, skips=True)
             map_records_apart(task, pairs, groups, failures, check=False)
         else:
-            map_records(plan.mapfn, pairs, groups)
+            map_records(plan.mapfn, pairs, groups, failures)
 
-    def _combine(self, plan: Plan, merged: Merged, failures: Failures) -> None:
-        assert plan.combinefn is not None
+    def _combine(self, combinefn: Callable[[Any, list[Any]], Any], merged: Merged, failures: Failures) -> None:
         for _ in range(2):
-            failed = combine_groups(plan.combinefn, merged.groups, failures if plan.skips else None)
+            self._check()
+            failed = combine_groups(combinefn, merged.groups, failures)
             for position, values in enumerate(merged.groups.values()):
                 if position in failed:
                     merged.dead.add(id(values))
@@ -88,20 +91,16 @@ class InlineEngine:
     def _counted(self, pairs: Iterable[Record], report: Report) -> Iterator[Record]:
         try:
             for pair in pairs:
-                interrupts.check()
-                if self._cancelled:
-                    raise JobCancelled(f"job {report.name!r} was cancelled")
+                self._check()
                 report.n_records += 1
                 yield pair
         except GeneratorExit:  # the job ended before the source did
             raise
         except BaseException as error:
-            raise _SourceRaisedError(error) from error
+            raise PassThroughError(error) from error
 
-
-class _SourceRaisedError(BaseException):
-    """Carries what reading the source raised past the loop that blames mapfn for every Exception."""
-
-    def __init__(self, original: BaseException) -> None:
-        super().__init__(original)
-        self.original = original
+    def _check(self, _: int = NOWHERE) -> None:
+        """Whether to go on; also the cursor of the reduce."""
+        interrupts.check()
+        if self._cancelled:
+            raise JobCancelled(f"job {self._name!r} was cancelled")

@@ -7,20 +7,28 @@ submit ──> Job ── result(), done(), cancel(), await ──> Result
 from __future__ import annotations
 
 import asyncio
+import inspect
+import numbers
 import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import Any
 
 from jmr.engines.base import Engine
-from jmr.errors import JmrError, without_ours
+from jmr.errors import ArgumentTypeError, JmrError, JobCancelled, describe, without_ours
 from jmr.plan import Plan
 from jmr.progress.report import Report
 from jmr.progress.routing import current_parent, routed_to
 from jmr.result import Result
-from jmr.session.running import engine_for, run_plan
+from jmr.session.running import engine_for, run, run_plan
 
 __all__ = ["Job", "submit"]
+
+
+class _AwaitCancelled(asyncio.CancelledError):
+    """What `await` raises for JobCancelled: a KeyboardInterrupt in a task would end the event loop, and the kernel."""
+
+    _render_traceback_ = JobCancelled._render_traceback_
 
 
 class Job:
@@ -33,6 +41,7 @@ class Job:
         self._engine = engine
         self._report = Report(plan.name)
         self._future: Future[Result] = Future()
+        self._future.set_running_or_notify_cancel()  # who gives up waiting for it does not cancel it
         self._parent = current_parent()
         self._thread = threading.Thread(target=self._run, args=(plan,), name=f"jmr-{plan.name}", daemon=True)
         self._thread.start()
@@ -42,7 +51,12 @@ class Job:
         return f"<jmr.Job {report.name!r}: {report.state.value}, {report.n_records:,} records mapped>"
 
     def __await__(self) -> Generator[Any, None, Result]:
-        return asyncio.wrap_future(self._future).__await__()
+        """Wait for the result; raises what `result` would, but asyncio.CancelledError after `cancel`."""
+        __tracebackhide__ = True
+        try:
+            return (yield from asyncio.wrap_future(self._future))
+        except KeyboardInterrupt as error:
+            raise _AwaitCancelled(str(error)) from None
 
     def result(self, timeout: float | None = None) -> Result:
         """Wait for the result.
@@ -60,8 +74,12 @@ class Job:
             Whatever `jmr.run` would have raised; JobCancelled after `cancel`.
         """
         __tracebackhide__ = True
+        if timeout is not None and not isinstance(timeout, numbers.Real):
+            raise ArgumentTypeError(f"timeout must be a number of seconds or None, not {describe(timeout)}")
         try:
-            return self._future.result(timeout)
+            if not wait([self._future], timeout).done:
+                raise TimeoutError(f"{self!r} has not ended after {timeout:g} s; job.cancel() would stop it")
+            return self._future.result()
         except BaseException as error:
             error.__traceback__ = without_ours(error.__traceback__)
             raise
@@ -71,7 +89,7 @@ class Job:
         return self._future.done()
 
     def cancel(self) -> bool:
-        """Stop it; its slots stay usable. False if it had ended before."""
+        """Stop it; its slots stay usable. False if it had ended before; a call of `final` that runs is not stopped."""
         if self._future.done():
             return False
         self._engine.cancel()
@@ -90,8 +108,10 @@ class Job:
 
 def _explain_threads(error: BaseException) -> None:
     """Tell what to do about a source that only works in the thread that made it, such as a database cursor."""
-    if "thread" in str(error) and not isinstance(error, JmrError):
-        error.add_note("jmr.submit reads the source in a thread of its own; jmr.run reads it in this one.")
+    if "thread" in describe(error) and not isinstance(error, JmrError):
+        error.add_note(
+            "jmr.submit reads the source in a thread of its own; jmr.run reads it in the thread that calls it."
+        )
 
 
 def submit(
@@ -119,3 +139,7 @@ def submit(
     __tracebackhide__ = True
     plan = Plan.checked(source, mapfn, reducefn, **options)
     return Job(plan, engine_for(plan))
+
+
+#: Shown by help and completed by editors: whatever run takes.
+submit.__signature__ = inspect.signature(run).replace(return_annotation="Job")  # type: ignore[attr-defined]
