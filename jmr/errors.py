@@ -4,7 +4,6 @@
     ├── ArgumentValueError  (also ValueError)   the call: an option out of range
     ├── ArgumentTypeError   (also TypeError)    the call: not callable, not a mapping, ...
     ├── NestedRunError                          the call: jmr.run inside a slot
-    ├── IdentityKeyError    (also TypeError)    your key: equal only to itself; stands in `tasks`
     ├── SourceError                             your source: not iterable, yields something that is no pair
     ├── FunctionError                           your function raised; `__cause__` is its own exception
     │   ├── MapError
@@ -126,12 +125,19 @@ class JobCancelled(JmrError, KeyboardInterrupt):  # noqa: N818 - named as asynci
 
 
 class _Brief(reprlib.Repr):
-    """reprlib with room for a record; an object whose own repr fails is named by its type."""
+    """reprlib with room for a record, and for subclasses of containers too: a Counter of millions has a long repr."""
 
     def __init__(self) -> None:
         super().__init__()
         self.maxlevel, self.maxstring, self.maxother = 4, 120, 160
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = 8
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        for base in (str, list, tuple, dict, set, frozenset):
+            if isinstance(x, base) and len(x) > self.maxother:
+                brief: str = getattr(self, f"repr_{base.__name__}")(x, level)
+                return f"{type(x).__name__}({brief})"
+        return super().repr_instance(x, level)
 
 
 def describe(obj: object, limit: int = 200) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import functools
+import os
 import sys
 import threading
 import traceback
@@ -37,8 +39,10 @@ def test_joined_blobs_load_one_after_another() -> None:
     assert all(obj.flags.aligned for obj in loaded if isinstance(obj, np.ndarray))
 
 
-def test_standard_streams_travel_by_name() -> None:
-    assert there_and_back(sys.__stdout__ if sys.stdout is sys.__stdout__ else print) in (sys.stdout, print)
+def test_standard_streams_travel_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(os.devnull, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        assert there_and_back(stream) is stream
 
 
 def test_a_cached_function_that_calls_itself_travels_twice() -> None:
@@ -62,9 +66,9 @@ def test_blame_finds_the_way_into_containers_and_instances() -> None:
         def __init__(self) -> None:
             self.things = [1, {"lock": threading.Lock()}]
 
-    found = blame("value", Holder())
-    assert found is not None
-    assert found[0] == "value -> .things -> [1] -> ['lock']"
+    culprit = blame("value", Holder())
+    assert culprit is not None
+    assert culprit.path == "value -> .things -> [1] -> ['lock']"
     assert blame("value", {"fine": 1}) is None
 
 
@@ -106,9 +110,25 @@ def test_a_deep_recursion_ships_its_ends() -> None:
     assert len(raised_from(caught.value).frames) == 40
 
 
-@pytest.mark.parametrize("obj", [list(range(10**6)), "x" * 10**6, {i: i for i in range(10**5)}])
-def test_describe_is_short(obj: Any) -> None:
+class Loud:
+    def __repr__(self) -> str:
+        raise AssertionError("walked through")
+
+
+class List(list[Any]):
+    pass
+
+
+@pytest.mark.parametrize("container", [list, tuple, List, dict, collections.Counter, collections.OrderedDict])
+def test_describe_is_short_and_does_not_walk_through_containers(container: Any) -> None:
+    items = [(i, i) for i in range(1000)] + [(10**6, Loud())]
+    obj = container(dict(items)) if hasattr(container, "keys") else container(items)
     assert len(describe(obj)) <= 200
+    assert describe(obj)
+
+
+def test_describe_cuts_a_long_str() -> None:
+    assert len(describe("x" * 10**6)) <= 200
 
 
 def test_describe_survives_a_bad_repr() -> None:

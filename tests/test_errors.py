@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
+import functools
 import inspect
 import os
 import pickle
@@ -51,6 +53,10 @@ def no_key_one(key: int, values: list[int]) -> int:
     return sum(values)
 
 
+def no_key_one_yet(key: int, values: list[int]) -> Iterator[int]:
+    yield sum(values)
+
+
 def kill(signal_number: int) -> Callable[[int, int], Any]:
     def mapfn(key: int, value: int) -> Any:
         if key == 5:
@@ -92,7 +98,15 @@ def deeper(key: Any, value: Any) -> Any:
     return deeper(key, value)
 
 
+async def async_mapfn(key: Any, value: Any) -> Any:
+    return []
+
+
 class Identity:
+    pass
+
+
+class Stop(BaseException):
     pass
 
 
@@ -149,10 +163,29 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
         errors.MapError,
         ["equal only to itself", "frozen dataclass"],
     ),
+    "combinefn yields": (
+        {"combinefn": no_key_one_yet, "reducefn": lambda k, v: v},
+        errors.CombineError,
+        ["combinefn returned a generator, and has to return one value", "group key="],
+    ),
+    "final takes one argument": (
+        {"final": lambda key: None},
+        errors.FinalError,
+        ["final is called as final(key, value)."],
+    ),
+    "captures a lock in a partial": (
+        {"mapfn": functools.partial(lambda lock, k, v: [], LOCK)},
+        errors.NotPicklableError,
+        ["mapfn -> argument 0 cannot be sent to the workers"],
+    ),
     "captures a lock": (
         {"mapfn": lambda k, v: [(k, LOCK)]},
         errors.NotPicklableError,
-        ["mapfn -> LOCK cannot be sent to the workers", "cannot pickle '_thread.lock'"],
+        [
+            "mapfn -> LOCK cannot be sent to the workers: it is <unlocked _thread.lock object",
+            "cannot pickle '_thread.lock'",
+            "Create it inside mapfn",
+        ],
     ),
     "emits a lock": (
         {"mapfn": lambda k, v: [(k, threading.Lock())]},
@@ -178,7 +211,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
     "emits an open file": (
         {"mapfn": lambda k, v: [(k, open(PASSWD))]},
         errors.NotPicklableError,
-        ["open file ('/etc/passwd')", "ship its path"],
+        ["value is an open file ('/etc/passwd'). Ship its path, and open it there.\nSeen for record key="],
     ),
     "returns an open file": (
         {"reducefn": lambda k, v: open(PASSWD)},
@@ -214,8 +247,18 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
     "endless recursion": ({"mapfn": deeper}, errors.MapError, ["mapfn raised RecursionError("]),
     "KeyboardInterrupt of its own": (
         {"mapfn": raising(KeyboardInterrupt())},
-        errors.WorkerError,
-        ["KeyboardInterrupt"],
+        errors.MapError,
+        ["mapfn raised KeyboardInterrupt() for record key="],
+    ),
+    "an exception that is no Exception": (
+        {"mapfn": raising(asyncio.CancelledError())},
+        errors.MapError,
+        ["mapfn raised CancelledError() for record key="],
+    ),
+    "combinefn raises where there is no reducefn": (
+        {"combinefn": lambda k, v: 1 / 0 if v[0] == "combined" else "combined"},
+        errors.CombineError,
+        ["combinefn raised ZeroDivisionError", "reduce-"],
     ),
     "breakpoint": (
         {"mapfn": lambda k, v: breakpoint()},
@@ -249,15 +292,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
     "on_error": ({"on_error": "ignore"}, ValueError, ["on_error must be 'raise' or 'skip', not 'ignore'"]),
     "engine": ({"engine": "spark"}, TypeError, ['engine must be None, "inline" or a jmr.Cluster']),
     "name": ({"name": 5}, TypeError, ["name must be a str"]),
-    "async mapfn": ({"mapfn": None}, TypeError, ["mapfn"]),
+    "async mapfn": ({"mapfn": async_mapfn}, TypeError, ["mapfn is an async function"]),
 }
-
-
-async def async_mapfn(key: Any, value: Any) -> Any:
-    return []
-
-
-MISTAKES["async mapfn"] = ({"mapfn": async_mapfn}, TypeError, ["mapfn is an async function"])
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -267,6 +303,58 @@ def test_a_mistake_is_told_and_the_next_job_runs(mistake: str) -> None:
         run(**options)
     for word in words:
         assert word in str(caught.value)
+
+
+class InSlotsOnly:
+    """Unpickles everywhere but in the process that makes it."""
+
+    def __init__(self, home: int) -> None:
+        self.home = home
+
+    def __reduce__(self) -> Any:
+        return arrived, (self.home,)
+
+
+def arrived(home: int) -> InSlotsOnly:
+    if os.getpid() == home:
+        raise TypeError("not at home")
+    return InSlotsOnly(home)
+
+
+def test_a_result_that_does_not_unpickle_here_is_told() -> None:
+    home = os.getpid()
+    with pytest.raises(errors.NotPicklableError, match="cannot be unpickled here: TypeError: not at home"):
+        run(reducefn=lambda key, values: InSlotsOnly(home))
+
+
+def test_a_bad_record_that_does_not_unpickle_here_costs_only_itself() -> None:
+    def mapfn(key: int, value: Any) -> Any:
+        if key == 1:
+            raise ValueError("odd")
+        return [(key, 0)]
+
+    result = run(mapfn=mapfn, source=[(0, 0), (1, InSlotsOnly(os.getpid())), (2, 0)], on_error="skip")
+    assert result == {0: [0], 2: [0]}
+    assert [(bad.key, bad.value, str(bad.error)) for bad in result.errors] == [("1", None, "odd")]
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_a_generator_is_no_combined_value_without_a_reducefn_either(engine: Any) -> None:
+    with pytest.raises(errors.CombineError, match="write return, not yield"):
+        run(combinefn=no_key_one_yet, engine=engine)
+
+
+def test_the_way_into_a_debugger_is_told_where_there_is_one() -> None:
+    told = 'To step through it: run it again with engine="inline", then %debug (in a script: python -m pdb).'
+    with pytest.raises(errors.MapError) as caught:
+        run(mapfn=odd_duck)
+    assert str(caught.value).endswith(told)
+    with pytest.raises(errors.MapError) as caught:
+        run(mapfn=odd_duck, engine="inline")
+    assert str(caught.value).endswith("(inline).\nTo step through it: %debug (in a script: python -m pdb).")
+    with pytest.raises(errors.MapError) as caught:
+        run(mapfn=lambda key, value: jmr.run({}, print))
+    assert "step through" not in str(caught.value), "inline, it works"
 
 
 def test_a_captured_file_is_refused_by_name() -> None:
@@ -353,6 +441,18 @@ def test_skip_sets_bad_records_aside_whole(engine: Any) -> None:
 
 
 @pytest.mark.parametrize("engine", [None, "inline"])
+def test_skip_sets_aside_what_raised_no_exception_but_something_else(engine: Any) -> None:
+    def mapfn(key: int, value: int) -> Any:
+        if key == 3:
+            raise Stop
+        return [(key, value)]
+
+    result = run(mapfn=mapfn, on_error="skip", engine=engine)
+    assert list(result) == [i for i in range(20) if i != 3]
+    assert [type(bad.error) for bad in result.errors] == [Stop]
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
 def test_skip_leaves_a_failing_group_out(engine: Any) -> None:
     result = run(reducefn=no_key_one, on_error="skip", engine=engine)
     assert list(result) == [0, 2]
@@ -363,7 +463,10 @@ def test_skip_leaves_a_failing_group_out(engine: Any) -> None:
 
 
 def test_skip_keeps_the_first_thousand_and_counts_the_rest() -> None:
-    result = run(mapfn=raising(ValueError("no")), source=((i, i) for i in range(1500)), on_error="skip")
+    def mapfn(key: int, value: int) -> Any:
+        raise ValueError("no")
+
+    result = run(mapfn=mapfn, source=((i, i) for i in range(1500)), on_error="skip")
     assert result == {}
     assert len(result.errors) == 1000
     assert result.errors.n_total == 1500
@@ -414,7 +517,10 @@ def test_a_combined_value_that_does_not_pickle_is_set_aside() -> None:
     result = run(on_error="skip", **options)
     assert result == {0: 63, 2: 57}
     assert {(bad.phase, bad.key) for bad in result.errors} == {("combine", 1)}
-    with pytest.raises(errors.NotPicklableError, match="the values of key 1 cannot be sent on"):
+    with pytest.raises(
+        errors.NotPicklableError,
+        match="returned a value for key 1 that cannot be sent on: value is <unlocked",
+    ):
         run(**options)
 
 

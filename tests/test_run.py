@@ -192,7 +192,7 @@ def test_a_cursor_is_read_in_the_calling_thread() -> None:
         job = jmr.submit(database.execute("select k, v from t"), identity, progress=False)
         with pytest.raises(sqlite3.ProgrammingError) as caught:
             job.result()
-        assert any("jmr.run reads it in this one" in note for note in caught.value.__notes__)
+        assert any("jmr.run reads it in the thread that calls it" in note for note in caught.value.__notes__)
     finally:
         database.close()
 

@@ -7,14 +7,16 @@ Functions travel together, so that those which share a global variable at home s
 
 from __future__ import annotations
 
+import functools
 import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from jmr.codec.values import Buffer, dump, dump_by_value
 from jmr.errors import NotPicklableError, describe
 
-__all__ = ["blame", "dump_functions"]
+__all__ = ["Culprit", "blame", "dump_functions"]
 
 
 def dump_functions(functions: dict[str, Callable[..., Any] | None]) -> list[Buffer]:
@@ -29,22 +31,32 @@ def dump_functions(functions: dict[str, Callable[..., Any] | None]) -> list[Buff
         return dump_by_value(functions)
     except Exception as error:
         for name, function in functions.items():
-            if found := blame(name, function):
-                path, culprit, reason = found
+            if culprit := blame(name, function):
+                advice = f"Create it inside {name}, or use what it is made of."
                 raise NotPicklableError(
-                    f"{path} cannot be sent to the workers: {describe(culprit)}: {reason}. "
-                    f"Create it inside {name}, or pass what it is made of."
+                    f"{culprit.path} cannot be sent to the workers: it is {culprit.told(advice)}"
                 ) from error
         raise NotPicklableError(f"the functions cannot be sent to the workers: {error}") from error
 
 
-def blame(name: str, obj: object) -> tuple[str, object, str] | None:
-    """Find what keeps `obj` from being pickled.
+@dataclass(frozen=True, slots=True)
+class Culprit:
+    """What cannot be pickled, deep inside something else."""
 
-    Returns
-    -------
-    The path to it, itself, and pickle's reason; None if `obj` pickles.
-    """
+    #: "mapfn -> helper -> lock"
+    path: str
+    obj: object
+    reason: Exception
+
+    def told(self, advice: str) -> str:
+        """Say what it is, why it cannot travel, and what to do: `advice`, unless the reason brings its own."""
+        if isinstance(self.reason, NotPicklableError):
+            return str(self.reason)
+        return f"{describe(self.obj)} ({type(self.reason).__name__}: {self.reason}). {advice}"
+
+
+def blame(name: str, obj: object) -> Culprit | None:
+    """Find what keeps `obj`, called `name`, from being pickled; None if nothing does."""
     reason = _reason_against(obj)
     if reason is None:
         return None
@@ -56,14 +68,14 @@ def blame(name: str, obj: object) -> tuple[str, object, str] | None:
                 path, obj, reason = f"{path} -> {label}", child, why
                 break
         else:
-            return path, obj, reason
+            return Culprit(path, obj, reason)
 
 
-def _reason_against(obj: object) -> str | None:
+def _reason_against(obj: object) -> Exception | None:
     try:
         dump(obj)
     except Exception as error:  # an object's own __reduce__ may raise anything
-        return f"{type(error).__name__}: {error}"
+        return error
     return None
 
 
@@ -74,6 +86,10 @@ def _children(obj: object) -> Iterator[tuple[str, object]]:
             yield from _captured(obj)
         case types.MethodType():
             yield "self", obj.__self__
+        case functools.partial():
+            yield "its function", obj.func
+            yield from ((f"argument {index}", value) for index, value in enumerate(obj.args))
+            yield from ((f"argument {name}", value) for name, value in obj.keywords.items())
         case dict():
             for key, value in obj.items():
                 yield f"key {describe(key, 40)}", key

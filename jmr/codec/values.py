@@ -123,7 +123,7 @@ def _load_at(view: memoryview, offset: int) -> tuple[Any, int]:
 def _refuse_file(file: io.TextIOWrapper) -> Any:
     if file is sys.stdout or file is sys.stderr:
         return getattr, (sys, "stdout" if file is sys.stdout else "stderr")
-    raise NotPicklableError(f"an open file ({file.name!r}) stays in its process: ship its path, and open it there")
+    raise NotPicklableError(f"an open file ({file.name!r}). Ship its path, and open it there.")
 
 
 class _Forward:

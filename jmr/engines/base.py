@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Generator
-from typing import Protocol
+from typing import Any, Protocol
 
 from jmr.codec.failures import Raised, rebuild
 from jmr.codec.values import load
@@ -73,12 +73,11 @@ def error_from(failure: Failure, where: str, original: BaseException | None = No
         return refused(f"{_plain_text(failure.raised)}\nSeen {at}.")
     cause = original if original is not None else rebuild(failure.raised)
     message = f"{role} raised {failure.raised} {at}."
-    if (
-        failure.raised.type_name == "TypeError" and cause.__traceback__ is None
-    ):  # no frame of the user's: it was the call
+    if failure.raised.type_name == "TypeError" and not without_ours(cause.__traceback__):  # it was the call itself
         message += f"\n{role} is called as {role}(key, {'value' if failure.phase == 'map' else 'values'})."
-    if original is None:
-        message += '\nTo step through it: run it again with engine="inline", then %debug.'
+    if failure.raised.type_name != "NestedRunError":  # inline, that works
+        again = "" if original is not None else 'run it again with engine="inline", then '
+        message += f"\nTo step through it: {again}%debug (in a script: python -m pdb)."
     error = kind(message).with_traceback(without_ours(cause.__traceback__))
     error.__cause__ = cause.with_traceback(None)
     return error
@@ -86,10 +85,19 @@ def error_from(failure: Failure, where: str, original: BaseException | None = No
 
 def bad_record(failure: Failure) -> BadRecord:
     """A failure that was set aside, for `result.errors`."""
-    key, value = load(failure.record) if failure.record is not None else (failure.key_text, None)
+    key, value = _record_of(failure)
     error = rebuild(failure.raised)
     text = "".join(traceback.format_exception(error))
     return BadRecord(failure.phase, key, value, error, text)
+
+
+def _record_of(failure: Failure) -> tuple[Any, Any]:
+    """The record, or its key's text where it cannot be had: one bad record must not cost the result."""
+    try:
+        key, value = load(failure.record) if failure.record is not None else (failure.key_text, None)
+    except Exception:  # unpickling runs the object's own code
+        return failure.key_text, None
+    return key, value
 
 
 def _error_around(failure: Failure, where: str) -> JmrError:

@@ -43,9 +43,9 @@ from jmr.coordinator.mail import (
 from jmr.engines.base import bad_record, error_from
 from jmr.engines.deaths import bad_record_of, error_of_death
 from jmr.engines.splitting import SplitSizer, cut
-from jmr.errors import ArgumentTypeError, JmrError, JobCancelled, NotPicklableError, WorkerError
+from jmr.errors import JmrError, JobCancelled, NotPicklableError, WorkerError
 from jmr.launch import default_slots
-from jmr.plan import Plan, checked_count
+from jmr.plan import MOST_WORKERS, Plan, checked_count
 from jmr.progress.report import Report
 from jmr.progress.text import aside
 from jmr.result import BadRecord, Partition
@@ -90,7 +90,7 @@ class Cluster:
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        n_slots = checked_count("workers", workers, most=10_000)
+        n_slots = None if workers is None else checked_count("workers", workers, most=MOST_WORKERS)
         self._own_slots = n_slots
         self._pid = os.getpid()
         self._coordinator: Coordinator | None = _start(n_slots or default_slots())
@@ -129,9 +129,7 @@ class Cluster:
 
     def resize(self, workers: int) -> None:
         """Have this many slots; those that are too many finish what they are at."""
-        n_slots = checked_count("workers", workers, most=10_000)
-        if n_slots is None:
-            raise ArgumentTypeError("workers must be a whole number, not None")
+        n_slots = checked_count("workers", workers, most=MOST_WORKERS)
         self._own_slots = n_slots
         self._running().resize(n_slots)
 
@@ -151,7 +149,7 @@ class Cluster:
             raise WorkerError("this jmr.Cluster is closed: make a new one, or leave it out to use the kernel's own")
         return self._coordinator
 
-    def limit(self, plan: Plan) -> int:
+    def _limit(self, plan: Plan) -> int:
         """Most slots that a job may use."""
         return plan.workers or self._own_slots or default_slots()
 
@@ -173,6 +171,8 @@ class ClusterEngine:
         self._coordinator = cluster._running()
         self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self._name = "job"
+        #: The function that reduce tasks call.
+        self._folder = "reducefn"
         self._job = 0
         self._ended = False
         self._cancelled = threading.Event()
@@ -183,6 +183,7 @@ class ClusterEngine:
         """Yield partitions as their reduce tasks finish."""
         try:
             self._name = plan.name
+            self._folder = "reducefn" if plan.combinefn is None or plan.reducefn is not None else "combinefn"
             report.n_slots = self._open(plan, report)
             self._feed(plan, report)
             while (partition := self._next_partition()) is not None:
@@ -204,7 +205,7 @@ class ClusterEngine:
 
     def _open(self, plan: Plan, report: Report) -> int:
         """Open the job; returns how many slots it may use."""
-        n_slots = min(self._cluster.limit(plan), max(self._cluster.n_slots, plan.workers or 1))
+        n_slots = min(self._cluster._limit(plan), max(self._cluster.n_slots, plan.workers or 1))
         n_threads = max(1, default_slots() // n_slots)
         functions = dump_functions({"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn})
         spec = JobSpec(
@@ -276,15 +277,27 @@ class ClusterEngine:
             case SlotPrinted(name, stream, text):
                 _show(name, stream, text)
             case PoisonSetAside(order, poison):
-                self._bad.append((order, 1, [bad_record_of(poison)]))
+                self._bad.append((order, 1, [bad_record_of(poison, self._folder)]))
             case JobDone(failures):
                 self._ended = True
                 self._bad += [_set_aside(order, blob) for order, blob in failures]
             case JobFailed() | JobPoisoned() | JobStopped() | WorkersLost():
                 self._ended = True
-                raise _error_of(mail, self._name)
+                raise self._error_of(mail)
             case _:  # a split of a job that is ending
                 return
+
+    def _error_of(self, ending: JobFailed | JobPoisoned | JobStopped | WorkersLost) -> JmrError:
+        match ending:
+            case JobFailed(task, number, slot, failure):
+                split = "split " if task.startswith("map") else ""
+                return error_from(load(failure), f"{split}{task}, attempt {number}, worker {slot}")
+            case JobPoisoned():
+                return error_of_death(ending, self._folder)
+            case JobStopped():
+                return JobCancelled(f"job {self._name!r} was cancelled")
+            case WorkersLost(reason):
+                return WorkerError(reason)
 
     def _collect_bad(self, report: Report) -> None:
         for _, n_total, kept in sorted(self._bad, key=lambda item: item[0]):
@@ -320,21 +333,6 @@ def _decoded(blob: Any) -> Partition:
 def _set_aside(order: tuple[int, int], blob: Any) -> tuple[tuple[int, int], int, list[BadRecord]]:
     failures = load(blob)
     return order, failures.n_failures, [bad_record(failure) for failure in failures.first]
-
-
-def _error_of(ending: Mail, name: str) -> JmrError:
-    match ending:
-        case JobFailed(task, number, slot, failure):
-            split = "split " if task.startswith("map") else ""
-            return error_from(load(failure), f"{split}{task}, attempt {number}, worker {slot}")
-        case JobPoisoned():
-            return error_of_death(ending)
-        case JobStopped():
-            return JobCancelled(f"job {name!r} was cancelled")
-        case WorkersLost(reason):
-            return WorkerError(reason)
-        case _:
-            raise AssertionError(f"{ending} ends no job")
 
 
 def _show(name: str, stream: int, text: bytes) -> None:

@@ -21,10 +21,18 @@ from jmr.tasks.reduce import merge
 __all__ = ["bad_record_of", "error_of_death"]
 
 
-def error_of_death(poison: JobPoisoned) -> SlotDiedError:
-    """Say which record or group did it, how the slot ended, and how often that was tried."""
+def error_of_death(poison: JobPoisoned, folder: str) -> SlotDiedError:
+    """Say which record or group did it, how the slot ended, and how often that was tried.
+
+    Parameters
+    ----------
+    poison
+        From the coordinator.
+    folder
+        The function that reduce tasks call: "reducefn", or "combinefn" where that is left out.
+    """
     is_map = poison.split is not None
-    role, subject = ("mapfn", "record") if is_map else ("reducefn", "group")
+    role, subject = ("mapfn", "record") if is_map else (folder, "group")
     task = f"split {poison.task}" if is_map else poison.task
     culprit = _culprit(poison)
     times = "once" if poison.n_deaths == 1 else f"{poison.n_deaths} times"
@@ -41,12 +49,13 @@ def error_of_death(poison: JobPoisoned) -> SlotDiedError:
     )
 
 
-def bad_record_of(poison: JobPoisoned) -> BadRecord:
+def bad_record_of(poison: JobPoisoned, folder: str) -> BadRecord:
     """The record or group, for `result.errors`."""
     culprit = _culprit(poison)
     key, value = culprit if culprit is not None else (None, None)
-    error = error_of_death(poison)
-    return BadRecord("reduce" if poison.split is None else "map", key, value, error, f"SlotDiedError: {error}\n")
+    error = error_of_death(poison, folder)
+    phase = folder.removesuffix("fn") if poison.split is None else "map"
+    return BadRecord(phase, key, value, error, f"SlotDiedError: {error}\n")
 
 
 def _culprit(poison: JobPoisoned) -> tuple[Any, Any] | None:

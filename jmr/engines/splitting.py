@@ -147,10 +147,10 @@ def _dump(batch: list[Record]) -> list[Buffer]:
     except Exception as error:  # pickling runs the objects' own code
         for key, value in batch:
             for role, obj in (("key", key), ("value", value)):
-                if found := blame(role, obj):
-                    path, culprit, reason = found
+                if culprit := blame(role, obj):
+                    advice = "Put what it is made of into the source, and create it in mapfn."
                     raise NotPicklableError(
                         f"the source's record key={describe(key)} cannot be sent to the workers: "
-                        f"{path} is {describe(culprit)}: {reason}"
+                        f"{culprit.path} is {culprit.told(advice)}"
                     ) from error
         raise NotPicklableError(f"records of the source cannot be sent to the workers: {error}") from error

@@ -217,11 +217,12 @@ def _call_final(final: Callable[[Any, Any], Any], result: Result) -> None:
         try:
             final(key, result[key])
         except Exception as cause:
-            message = (
-                f"final raised {describe(cause)} for key={describe(key)}. "
-                "The job itself had finished: its dict is this exception's .result."
-            )
-            error = FinalError(message).with_traceback(without_ours(cause.__traceback__))
+            frames = without_ours(cause.__traceback__)
+            message = f"final raised {describe(cause)} for key={describe(key)}."
+            if isinstance(cause, TypeError) and not frames:  # it was the call itself
+                message += "\nfinal is called as final(key, value)."
+            message += "\nThe job itself had finished: its dict is this exception's .result."
+            error = FinalError(message).with_traceback(frames)
             error.result = result
             error.__cause__ = cause.with_traceback(None)
             raise error  # noqa: B904 - it brings its own cause

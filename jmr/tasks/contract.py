@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from types import GeneratorType
 from typing import Any
 
+from jmr.codec import values
 from jmr.codec.failures import Raised, raised_from
-from jmr.codec.values import dump
 from jmr.errors import NotPicklableError, describe
 from jmr.tasks.partition import IdentityKeyError
 
@@ -21,11 +22,13 @@ __all__ = [
     "ContractError",
     "Failure",
     "Failures",
+    "PassThroughError",
     "TaskError",
+    "checked_fold",
     "checked_pair",
     "checked_pairs",
     "diagnose",
-    "failure",
+    "is_of_user_code",
     "unloadable",
 ]
 
@@ -35,6 +38,14 @@ KEPT_FAILURES = 1_000
 
 class ContractError(TypeError):
     """A user function returned something that cannot be used; the text says what, and what to return instead."""
+
+
+class PassThroughError(BaseException):
+    """Carries an exception through the loops that call user code, which must not blame their function for it."""
+
+    def __init__(self, original: BaseException) -> None:
+        super().__init__(original)
+        self.original = original
 
 
 class TaskError(Exception):
@@ -52,8 +63,8 @@ class Failure:
     #: "map", "combine", "reduce", or "load" where the task's input could not be unpickled.
     phase: str
     key_text: str
-    #: The blob of (key, value), or of (key, what the value looks like) if the value cannot be pickled; None if the key
-    #: cannot.
+    #: Of what was set aside: the blob of (key, value), or of (key, what the value looks like) if the value cannot be
+    #: pickled; None if the key cannot.
     record: bytes | None
     raised: Raised
     #: Whether jmr refused what user code did, rather than user code raising.
@@ -62,27 +73,47 @@ class Failure:
 
 @dataclass(slots=True)
 class Failures:
-    """Bad records and groups that were set aside: the first thousand whole, the rest counted."""
+    """What becomes of bad records and groups: set aside, the first thousand whole and the rest counted; or the end."""
 
+    #: Whether they are set aside.
+    skips: bool
     first: list[Failure] = field(default_factory=list)
     n_failures: int = 0
 
     def add(self, phase: str, key: Any, value: Any, error: BaseException) -> None:
-        """Set one more aside; taking it apart is dear, so those that are only counted are not."""
+        """Set one more aside, or end the attempt.
+
+        A record is pickled only if it is kept: a group may be large, and an attempt that fails has to say so at once.
+
+        Raises
+        ------
+        TaskError
+            Nothing is set aside in this job.
+        """
+        if not self.skips:
+            raise TaskError(_failure(phase, key, None, error)) from error
         self.n_failures += 1
         if len(self.first) < KEPT_FAILURES:
-            self.first.append(failure(phase, key, value, error))
+            record = _dumped((key, value)) or _dumped((key, describe(value)))
+            self.first.append(_failure(phase, key, record, error))
 
 
-def failure(phase: str, key: Any, value: Any, error: BaseException) -> Failure:
-    """Keep what is known of a failed call."""
+def _failure(phase: str, key: Any, record: bytes | None, error: BaseException) -> Failure:
     return Failure(
         phase=phase,
         key_text=describe(key),
-        record=_dumped((key, value)) or _dumped((key, describe(value))),
+        record=record,
         raised=raised_from(error),
         refused=isinstance(error, (ContractError, IdentityKeyError, NotPicklableError)),
     )
+
+
+def is_of_user_code(error: BaseException) -> bool:
+    """Whether an exception that came out of user code is that code's doing.
+
+    In a slot everything is. In a process of the user's, a KeyboardInterrupt is the user's.
+    """
+    return values.in_slot or not isinstance(error, (KeyboardInterrupt, GeneratorExit, PassThroughError))
 
 
 def unloadable(error: Exception) -> TaskError:
@@ -92,7 +123,7 @@ def unloadable(error: Exception) -> TaskError:
 
 def _dumped(record: tuple[Any, Any]) -> bytes | None:
     try:
-        return b"".join(dump(record))
+        return b"".join(values.dump(record))
     except Exception:  # the failure is told all the same, by its repr
         return None
 
@@ -115,6 +146,13 @@ def checked_pairs(pairs: Any) -> Iterable[Any]:
             "pairs; yield pairs, return a list of them, or None for nothing"
         )
     return pairs  # type: ignore[no-any-return]
+
+
+def checked_fold(folded: Any) -> Any:
+    """Refuse a generator: reducefn may be one, combinefn folds many values into one."""
+    if type(folded) is GeneratorType:
+        raise ContractError("combinefn returned a generator, and has to return one value: write return, not yield")
+    return folded
 
 
 def checked_pair(pair: Any) -> Any:

@@ -22,11 +22,11 @@ from jmr.codec.values import Buffer, dump, load_all
 from jmr.errors import NotPicklableError, describe
 from jmr.tasks.contract import (
     Failures,
-    TaskError,
+    checked_fold,
     checked_pair,
     checked_pairs,
     diagnose,
-    failure,
+    is_of_user_code,
     unloadable,
 )
 from jmr.tasks.partition import Groups, split_by_partition
@@ -95,24 +95,25 @@ def run_map(task: MapTask, split: Buffer) -> MapOutput:
 
 def _map_and_flush(task: MapTask, records: Sequence[tuple[Any, Any]], *, check: bool) -> MapOutput:
     groups = Groups()
-    failures = Failures()
+    failures = Failures(task.skips)
     if check or task.skips or task.cursor or task.leave_out:
         map_records_apart(task, records, groups, failures, check=check)
     else:
-        map_records(task.mapfn, records, groups)
+        map_records(task.mapfn, records, groups, failures)
     if task.cursor:
         task.cursor(NOWHERE)  # whatever happens from here on is no single record's doing
     n_pairs = sum(map(len, groups.values()))
-    failed = combine_groups(task.combinefn, groups, failures if task.skips else None) if task.combinefn else set()
+    failed = combine_groups(task.combinefn, groups, failures) if task.combinefn else set()
     before = time.perf_counter()
-    partitions, unstable = _partition(groups, failed, task.n_partitions, failures if task.skips else None, check=check)
+    partitions, unstable = _partition(groups, failed, task.n_partitions, failures, check=check)
     flush_seconds = time.perf_counter() - before
     return MapOutput(partitions, len(records), n_pairs, unstable, failures, flush_seconds=flush_seconds)
 
 
-def map_records(mapfn: Mapfn, records: Iterable[tuple[Any, Any]], groups: Groups) -> None:
+def map_records(mapfn: Mapfn, records: Iterable[tuple[Any, Any]], groups: Groups, failures: Failures) -> None:
     """Call mapfn on every record and group what it emits; the first failure ends it.
 
+    For jobs that skip nothing, since half of a bad record's pairs may be grouped already.
     Nothing of ours is called per record or pair while all is well.
     """
     key = value = emitted_key = None
@@ -132,8 +133,10 @@ def map_records(mapfn: Mapfn, records: Iterable[tuple[Any, Any]], groups: Groups
                     checked_pair(pair)
                     raise
                 groups[emitted_key].append(emitted)
-    except (Exception, SystemExit) as error:
-        raise TaskError(failure("map", key, value, diagnose(error, emitted_key))) from error
+    except BaseException as error:
+        if not is_of_user_code(error):
+            raise
+        failures.add("map", key, value, diagnose(error, emitted_key))
 
 
 def map_records_apart(
@@ -141,8 +144,7 @@ def map_records_apart(
 ) -> None:
     """Like `map_records`, but each record's pairs are grouped only when all of them are good.
 
-    `failures` takes the bad records if `task.skips`; else the first one ends it. With `check`, each pair is pickled at
-    once, to find the record that emitted one which cannot be.
+    With `check`, each pair is pickled at once, to find the record that emitted one which cannot be.
     """
     for index, (key, value) in enumerate(records):
         if index in task.leave_out:
@@ -151,9 +153,9 @@ def map_records_apart(
             task.cursor(index)
         try:
             pairs = _pairs_of(task.mapfn, key, value, check=check)
-        except (Exception, SystemExit) as error:
-            if not task.skips:
-                raise TaskError(failure("map", key, value, error)) from error
+        except BaseException as error:
+            if not is_of_user_code(error):
+                raise
             failures.add("map", key, value, error)
         else:
             for emitted_key, emitted in pairs:
@@ -176,35 +178,28 @@ def _pairs_of(mapfn: Mapfn, key: Any, value: Any, *, check: bool) -> list[tuple[
 
 def _check_pickles(key: Any, value: Any) -> None:
     for role, obj in (("key", key), ("value", value)):
-        if found := blame(role, obj):
-            path, culprit, reason = found
+        if culprit := blame(role, obj):
             of = f" for key {describe(key)}" if role == "value" else ""
-            raise NotPicklableError(
-                f"mapfn emitted a {role}{of} that cannot be sent on: {path} is {describe(culprit)}: {reason}"
-            )
+            told = culprit.told("Emit what it is made of; for a generator, a list.")
+            raise NotPicklableError(f"mapfn emitted a {role}{of} that cannot be sent on: {culprit.path} is {told}")
 
 
-def combine_groups(combinefn: Combinefn, groups: Groups, failures: Failures | None) -> set[Any]:
-    """Fold each group's values into one, in place.
-
-    Returns
-    -------
-    Where failures are set aside: positions of the groups that failed.
-    """
+def combine_groups(combinefn: Combinefn, groups: Groups, failures: Failures) -> set[Any]:
+    """Fold each group's values into one, in place; returns the positions of groups that failed and were set aside."""
     failed = set()
     for position, (key, values) in enumerate(groups.items()):
         try:
-            values[:] = [combinefn(key, values)]
-        except (Exception, SystemExit) as error:
-            if failures is None:
-                raise TaskError(failure("combine", key, values, error)) from error
+            values[:] = [checked_fold(combinefn(key, values))]
+        except BaseException as error:
+            if not is_of_user_code(error):
+                raise
             failures.add("combine", key, values, error)
             failed.add(position)
     return failed
 
 
 def _partition(
-    groups: Groups, failed: set[int], n_partitions: int, failures: Failures | None, *, check: bool
+    groups: Groups, failed: set[int], n_partitions: int, failures: Failures, *, check: bool
 ) -> tuple[list[list[Buffer]], bool]:
     keys, lists = list(groups), list(groups.values())
     members, unstable = split_by_partition(keys, n_partitions)
@@ -229,18 +224,16 @@ def _dump_part(keys: list[Any], ordinals: list[int], lists: list[list[Any]], fai
 
 
 def _set_unpicklable_aside(
-    keys: list[Any], ordinals: list[int], lists: list[list[Any]], failed: set[int], failures: Failures | None
+    keys: list[Any], ordinals: list[int], lists: list[list[Any]], failed: set[int], failures: Failures
 ) -> None:
     """Find the groups that do not pickle although every pair did: combinefn made them so."""
     for ordinal in ordinals:
-        if found := blame("value", lists[ordinal]):
-            path, culprit, reason = found
-            key, values = keys[ordinal], lists[ordinal]
-            told = NotPicklableError(
-                f"the values of key {describe(key)} cannot be sent on: {path} is {describe(culprit)}: {reason}"
+        if culprit := blame("value", lists[ordinal][0]):
+            key = keys[ordinal]
+            told = culprit.told("Return what it is made of.")
+            error = NotPicklableError(
+                f"combinefn returned a value for key {describe(key)} that cannot be sent on: {culprit.path} is {told}"
             )
-            if failures is None:
-                raise TaskError(failure("combine", key, values, told))
-            failures.add("combine", key, values, told)
+            failures.add("combine", key, lists[ordinal], error)
             failed.add(ordinal)
             lists[ordinal] = [None]

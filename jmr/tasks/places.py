@@ -25,8 +25,6 @@ from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperTy
 from typing import Any, TypeAlias
 from zlib import crc32
 
-from jmr.errors import JmrError
-
 __all__ = ["PLACES", "TOKENS", "IdentityKeyError", "place"]
 
 Place: TypeAlias = Callable[[Any], int | None]
@@ -38,7 +36,7 @@ _64_BITS = (1 << 64) - 1
 _NAN_PLACE = 0x7FF8_0000_0000_0000
 
 
-class IdentityKeyError(JmrError, TypeError):
+class IdentityKeyError(TypeError):
     """A key that is equal only to itself: its copies in other processes would never meet."""
 
 

@@ -15,8 +15,8 @@ from typing import Any
 
 from jmr.codec.functions import blame
 from jmr.codec.values import Buffer, dump, load
-from jmr.errors import NotPicklableError, describe
-from jmr.tasks.contract import Failures, TaskError, failure, unloadable
+from jmr.errors import NotPicklableError
+from jmr.tasks.contract import Failures, checked_fold, is_of_user_code, unloadable
 from jmr.tasks.map import NOWHERE, Combinefn, Cursor
 from jmr.tasks.partition import Groups
 
@@ -35,6 +35,11 @@ class ReduceTask:
     #: Indices of groups to leave out: each killed its slot again and again.
     leave_out: frozenset[int] = frozenset()
     cursor: Cursor | None = None
+
+    @property
+    def phase(self) -> str:
+        """Whose calls these are: without a reducefn, combinefn folds what the splits have left."""
+        return "combine" if self.reducefn is None and self.combinefn is not None else "reduce"
 
 
 @dataclass(slots=True)
@@ -71,7 +76,7 @@ def run_reduce(task: ReduceTask, inputs: Iterable[tuple[int, Buffer]]) -> tuple[
         merged = merge(inputs)
     except Exception as error:
         raise unloadable(error) from error
-    failures = Failures()
+    failures = Failures(task.skips)
     reduced = reduce_groups(task, merged, failures)
     try:
         return dump(reduced), failures
@@ -107,10 +112,10 @@ def reduce_groups(task: ReduceTask, merged: Merged, failures: Failures) -> tuple
             task.cursor(index)
         try:
             result = _reduced(task, key, values)
-        except (Exception, SystemExit) as error:
-            if not task.skips:
-                raise TaskError(failure("reduce", key, values, error)) from error
-            failures.add("reduce", key, values, error)
+        except BaseException as error:
+            if not is_of_user_code(error):
+                raise
+            failures.add(task.phase, key, values, error)
         else:
             keys.append(key)
             orders.append(order)
@@ -123,7 +128,7 @@ def reduce_groups(task: ReduceTask, merged: Merged, failures: Failures) -> tuple
 def _reduced(task: ReduceTask, key: Any, values: list[Any]) -> Any:
     if task.reducefn is None:
         # The list must not show how the source was split, so what combinefn left in each split is folded once more.
-        return values if task.combinefn is None else [task.combinefn(key, values)]
+        return values if task.combinefn is None else [checked_fold(task.combinefn(key, values))]
     result = task.reducefn(key, values)
     return list(result) if isinstance(result, GeneratorType) else result
 
@@ -134,16 +139,14 @@ def _picklable_only(
     """Find the results that do not pickle: the first ends the task, or all are set aside."""
     kept: tuple[list[Any], list[int], list[Any]] = ([], [], [])
     for key, order, result in zip(*reduced, strict=True):
-        found = blame("result", result)
-        if not found:
+        culprit = blame("result", result)
+        if culprit is None:
             for column, item in zip(kept, (key, order, result), strict=True):
                 column.append(item)
             continue
-        path, culprit, reason = found
-        told = NotPicklableError(
-            f"reducefn returned a result that cannot be sent back: {path} is {describe(culprit)}: {reason}"
+        told = culprit.told("Return what it is made of.")
+        error = NotPicklableError(
+            f"{task.phase}fn returned a result that cannot be sent back: {culprit.path} is {told}"
         )
-        if not task.skips:
-            raise TaskError(failure("reduce", key, merged.groups[key], told))
-        failures.add("reduce", key, merged.groups[key], told)
+        failures.add(task.phase, key, merged.groups[key], error)
     return kept
