@@ -18,6 +18,8 @@ import weakref
 from dataclasses import dataclass
 from pathlib import Path
 
+from jmr.errors import WorkerError
+
 __all__ = ["LocalWorker", "close_in_forks", "default_slots", "start_local"]
 
 
@@ -50,18 +52,26 @@ def start_local(directory: str) -> LocalWorker:
     ----------
     directory
         Where slots put large map outputs. The supervisor removes it when it ends.
+
+    Raises
+    ------
+    WorkerError
+        The operating system says no.
     """
-    ours, theirs = socket.socketpair()
-    close_in_forks(ours)
-    with theirs:
-        process = subprocess.Popen(
-            [sys.executable or "python3", "-c", _program(theirs.fileno(), directory)],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
+    try:
+        ours, theirs = socket.socketpair()
+        close_in_forks(ours)
+        with theirs:
+            process = subprocess.Popen(
+                [sys.executable or "python3", "-c", _program(theirs.fileno(), directory)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+    except OSError as error:  # no memory, no descriptor, no interpreter
+        raise WorkerError(f"the worker on this host cannot be started: {error}") from error
     return LocalWorker(process, ours)
 
 

@@ -14,7 +14,7 @@ __all__ = ["Attempt", "BadRecord", "BadRecords", "Partition", "Result", "Stats",
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """Reduced groups, as three columns; `orders` ascend within a partition."""
+    """Reduced groups, as three columns."""
 
     keys: Sequence[Any]
     #: Where each key appeared first, as a number that compares over the whole job.
@@ -55,7 +55,7 @@ class Attempt:
     number: int
     started: float
     ended: float
-    #: "done", "raised", "died" or "stopped".
+    #: "done", "raised", "died", "lost" (with its worker) or "stopped".
     outcome: str
 
 

@@ -25,8 +25,8 @@ class Notes:
     def __init__(self) -> None:
         self.told: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
 
-    def guard(self, function: Callable[..., None], *first: Any) -> Callable[..., None]:
-        return lambda *rest: function(*first, *rest)
+    def guard(self, function: Callable[..., None]) -> Callable[..., None]:
+        return function
 
     def slot_joined(self, slot: Slot) -> None:
         self.told.put_nowait(("joined", slot.name))
@@ -37,8 +37,8 @@ class Notes:
     def slot_answered(self, slot: Slot, answer: Answer) -> None:
         self.told.put_nowait(("answered", slot.name))
 
-    def slot_died(self, slot: Slot, exited: SlotExited) -> None:
-        self.told.put_nowait(("died", exited.status))
+    def slot_died(self, slot: Slot, exited: SlotExited | None) -> None:
+        self.told.put_nowait(("died", exited.status) if exited else ("lost", slot.name))
 
     def printed(self, printed: Printed) -> None:
         self.told.put_nowait(("printed", printed.job))

@@ -30,6 +30,7 @@ from jmr.scheduler.events import (
     ReduceTasksKnown,
     SlotDied,
     SlotJoined,
+    SlotLost,
     SlotUnwanted,
     SplitAdded,
 )
@@ -88,6 +89,13 @@ def test_a_lost_slots_task_runs_again_first_in_line(scheduler: Checked) -> None:
     scheduler(opened(), SlotJoined(0.0, 1), SplitAdded(0.0, 1), SplitAdded(0.0, 1))
     assert scheduler(SlotDied(1.0, 1)) == []
     assert scheduler(SlotJoined(1.0, 2)) == [StartAttempt(2, map_task(0), 2)]
+
+
+def test_a_slot_that_was_lost_with_its_worker_is_no_tasks_fault(scheduler: Checked) -> None:
+    scheduler(opened(max_attempts=1), SplitAdded(0.0, 1), SlotJoined(0.0, 1))
+    assert scheduler(SlotLost(1.0, 1)) == []
+    assert scheduler(SlotJoined(1.0, 2)) == [StartAttempt(2, map_task(0), 2)]
+    assert scheduler(SlotDied(2.0, 2, 5)) == [PoisonTask(map_task(0), 5, 1)]
 
 
 def test_poison_ends_the_job_after_max_attempts(scheduler: Checked) -> None:
@@ -175,8 +183,13 @@ def test_every_job_ends_and_commits_each_task_once(seed: int, n_jobs: int, n_spl
         elif running and roll < 0.9:
             slot = dice.choice(list(running))
             del running[slot]
-            dies = dice.random() < 0.2
-            carry_out(run(SlotDied(0.0, slot, dice.randrange(3)) if dies else AttemptFinished(0.0, slot)))
+            fate = dice.random()
+            if fate < 0.1:
+                carry_out(run(SlotDied(0.0, slot, dice.randrange(3))))
+            elif fate < 0.2:
+                carry_out(run(SlotLost(0.0, slot)))
+            else:
+                carry_out(run(AttemptFinished(0.0, slot)))
         else:
             carry_out(run(SlotJoined(0.0, next_slot)))
             next_slot += 1

@@ -17,11 +17,15 @@ from tornado.ioloop import IOLoop
 from jmr.wire.frames import Receiver, encode
 from jmr.wire.messages import Message
 
-__all__ = ["Channel"]
+__all__ = ["Channel", "Guard"]
 
 _IOV_MAX = 512
 #: Reads in one go, before other connections get their turn.
 _READS = 32
+
+
+#: Makes a callback of a function; a mistake in it must not go unnoticed.
+Guard = Callable[[Callable[..., None]], Callable[..., None]]
 
 
 class Channel:
@@ -33,18 +37,19 @@ class Channel:
         connection: socket.socket,
         on_message: Callable[[Message], None],
         on_close: Callable[[], None],
+        guard: Guard,
     ) -> None:
         connection.setblocking(False)
         self._loop = loop
         self._connection = connection
         self._on_message = on_message
-        self._on_close = on_close
+        self._on_close = guard(on_close)
         self._receiver = Receiver()
         #: Bytes to send, and the descriptor that goes with them, if one does.
         self._waiting: deque[tuple[memoryview, int | None]] = deque()
         self._interest = IOLoop.READ
         self.is_open = True
-        loop.add_handler(connection, self._ready, self._interest)
+        loop.add_handler(connection, guard(self._ready), self._interest)
 
     def send(self, message: Message) -> None:
         """Send a message, or as much of it as goes, and the rest when it can."""
@@ -52,10 +57,12 @@ class Channel:
         self._write()
 
     def send_with_descriptor(self, message: Message, descriptor: int) -> None:
-        """Send a small message and a copy of a file descriptor with it."""
+        """Send a small message and a file descriptor with it, which is closed here then."""
         if self.is_open:
-            self._waiting.append((memoryview(b"".join(encode(message))), os.dup(descriptor)))
+            self._waiting.append((memoryview(b"".join(encode(message))), descriptor))
             self._write()
+        else:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Close this end; `on_close` is called once, soon."""
@@ -70,10 +77,14 @@ class Channel:
             self._loop.add_callback(self._on_close)
 
     def _ready(self, _: object, events: int) -> None:
-        if events & IOLoop.WRITE:
-            self._write()
-        if events & (IOLoop.READ | IOLoop.ERROR):
-            self._read()
+        try:
+            if events & IOLoop.WRITE:
+                self._write()
+            if events & (IOLoop.READ | IOLoop.ERROR):
+                self._read()
+        except Exception:  # no memory for a blob, say: what follows on this connection would be read as something else
+            self.close()
+            raise
 
     def _read(self) -> None:
         try:

@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from tornado.ioloop import IOLoop
@@ -131,8 +132,8 @@ class Coordinator:
     async def _serve(self) -> None:
         self._loop = IOLoop.current()
         self._stop = asyncio.Event()
-        self._worker.attach(self._loop)
         self._started.set()
+        self._guarded(self._worker.attach, self._loop)
         await self._stop.wait()
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
@@ -145,9 +146,9 @@ class Coordinator:
         except Exception:
             self.worker_broke("jmr's coordinator failed; please report this:\n" + traceback.format_exc())
 
-    def guard(self, function: Callable[..., None], *first: Any) -> Callable[..., None]:
-        """Make a callback of a function and its first arguments."""
-        return lambda *rest: self._guarded(function, *first, *rest)
+    def guard(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Wrap what the loop calls."""
+        return partial(self._guarded, function)
 
     def _apply(self, event: events.Event) -> None:
         for effect in self._scheduler.handle(event):
@@ -170,9 +171,6 @@ class Coordinator:
     # Jobs.
 
     def _open_job(self, number: int, spec: JobSpec, n_slots: int | None) -> None:
-        if self._broken:
-            self._broken = False
-            self._worker.try_again()
         opening = OpenJob(
             number,
             spec.n_partitions,
@@ -182,6 +180,9 @@ class Coordinator:
         )
         job = Job(number, spec, time.monotonic(), opening, MapOutputs(spec.n_partitions))
         self._jobs[number] = job
+        if self._broken:
+            self._broken = False
+            self._worker.try_again()
         self._apply(events.JobOpened(job.started, number, spec.options))
         if n_slots is not None and n_slots > self._worker.n_slots:
             self._worker.resize(n_slots)
@@ -309,8 +310,11 @@ class Coordinator:
         else:
             self._finish(slot, answer)
 
-    def slot_died(self, slot: Slot, exited: SlotExited) -> None:
+    def slot_died(self, slot: Slot, exited: SlotExited | None) -> None:
         """Its task runs again, or was tried often enough."""
+        if exited is None:
+            self._lose(slot)
+            return
         event = events.SlotDied(time.monotonic(), slot.number, exited.cursor)
         if slot.attempt is None:
             self._apply(event)
@@ -321,6 +325,12 @@ class Coordinator:
             task = self._scheduler.task_of(slot.number)
             told = job.poison(attempt.task, exited, slot.name, (task.n_deaths if task else 0) + 1)
         self._apply_ending(job, told, event, effects.PoisonTask)
+
+    def _lose(self, slot: Slot) -> None:
+        job = self._take_attempt(slot, "lost")[0] if slot.attempt is not None else None
+        self._apply(events.SlotLost(time.monotonic(), slot.number))
+        if job is not None:
+            self._settle(job)
 
     def printed(self, printed: Printed) -> None:
         """Pass it on to the job that it belongs to, if that has not ended."""

@@ -15,11 +15,13 @@ import itertools
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from functools import partial
+from typing import Protocol
 
 from tornado.ioloop import IOLoop
 
 from jmr.coordinator.channel import Channel
+from jmr.errors import WorkerError
 from jmr.launch import LocalWorker, close_in_forks, start_local
 from jmr.scheduler.effects import StartAttempt
 from jmr.wire.messages import (
@@ -39,7 +41,7 @@ from jmr.wire.messages import (
 
 __all__ = ["Answer", "Owner", "Slot", "Worker"]
 
-#: Supervisors, or slots, that may be lost in a row before anything has worked.
+#: Supervisors, or slots that were not ready yet, that may be lost in a row with no attempt answered in between.
 _MOST_FAILED_STARTS = 3
 
 Answer = MapDone | ReduceDone | AttemptFailed
@@ -68,8 +70,8 @@ class Slot:
 class Owner(Protocol):
     """Who has slots work, and is told what becomes of them."""
 
-    def guard(self, function: Callable[..., None], *first: Any) -> Callable[..., None]:
-        """Make a callback of a function and its first arguments; a mistake in it must not go unnoticed."""
+    def guard(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Wrap what the loop calls; see `Guard`."""
 
     def slot_joined(self, slot: Slot) -> None:
         """It waits for work."""
@@ -80,8 +82,8 @@ class Owner(Protocol):
     def slot_answered(self, slot: Slot, answer: Answer) -> None:
         """Its attempt is over."""
 
-    def slot_died(self, slot: Slot, exited: SlotExited) -> None:
-        """It is gone; one in its place will join."""
+    def slot_died(self, slot: Slot, exited: SlotExited | None) -> None:
+        """It is gone, and one in its place will join; without `exited`, it was lost with its supervisor."""
 
     def printed(self, printed: Printed) -> None:
         """User code has printed."""
@@ -131,12 +133,14 @@ class Worker:
     def attach(self, loop: IOLoop) -> None:
         """Begin to hear and to fork."""
         self._loop = loop
+        self._is_ready = False
         assert self._supervisor is not None
         self._control = Channel(
             loop,
             self._supervisor.connection,
-            self._owner.guard(self._hear_supervisor),
-            self._owner.guard(self._lose_supervisor, self._supervisor),
+            self._hear_supervisor,
+            partial(self._lose_supervisor, self._supervisor),
+            self._owner.guard,
         )
         self._fork_missing()
 
@@ -189,30 +193,32 @@ class Worker:
         if self._control is None or not self._control.is_open:
             return
         taken = {slot.position for slot in self._slots.values()}
-        for position in range(1, self.n_slots + 1):
-            if position not in taken:
-                self._fork(position, self._control)
+        try:
+            for position in range(1, self.n_slots + 1):
+                if position not in taken:
+                    self._fork(position, self._control)
+        except OSError as error:  # no more file descriptors, say
+            self._owner.worker_broke(f"slots cannot be started: {error}")
 
     def _fork(self, position: int, control: Channel) -> None:
         number = next(self._slot_numbers)
         ours, theirs = socket.socketpair()
         close_in_forks(ours)
-        guard = self._owner.guard
-        channel = Channel(self._loop, ours, guard(self._hear_slot, number), guard(self._bury, number))
-        slot = self._slots[number] = Slot(number, position, channel)
-        with theirs:
-            control.send_with_descriptor(ForkSlot(number, slot.name), theirs.fileno())
+        hear, bury = partial(self._hear_slot, number), partial(self._bury, number)
+        slot = Slot(number, position, Channel(self._loop, ours, hear, bury, self._owner.guard))
+        self._slots[number] = slot
+        control.send_with_descriptor(ForkSlot(number, slot.name), theirs.detach())
 
     def _hear_slot(self, number: int, message: Message) -> None:
         slot = self._slots[number]
         match message:
             case SlotReady():
                 slot.ready = True
-                self._n_failed_starts = 0
                 self._owner.slot_joined(slot)
                 if slot.position > self.n_slots:
                     self._owner.slot_unwanted(slot)
             case MapDone() | ReduceDone() | AttemptFailed():
+                self._n_failed_starts = 0
                 self._owner.slot_answered(slot, message)
             case _:
                 raise AssertionError(f"a slot does not say {message}")
@@ -224,17 +230,16 @@ class Worker:
             return
         del self._slots[number]
         self._owner.slot_died(slot, slot.exited)
-        is_early = not slot.ready and self._control is not None  # else it is its supervisor that was lost
-        if is_early and not self._may_go_on(f"slots end as soon as they start, with status {slot.exited.status}"):
-            return
-        self._fork_missing()
+        told = f"slots end as soon as they start, with status {slot.exited.status}"
+        if slot.ready or self._may_go_on(told):
+            self._fork_missing()
 
     # The supervisor.
 
     def _hear_supervisor(self, message: Message) -> None:
         match message:
             case WorkerReady():
-                return
+                self._is_ready = True
             case SlotExited(slot=number):
                 if number in self._slots:
                     self._slots[number].exited = message
@@ -254,19 +259,24 @@ class Worker:
         supervisor.process.kill()
         words = supervisor.last_words()
         self._control = self._supervisor = None
-        # The idle ones first, else they would be given what the busy ones leave, and that would count as their deaths.
+        # The idle ones first, else they would be given what the busy ones leave.
         for slot in sorted(self._slots.values(), key=lambda slot: slot.attempt is not None):
-            slot.exited = SlotExited(slot.number, -9, None, 0)
+            del self._slots[slot.number]
             slot.channel.close()
-            self._bury(slot.number)  # now, also where its connection had ended before its supervisor's
+            self._owner.slot_died(slot, None)
         while self._draining:  # nobody is left to answer
             self._owner.drained(self._draining.pop())
-        if self._may_go_on(f"the worker on this host does not start: {words or 'it says nothing'}"):
+        how = "keeps ending" if self._is_ready else "does not start"
+        if self._may_go_on(f"the worker on this host {how}: {words or 'it says nothing'}"):
             self._restart()
 
     def _restart(self) -> None:
-        self._supervisor = start_local(self._directory)
-        self.attach(self._loop)
+        try:
+            self._supervisor = start_local(self._directory)
+        except WorkerError as error:
+            self._owner.worker_broke(str(error))
+        else:
+            self.attach(self._loop)
 
     def _may_go_on(self, reason: str) -> bool:
         """Count one more failed start: a worker that only ever fails must not be started for ever."""

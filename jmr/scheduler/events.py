@@ -16,6 +16,7 @@ __all__ = [
     "ReduceTasksKnown",
     "SlotDied",
     "SlotJoined",
+    "SlotLost",
     "SlotUnwanted",
     "SplitAdded",
 ]
@@ -48,7 +49,7 @@ class InputEnded:
 
 @dataclass(frozen=True, slots=True)
 class ReduceTasksKnown:
-    """The answer to `ReducePlanned`: how many reduce tasks the map outputs make."""
+    """The answer to `PlanReduce`: how many reduce tasks the map outputs make."""
 
     now: float
     job: int
@@ -71,6 +72,14 @@ class SlotDied:
     slot: int
     #: Index of the record or group it was at; None if it had not said.
     cursor: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SlotLost:
+    """A slot is gone with its worker: no task of its own is to blame."""
+
+    now: float
+    slot: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +121,7 @@ Event = (
     | ReduceTasksKnown
     | SlotJoined
     | SlotDied
+    | SlotLost
     | SlotUnwanted
     | AttemptFinished
     | AttemptRaised

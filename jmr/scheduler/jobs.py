@@ -1,11 +1,11 @@
 """Tasks and jobs, and the states they go through.
 
 task   QUEUED ──> RUNNING ──> DONE
-^           │
-└── slot died, attempts left
+         ^           │
+         └── slot died, attempts left
 
 job    MAPPING ──input ended, all maps done──> PLANNING ──tasks known──> REDUCING ──all done──> ENDED
-└───────────────── user code raised, poison, cancelled ─────────────────────────────────^
+          └───────────────── user code raised, poison, cancelled ──────────────────────────────────^
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class JobState(enum.Enum):
 
 @dataclass(slots=True)
 class Job:
-    """The tasks of one job. `unfinished` counts those that are not DONE."""
+    """The tasks of one job that are not DONE."""
 
     id: int
     options: JobOptions

@@ -2,7 +2,7 @@
 
     SlotJoined, SplitAdded ──> StartAttempt ──> AttemptFinished ──> Commit ──> ... ──> PlanReduce ──> ... ──> EndJob
                                             ├─> AttemptRaised   ──> FailJob, StopSlot for what still runs
-                                            └─> SlotDied        ──> the task is queued again, first in line
+                                            └─> SlotDied, SlotLost  ──> the task is queued again, first in line
 
 An event costs the same however many tasks and slots there are, but for the jobs that share them: a free slot goes to
 the job that runs on the fewest. A task's output is committed once; a slot of an ended job is stopped, and what it still
@@ -35,6 +35,7 @@ from jmr.scheduler.events import (
     ReduceTasksKnown,
     SlotDied,
     SlotJoined,
+    SlotLost,
     SlotUnwanted,
     SplitAdded,
 )
@@ -72,7 +73,9 @@ class Scheduler:
                 self._idle[slot] = None
                 return self._assign()
             case SlotDied(_, slot, cursor):
-                return self._lose_slot(slot, cursor)
+                return self._lose_slot(slot, cursor, blamed=True)
+            case SlotLost(_, slot):
+                return self._lose_slot(slot, None, blamed=False)
             case SlotUnwanted(_, slot):
                 return self._retire(slot)
             case AttemptFinished(_, slot):
@@ -205,14 +208,14 @@ class Scheduler:
         job.state = JobState.ENDED
         del self._jobs[job.id]
 
-    def _lose_slot(self, slot: int, cursor: int | None) -> list[Effect]:
+    def _lose_slot(self, slot: int, cursor: int | None, *, blamed: bool) -> list[Effect]:
         job, task = self._release(slot)
         self._idle.pop(slot, None)
         self._stopping.discard(slot)
         self._unwanted.discard(slot)
         if job is None or task is None:
             return []
-        effects = self._count_death(job, task, cursor)
+        effects = self._count_death(job, task, cursor) if blamed else []
         if job.state is not JobState.ENDED:
             task.state = TaskState.QUEUED
             job.queue.appendleft(task)
