@@ -1,5 +1,7 @@
 """The magics: `%load_ext jmr`, then `%%mapreduce`, `%mapreduce` and `%jmr`.
 
+ipython  what the magics take from IPython
+line     a magic's line: words, expressions, options
 cell     runs a cell in the user's namespace, and finds source, mapfn and reducefn there
 magics   what IPython calls
 """

@@ -1,7 +1,7 @@
 """jmr.submit: the same run in a thread of its own, and the handle on it.
 
 submit ──> Job ── result(), done(), cancel(), await ──> Result
-└─ thread: reads the source, decodes, calls final
+            └─ thread: reads the source, decodes, calls final
 """
 
 from __future__ import annotations
