@@ -139,6 +139,11 @@ SOURCES = {
         "def source():\n    say('ready')\n    while True:\n        try:\n            time.sleep(0.01)\n"
         "        except:\n            continue\n    yield 1, 1\n"
     ),
+    "swallows twice": (
+        "def source():\n    say('ready')\n    while True:\n        try:\n            try:\n"
+        "                time.sleep(0.01)\n            except:\n                pass\n"
+        "        except:\n            pass\n    yield 1, 1\n"
+    ),
     "swallows in a helper": (
         "def wait():\n    try:\n        time.sleep(0.01)\n    except BaseException:\n        return\n"
         "def source():\n    say('ready')\n    while True:\n        wait()\n    yield 1, 1\n"
@@ -156,6 +161,77 @@ def test_no_source_swallows_an_interrupt(kind: str, engine: str) -> None:
             running.process.send_signal(signal.SIGINT)
             assert running.line(3) == "interrupted KeyboardInterrupt"
             assert running.line(5) == "{'sum': 4950}"
+        running.end()
+
+
+def test_a_source_may_clean_up_on_its_way_out() -> None:
+    body = """
+def source():
+    say('ready')
+    try:
+        time.sleep(60)
+    finally:
+        time.sleep(1)
+        say('clean')
+    yield 1, 1
+try:
+    jmr.run(source(), identity, workers=2, progress=False)
+except KeyboardInterrupt:
+    say('interrupted')
+"""
+    with script(body) as running:
+        assert running.line() == "ready"
+        running.process.send_signal(signal.SIGINT)
+        assert [running.line(), running.line()] == ["clean", "interrupted"]
+
+
+def test_a_handler_of_the_users_own_is_left_alone() -> None:
+    body = """
+came = []
+signal.signal(signal.SIGINT, lambda *_: came.append(1))
+def source():
+    say('ready')
+    while not came:
+        time.sleep(0.01)
+    yield 1, 2
+say(jmr.run(source(), identity, workers=2, progress=False), came)
+"""
+    with script(body) as running:
+        assert running.line() == "ready"
+        running.process.send_signal(signal.SIGINT)
+        assert running.line() == "{1: [2]} [1]"
+        running.end()
+
+
+def test_many_interrupts_leave_no_job_open_and_raise_nothing_else() -> None:
+    """Two signals a job, at all distances: what is cut short must be cleaned up all the same."""
+    body = """
+def mapfn(key, value):
+    time.sleep(0.002)
+    yield key, value
+jmr.run(SOURCE, identity, workers=2, progress=False)
+me, wait = os.getpid(), threading.Event().wait
+for turn in range(60):
+    def press():
+        wait(turn % 20 * 0.001)
+        os.kill(me, signal.SIGINT)
+        wait(turn % 7 * 0.0005)
+        os.kill(me, signal.SIGINT)
+    pressing = threading.Thread(target=press)
+    try:
+        try:
+            pressing.start()
+            jmr.run(SOURCE, mapfn, workers=2, progress=False)
+        except KeyboardInterrupt:
+            pass
+        pressing.join()
+    except KeyboardInterrupt:
+        pressing.join()
+coordinator = default_cluster()._coordinator
+say(jmr.run({1: 2}, identity, workers=2, progress=False), sorted(coordinator._jobs), sys.getswitchinterval())
+"""
+    with script(body) as running:
+        assert running.line(60) == "{1: [2]} [] 0.005"
         running.end()
 
 
@@ -396,6 +472,28 @@ except jmr.SlotDiedError:
             os.kill(int(flag.read_text()), signal.SIGKILL)
 
 
+def test_too_few_file_descriptors_are_told() -> None:
+    body = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
+def attempt(**options):
+    try:
+        say(jmr.run({1: 2}, identity, progress=False, **options))
+    except jmr.WorkerError as error:
+        say(error)
+attempt(workers=1)
+attempt(workers=100)
+default_cluster().resize(1)
+attempt(workers=1)
+default_cluster().close()
+cluster = jmr.Cluster(workers=100)
+attempt(engine=cluster)
+"""
+    told = "slots cannot be started: [Errno 24] Too many open files"
+    with script(body) as running:
+        assert [running.line() for _ in range(4)] == ["{1: [2]}", told, "{1: [2]}", told]
+
+
 def test_many_slots_start_and_a_class_of_main_stays_itself() -> None:
     body = """
 FACTOR = 2
@@ -405,12 +503,18 @@ class Foo:
 result = jmr.run({1: 1}, lambda k, v: [(k, Foo(v))], lambda k, v: v[0], workers=2, progress=False)
 FACTOR = 10
 say(type(result[1]) is Foo, Foo(1).val(), result[1].val(), Foo.val.__globals__ is globals())
-with jmr.Cluster(workers=400):
-    say(len(jmr.run(SOURCE, identity, progress=False)))
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (600, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+with jmr.Cluster(workers=400) as cluster:
+    supervisor = cluster._running()._worker._supervisor
+    while [state for _, state in cluster.status()] != ["idle"] * 400:
+        threading.Event().wait(0.01)
+    limits = jmr.run(SOURCE, lambda k, v: [(resource.getrlimit(resource.RLIMIT_NOFILE)[0], k)], progress=False)
+    say(list(limits), cluster._running()._worker._supervisor is supervisor)
 """
     with script(body) as running:
         assert running.line() == "True 10 10 True"
-        assert running.line(60) == "100"
+        assert running.line(60) == "[600] True"
         running.end()
 
 

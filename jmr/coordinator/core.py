@@ -180,10 +180,10 @@ class Coordinator:
         )
         job = Job(number, spec, time.monotonic(), opening, MapOutputs(spec.n_partitions))
         self._jobs[number] = job
+        self._apply(events.JobOpened(job.started, number, spec.options))
         if self._broken:
             self._broken = False
             self._worker.try_again()
-        self._apply(events.JobOpened(job.started, number, spec.options))
         if n_slots is not None and n_slots > self._worker.n_slots:
             self._worker.resize(n_slots)
 
@@ -210,6 +210,7 @@ class Coordinator:
 
     def _end(self, job: Job, ending: Ending) -> None:
         """Remember how a job ends; it is told when its slots are quiet and what they printed has come."""
+        assert job.ending is None
         job.ending = ending
         self._settle(job)
 

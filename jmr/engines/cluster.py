@@ -14,6 +14,7 @@ no memory.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import queue
 import shutil
@@ -93,7 +94,13 @@ class Cluster:
         n_slots = None if workers is None else checked_count("workers", workers, most=MOST_WORKERS)
         self._own_slots = n_slots
         self._pid = os.getpid()
-        self._coordinator: Coordinator | None = _start(n_slots or default_slots())
+        self._coordinator: Coordinator | None = None
+        try:
+            with interrupts.deferred():
+                self._coordinator = _start(n_slots or default_slots())
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
     def _of_the_kernel(cls, workers: int | None) -> Cluster:
@@ -104,12 +111,13 @@ class Cluster:
 
     def __enter__(self) -> Self:
         self._running()
-        _entered.append(self)
+        _entered.append((threading.get_ident(), self))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        _entered.remove(self)
-        self.close()
+        _entered.remove((threading.get_ident(), self))
+        if all(cluster is not self for _, cluster in _entered):
+            self.close()
 
     def __repr__(self) -> str:
         if self._coordinator is None:
@@ -135,9 +143,10 @@ class Cluster:
 
     def close(self) -> None:
         """End every process it started. Harmless the second time."""
-        if self._coordinator is not None:
-            self._coordinator.close()
-            self._coordinator = None
+        coordinator, self._coordinator = self._coordinator, None
+        if coordinator is not None:
+            with interrupts.deferred():
+                coordinator.close()
 
     @property
     def is_open(self) -> bool:
@@ -174,7 +183,7 @@ class ClusterEngine:
         #: The function that reduce tasks call.
         self._folder = "reducefn"
         self._job = 0
-        self._ended = False
+        self._ended = self._is_clean = False
         self._cancelled = threading.Event()
         #: What was set aside, each with its place in source order.
         self._bad: list[tuple[tuple[int, int], int, list[BadRecord]]] = []
@@ -189,10 +198,11 @@ class ClusterEngine:
             while (partition := self._next_partition()) is not None:
                 yield partition
             self._collect_bad(report)
-        finally:
-            if self._job:
-                with interrupts.deferred():
-                    self._clean_up()
+        except KeyboardInterrupt:
+            self._clean_up()
+            raise
+        finally:  # also after a KeyboardInterrupt that came while that was cleaned up
+            self._clean_up()
 
     def cancel(self) -> None:
         """Stop the job, from any thread."""
@@ -216,7 +226,8 @@ class ClusterEngine:
             report=report,
             mailbox=self._mailbox,
         )
-        self._job = self._coordinator.open_job(spec, plan.workers)
+        with interrupts.deferred():
+            self._job = self._coordinator.open_job(spec, plan.workers)
         if self._cancelled.is_set():  # before there was anything to stop
             self.cancel()
         return n_slots
@@ -306,7 +317,16 @@ class ClusterEngine:
         report.n_skipped = report.errors.n_total
 
     def _clean_up(self) -> None:
-        """Wait for the job's end in the coordinator; show what was printed; remove its files."""
+        """Wait for the job's end in the coordinator; show what was printed; remove its files. Harmless if repeated."""
+        if self._job and not self._is_clean:
+            with interrupts.deferred():
+                self._wait_for_end()
+                directory = self._coordinator.job_directory(self._job)
+                if os.path.exists(directory):
+                    shutil.rmtree(directory, ignore_errors=True)
+                self._is_clean = True
+
+    def _wait_for_end(self) -> None:
         if not self._ended:
             self.cancel()
         deadline = time.monotonic() + _CLEANUP_SECONDS
@@ -315,9 +335,6 @@ class ClusterEngine:
             if isinstance(mail, SlotPrinted):
                 _show(mail.name, mail.stream, mail.text)
             self._ended = isinstance(mail, Ending)
-        directory = self._coordinator.job_directory(self._job)
-        if os.path.exists(directory):
-            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _decoded(blob: Any) -> Partition:
@@ -339,12 +356,17 @@ def _show(name: str, stream: int, text: bytes) -> None:
     """Print what a slot printed, each line with the slot's name."""
     lines = text.decode("utf-8", errors="backslashreplace").removesuffix("\n").split("\n")
     out = sys.stdout if stream == 1 else sys.stderr
-    with aside():
-        out.write("".join(f"[{name}] {line}\n" for line in lines))
+    if out is None:
+        return
+    shown = "".join(f"[{name}] {line}\n" for line in lines)
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    with aside(), contextlib.suppress(OSError, ValueError):  # closed, or a pipe that nobody reads: no reason to fail
+        out.write(shown.encode(encoding, errors="backslashreplace").decode(encoding))
         out.flush()
 
 
-_entered: list[Cluster] = []
+#: Clusters inside their `with` blocks, each with the thread that entered it.
+_entered: list[tuple[int, Cluster]] = []
 _default: Cluster | None = None
 _lock = threading.Lock()
 
@@ -352,9 +374,10 @@ _lock = threading.Lock()
 def current_cluster(workers: int | None = None) -> Cluster:
     """The cluster of the innermost `with`, else the kernel's own, started if need be for this many slots."""
     global _default  # noqa: PLW0603 - the kernel has one cluster of its own
-    if _entered and _entered[-1].is_open:
-        return _entered[-1]
-    with _lock:
+    entered = _innermost()
+    if entered is not None:
+        return entered
+    with _lock, interrupts.deferred():
         if _default is None or not _default.is_open:
             _default = Cluster._of_the_kernel(workers)
         return _default
@@ -362,7 +385,14 @@ def current_cluster(workers: int | None = None) -> Cluster:
 
 def default_cluster() -> Cluster | None:
     """The cluster that the next job would use; None if none has started."""
-    return next((c for c in [*_entered[::-1], _default] if c is not None and c.is_open), None)
+    return _innermost() or (_default if _default is not None and _default.is_open else None)
+
+
+def _innermost() -> Cluster | None:
+    """The cluster whose `with` block this thread is in, else any thread: a thread started inside has entered none."""
+    me = threading.get_ident()
+    clusters = [cluster for _, cluster in sorted(_entered, key=lambda item: item[0] == me) if cluster.is_open]
+    return clusters[-1] if clusters else None
 
 
 def resize(workers: int) -> Cluster:

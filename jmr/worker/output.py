@@ -36,7 +36,8 @@ class OutputReader:
     """One stream of one slot."""
 
     def __init__(self) -> None:
-        self._job = 0
+        #: Whose output comes now.
+        self.job = 0
         self._waiting = b""
         self._allowance = float(_BURST_BYTES)
         self._last = 0.0
@@ -50,7 +51,7 @@ class OutputReader:
         data, self._waiting = self._waiting + data, b""
         while found := _MARK.search(data):
             shown += self._lines(data[: found.start()]) + self.flush()
-            self._job = int(found[1])
+            self.job = int(found[1])
             data = data[found.end() :]
         end = data.rfind(b"\n") + 1
         if end < len(data) - _LINE_BYTES:
@@ -63,7 +64,7 @@ class OutputReader:
         shown = self._lines(self._waiting)
         self._waiting = b""
         if self._n_dropped:
-            shown.append((self._job, b"... %s more lines not shown\n" % f"{self._n_dropped:,}".encode()))
+            shown.append((self.job, b"... %s more lines not shown\n" % f"{self._n_dropped:,}".encode()))
             self._n_dropped = 0
         return shown
 
@@ -76,4 +77,4 @@ class OutputReader:
             else:
                 self._allowance -= len(cut) + 1
                 kept.append(cut + b"\n")
-        return [(self._job, b"".join(kept))] if kept else []
+        return [(self.job, b"".join(kept))] if kept else []

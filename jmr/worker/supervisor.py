@@ -98,6 +98,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Answer until the coordinator hangs up."""
+        self._allow_many_files()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         for end in (self._wakeup, self._wakeup_end):
@@ -109,6 +110,12 @@ class Supervisor:
         with contextlib.suppress(ConnectionError):
             while self._step():
                 pass
+
+    def _allow_many_files(self) -> None:
+        """Each slot takes three descriptors here; the slots themselves get the limit that the kernel has."""
+        self._file_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self._file_limit[1], self._file_limit[1]))
 
     def kill_all(self) -> None:
         """Kill every slot and whatever it started."""
@@ -149,7 +156,7 @@ class Supervisor:
                     _kill_group(self._children[slot].pid)
             case Drain(token):
                 for child in self._children.values():
-                    self._drain(child)
+                    self._drain(child, token)
                 self._send(Drained(token))
             case _:
                 raise AssertionError(f"a supervisor does not answer {message}")
@@ -193,6 +200,7 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             self._close_in_child()
+            resource.setrlimit(resource.RLIMIT_NOFILE, self._file_limit)
             for stream, pipe in pipes.items():
                 os.dup2(pipe, stream)
                 os.close(pipe)
@@ -228,13 +236,17 @@ class Supervisor:
         for job, text in lines:
             self._send(Printed(job, child.name, stream, blobs=[text]))
 
-    def _drain(self, child: _Child) -> None:
-        """Read what is in the pipes now; a child's child may keep them open for ever."""
-        for stream in child.pipes:
+    def _drain(self, child: _Child, job: int | None = None) -> None:
+        """Read what is in the pipes now; a child's child may keep them open for ever.
+
+        Half lines are passed on if they are the job's, or if no job is named.
+        """
+        for stream, reader in child.readers.items():
             for _ in range(64):
                 if not self._read_pipe(child, stream):
                     break
-            self._pass_on(child, stream, child.readers[stream].flush())
+            if job is None or reader.job == job:
+                self._pass_on(child, stream, reader.flush())
 
     def _reap(self) -> None:
         for child in list(self._children.values()):
