@@ -7,10 +7,12 @@ import collections
 import dataclasses
 import enum
 import functools
+import importlib
 import os
 import sqlite3
 import subprocess
 import sys
+import time
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -297,6 +299,45 @@ def test_slots_work_where_the_kernel_is(tmp_path: Any, monkeypatch: pytest.Monke
     assert result == {"cwd": str(tmp_path), "word": "hello", "module": "beside", "threads": "1"}
     monkeypatch.delenv("JMR_TEST_WORD")
     assert run({1: 1}, lambda key, value: [(key, "JMR_TEST_WORD" in os.environ)]) == {1: [False]}
+
+
+def test_a_module_that_was_edited_runs_as_it_is_now(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "words_of_mine.py").write_text("from helper_of_mine import word\ndef mapfn(k, v): yield k, word()\n")
+
+    def edit(word: str) -> None:
+        (tmp_path / "helper_of_mine.py").write_text(f"def word(): return {word!r}\n")
+
+    try:
+        for word in ("one", "three", "seven"):
+            edit(word)
+            importlib.invalidate_caches()
+            for name in ("helper_of_mine", "words_of_mine"):
+                importlib.reload(importlib.import_module(name))
+            module = sys.modules["words_of_mine"]
+            for _ in range(2):
+                assert run(dict.fromkeys(range(20)), module.mapfn) == {i: [word] for i in range(20)}
+    finally:
+        sys.modules.pop("words_of_mine", None)
+        sys.modules.pop("helper_of_mine", None)
+
+
+def test_time_zone_and_recursion_limit_are_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deep(n: int) -> int:
+        return 0 if n == 0 else 1 + deep(n - 1)
+
+    def mapfn(key: Any, value: int) -> Any:
+        return [("hour", time.localtime(0).tm_hour), ("depth", deep(value))]
+
+    limit = sys.getrecursionlimit()
+    try:
+        for zone, hour, depth in (("UTC0", 0, 100), ("XYZ-9", 9, 3000), ("UTC0", 0, 100)):
+            monkeypatch.setenv("TZ", zone)
+            sys.setrecursionlimit(limit + depth)
+            assert run({1: depth}, mapfn, lambda key, values: values[0]) == {"hour": hour, "depth": depth}
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_numpys_global_generator_differs_between_slots() -> None:

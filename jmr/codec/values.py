@@ -145,8 +145,8 @@ def _fill_cache(cached: Any, function: Callable[..., Any]) -> None:
     # update_wrapper points __wrapped__ at the function; a second trip must find the function there, as at home.
 
 
-#: Set in a slot. There a class that came from the kernel goes back by its identity: by value, cloudpickle would write
-#: the slot's copy of its methods and attributes over the kernel's own class.
+#: Whether this process is a slot. There a class that came from the kernel goes back by its identity: by value,
+#: cloudpickle would write the slot's copy of its methods and attributes over the kernel's own class.
 in_slot = False
 _class_blobs: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 

@@ -17,6 +17,7 @@ from jmr.errors import SlotDiedError, describe
 from jmr.result import BadRecord
 from jmr.shuffle import fetch
 from jmr.tasks.reduce import merge
+from jmr.wire.messages import CANNOT_ANSWER
 
 __all__ = ["bad_record_of", "error_of_death"]
 
@@ -36,6 +37,11 @@ def error_of_death(poison: JobPoisoned, folder: str) -> SlotDiedError:
     task = f"split {poison.task}" if is_map else poison.task
     culprit = _culprit(poison)
     times = "once" if poison.n_deaths == 1 else f"{poison.n_deaths} times"
+    if poison.status == CANNOT_ANSWER:
+        return SlotDiedError(
+            f"the process of {poison.task} could not send its answer, {times} (worker {poison.slot}): a function of "
+            "yours closed a file descriptor that is not its own, or replaced something that Python itself needs."
+        )
     if culprit is None:
         return SlotDiedError(
             f"the process of {poison.task} ended {times} (worker {poison.slot}), and at no single {subject}: "

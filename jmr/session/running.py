@@ -9,11 +9,11 @@ Frames of ours are cut out of every traceback that leaves here.
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from jmr import interrupts
+from jmr.codec import values
 from jmr.engines.base import Engine
 from jmr.errors import ArgumentTypeError, FinalError, NestedRunError, describe, without_ours
 from jmr.plan import Plan
@@ -150,7 +150,7 @@ def engine_for(plan: Plan) -> Engine:
     from jmr.engines.cluster import Cluster, ClusterEngine, current_cluster
     from jmr.engines.inline import InlineEngine
 
-    if _is_slot():
+    if values.in_slot:
         raise NestedRunError(
             "jmr.run was called inside a slot, by a mapfn or reducefn: slots cannot run jobs of their own, which would "
             "wait for each other. Run the jobs one after another, or emit the records for a second job."
@@ -167,12 +167,6 @@ def engine_for(plan: Plan) -> Engine:
                 f'engine must be None, "inline" or a jmr.Cluster, not {describe(plan.engine)} '
                 f"({type(plan.engine).__name__})"
             )
-
-
-def _is_slot() -> bool:
-    """Whether this process is a slot; one that never loaded a slot's code is none."""
-    slot = sys.modules.get("jmr.worker.slot")
-    return slot is not None and slot.is_slot()
 
 
 def run_plan(plan: Plan, engine: Engine, report: Report) -> Result:

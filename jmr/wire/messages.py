@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from jmr.codec.values import Buffer
 
 __all__ = [
+    "CANNOT_ANSWER",
     "KINDS",
     "AttemptFailed",
     "CloseJob",
@@ -37,6 +38,8 @@ __all__ = [
     "WorkerReady",
 ]
 
+#: Exit code of a slot that could not send its answer.
+CANNOT_ANSWER = 86
 #: (path or None for inline, offset, length, crc): where one partition of one map output lies.
 Range = tuple[str | None, int, int, int]
 

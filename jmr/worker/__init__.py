@@ -4,6 +4,7 @@
     output      printed bytes -> whole lines, by job, capped
     slot        runs attempts, one at a time
     surroundings  cwd, sys.path, environment of the kernel, taken on in a slot
+    modules       the user's modules, imported anew when they were edited
 
 No tornado and no asyncio here: a slot starts in the time of a fork.
 """

@@ -31,6 +31,7 @@ from jmr.tasks.map import NOWHERE, MapTask, run_map
 from jmr.tasks.reduce import ReduceTask, run_reduce
 from jmr.wire.frames import Receiver, encode
 from jmr.wire.messages import (
+    CANNOT_ANSWER,
     AttemptFailed,
     CloseJob,
     MapDone,
@@ -41,18 +42,13 @@ from jmr.wire.messages import (
     StartMap,
     StartReduce,
 )
+from jmr.worker.modules import UserModules
 from jmr.worker.output import mark
 
-__all__ = ["Slot", "is_slot"]
+__all__ = ["Slot"]
 
 #: Young objects before a collection: user code makes lists by the million, and few of them in cycles.
 _GC_THRESHOLD = 50_000
-_is_slot = False
-
-
-def is_slot() -> bool:
-    """Whether this process is a slot."""
-    return _is_slot
 
 
 @dataclass(slots=True)
@@ -74,13 +70,15 @@ class Slot:
         self._receiver = Receiver()
         self._jobs: dict[int, _OpenJob] = {}
         self._current_job: int | None = None
+        self._modules = UserModules()
+        #: Copies of the pipes at fds 1 and 2, which user code may close or turn elsewhere.
+        self._pipes = {stream: os.dup(stream) for stream in (1, 2)}
 
     def run(self) -> NoReturn:
         """Answer messages until the coordinator hangs up; never returns."""
         _become_a_slot(self._crash_file)
         # A child that user code forks must not keep the connection open when this process ends.
         os.register_at_fork(after_in_child=self._connection.close)
-        values.in_slot = True
         self._send(SlotReady(self._number))
         for message in self._messages():
             match message:
@@ -89,9 +87,15 @@ class Slot:
                 case CloseJob(job):
                     self._jobs.pop(job, None)
                 case StartMap() | StartReduce():
-                    self._send(self._attempt(message))
+                    self._answer(message)
                     del message  # its split need not stay in memory while the slot waits
         os._exit(0)
+
+    def _answer(self, message: StartMap | StartReduce) -> None:
+        try:
+            self._send(self._attempt(message))
+        except BaseException:  # user code closed the connection, or took something away that Python itself needs
+            os._exit(CANNOT_ANSWER)
 
     def _messages(self) -> Iterator[Message]:
         while n := self._connection.recv_into(self._receiver.buffer()):
@@ -114,15 +118,16 @@ class Slot:
             return _failed(Failure("slot", "", None, raised_from(error), refused=False))
         finally:
             self._tell(NOWHERE)
+            self._modules.note()
             _flush()
 
     def _enter_job(self, number: int) -> dict[str, Any]:
         """Take on the job's surroundings if another job ran here last; unpickle its functions once."""
         job = self._jobs[number]
         if self._current_job != number:
-            for descriptor in (1, 2):
-                os.write(descriptor, mark(number))
+            self._open_streams(number)
             load(job.settings.blobs[1]).take_on()
+            self._modules.forget_changed()
             self._current_job = number
         if job.functions is None:
             try:
@@ -130,6 +135,17 @@ class Slot:
             except Exception as error:
                 raise TaskError(Failure("functions", "", None, raised_from(error), refused=False)) from error
         return job.functions
+
+    def _open_streams(self, job: int) -> None:
+        """Undo what the last job did to the streams; say whose output comes now."""
+        try:
+            for stream, pipe in self._pipes.items():
+                os.dup2(pipe, stream)
+                os.write(pipe, mark(job))
+        except OSError:  # it closed every descriptor there is: only a new slot helps
+            os._exit(CANNOT_ANSWER)
+        sys.stdout, sys.stderr = _printer(1), _printer(2)
+        sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]  # they led to the supervisor's
 
     def _map(self, message: StartMap, functions: dict[str, Any]) -> Message:
         settings = self._jobs[message.job].settings
@@ -187,13 +203,10 @@ def _failed(failure: Failure) -> AttemptFailed:
 
 
 def _become_a_slot(crash_file: int) -> None:
-    global _is_slot  # noqa: PLW0603 - it is a fact about the process
-    _is_slot = True
+    values.in_slot = True
     # User code pickled by value belongs to __main__; the supervisor's own must not be found there.
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115 - for the life of the process
-    sys.stdout, sys.stderr = _printer(1), _printer(2)
-    sys.__stdout__, sys.__stderr__ = sys.stdout, sys.stderr  # type: ignore[misc]  # they led to the supervisor's
     sys.breakpointhook = _refuse_breakpoint
     faulthandler.enable(file=crash_file, all_threads=False)
     gc.freeze()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from dataclasses import dataclass
 
 __all__ = ["THREAD_VARIABLES", "Surroundings"]
@@ -29,6 +30,7 @@ class Surroundings:
     directory: str | None
     path: tuple[str, ...]
     environment: dict[str, str]
+    recursion_limit: int
 
     @classmethod
     def here(cls, n_threads: int) -> Surroundings:
@@ -38,7 +40,7 @@ class Surroundings:
         except OSError:  # it was removed
             directory = None
         threads = dict.fromkeys(THREAD_VARIABLES, str(n_threads))
-        return cls(directory, tuple(sys.path), threads | dict(os.environ))
+        return cls(directory, tuple(sys.path), threads | dict(os.environ), sys.getrecursionlimit())
 
     def take_on(self) -> None:
         """Make them this process's."""
@@ -49,3 +51,5 @@ class Surroundings:
         if dict(os.environ) != self.environment:
             os.environ.clear()
             os.environ.update(self.environment)
+            time.tzset()
+        sys.setrecursionlimit(self.recursion_limit)

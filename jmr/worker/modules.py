@@ -1,0 +1,63 @@
+"""Modules of the user's, imported anew when their files have changed.
+
+    an attempt ends ──note──> stamps of the modules that it imported
+    a job begins ──forget_changed──> sys.modules without them, if a stamp is no longer true
+
+A slot lives on, and Python imports a module once: a module beside the notebook that was edited and reloaded there would
+stay what it was here, and the answer would be that of yesterday's code. Functions of modules travel by name, so what
+counts is which code a slot finds under it.
+
+Modules of Python itself and of installed packages are left alone, and those that the worker had imported before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+__all__ = ["UserModules"]
+
+_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+
+
+class UserModules:
+    """The user's modules of one slot."""
+
+    def __init__(self) -> None:
+        self._seen = set(sys.modules)
+        #: Of each module: its file, and when that was changed last, and its size.
+        self._stamps: dict[str, tuple[str, int, int]] = {}
+
+    def note(self) -> None:
+        """Remember what has been imported since; called after every attempt, so it is quick when nothing was."""
+        if len(sys.modules) == len(self._seen):
+            return
+        for name in sys.modules.keys() - self._seen:
+            path = getattr(sys.modules[name], "__file__", None)
+            if isinstance(path, str) and _is_users(path) and (stamp := _stamp(path)):
+                self._stamps[name] = stamp
+        self._seen = set(sys.modules)
+
+    def forget_changed(self) -> None:
+        """If any has changed, forget them all: whoever imports one that has changed holds on to what it was."""
+        if any(_stamp(stamp[0]) != stamp for stamp in self._stamps.values()):
+            for name in self._stamps:
+                sys.modules.pop(name, None)
+            self._stamps.clear()
+            self._seen = set(sys.modules)
+            importlib.invalidate_caches()
+
+
+def _is_users(path: str) -> bool:
+    """Whether a file is source code that is neither Python's own nor installed."""
+    ours = (sys.prefix + os.sep, sys.base_prefix + os.sep)
+    return path.endswith(".py") and not path.startswith(ours) and not any(part in path for part in _INSTALLED)
+
+
+def _stamp(path: str) -> tuple[str, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return path, found.st_mtime_ns, found.st_size
