@@ -175,11 +175,31 @@ def _code_of_file(filename: str, make: Callable[..., types.CodeType], arguments:
     return make(*arguments).replace(co_filename=filename)
 
 
+def _cached_property_reduce(cached: functools.cached_property[Any]) -> Any:
+    return _cached_property, (cached.func, cached.attrname)  # without the lock that it has before Python 3.12
+
+
+def _cached_property(function: Callable[[Any], Any], name: str | None) -> functools.cached_property[Any]:
+    cached = functools.cached_property(function)
+    cached.attrname = name
+    return cached
+
+
+def _weak_keys_reduce(weak: weakref.WeakKeyDictionary[Any, Any]) -> Any:
+    return weakref.WeakKeyDictionary, (dict(weak),)  # what functools.singledispatch keeps its finds in
+
+
 class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-    """cloudpickle, without open files, with functools.lru_cache and the names of source files."""
+    """cloudpickle, without open files, with the names of source files and what functools makes of functions."""
 
     dispatch_table: ClassVar[Any] = ChainMap(
-        {io.TextIOWrapper: _refuse_file, types.CodeType: _code_reduce}, cloudpickle.Pickler.dispatch_table
+        {
+            io.TextIOWrapper: _refuse_file,
+            types.CodeType: _code_reduce,
+            functools.cached_property: _cached_property_reduce,
+            weakref.WeakKeyDictionary: _weak_keys_reduce,
+        },
+        cloudpickle.Pickler.dispatch_table,
     )
 
     def reducer_override(self, obj: Any) -> Any:
