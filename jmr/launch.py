@@ -9,6 +9,7 @@ ends when the connection does, however this process ended.
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import socket
@@ -99,6 +100,7 @@ def default_slots() -> int:
     return max(1, min(n_cpus, _quota() or n_cpus))
 
 
+@functools.cache
 def _quota() -> int | None:
     """CPUs that the control group allows; None if it sets no limit."""
     try:

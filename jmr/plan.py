@@ -59,9 +59,11 @@ class Plan:
             value = options.pop(option, None)
             if value is not None:
                 options[option] = checked_count(option, value, most=most)
-        if (on_error := options.get("on_error", "raise")) not in ("raise", "skip"):
+        on_error = options.get("on_error", "raise")
+        if not isinstance(on_error, str) or on_error not in ("raise", "skip"):
             raise ArgumentValueError(f"on_error must be 'raise' or 'skip', not {describe(on_error)}")
-        if (progress := options.get("progress")) not in (None, True, False):
+        progress = options.get("progress")
+        if progress is not None and not isinstance(progress, bool):
             raise ArgumentTypeError(f"progress must be True, False or None, not {describe(progress)}")
         return cls(source=source, mapfn=mapfn, reducefn=reducefn, name=name or _name_of(mapfn), **options)
 
@@ -89,9 +91,12 @@ _SECOND = {"mapfn": "value", "reducefn": "values", "combinefn": "values", "final
 
 def checked_count(option: str, value: Any, *, most: int) -> int:
     """Check an option that is a whole number of things."""
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = None
+    if count is None or isinstance(value, bool):
         raise ArgumentTypeError(f"{option} must be a whole number, not {describe(value)} ({type(value).__name__})")
-    count = operator.index(value)
     if not 1 <= count <= most:
         raise ArgumentValueError(f"{option} must be from 1 to {most:,}, not {count}")
     return count

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +50,7 @@ def records(source: Any) -> Records:
     [('a', 1), ('b', 2)]
     """
     if isinstance(source, Mapping):
-        return Records(iter(source.items()), len(source), settled=isinstance(source, dict))
+        return Records(iter(source.items()), _length(source), settled=_is_read_as(source, dict, "items"))
     if hasattr(source, "keys") and hasattr(source, "__getitem__"):
         return Records(_items(source, source.keys()), _length(source), settled=False)
     if _is_lazy_mapping(source):
@@ -66,7 +67,13 @@ def records(source: Any) -> Records:
             f"source is {describe(source)} ({type(source).__name__}), which cannot be iterated: pass a dict, or an "
             "iterable of (key, value) pairs"
         ) from error
-    return Records(_pairs(iterator), _length(source), settled=isinstance(source, (list, tuple, deque)))
+    settled = any(_is_read_as(source, plain, "__iter__") for plain in (list, tuple, deque))
+    return Records(_pairs(iterator), _length(source), settled=settled)
+
+
+def _is_read_as(source: Any, plain: type, method: str) -> bool:
+    """Whether it is such a container, and its records come out by that container's own method."""
+    return isinstance(source, plain) and getattr(type(source), method) is getattr(plain, method)
 
 
 def _is_lazy_mapping(source: Any) -> bool:
@@ -84,7 +91,7 @@ def _is_lazy_mapping(source: Any) -> bool:
 def _length(source: Any) -> int | None:
     try:
         return len(source)
-    except TypeError:
+    except Exception:  # it has none, or does not want to say
         return None
 
 
@@ -106,14 +113,18 @@ def _pairs(iterator: Iterator[Any]) -> Iterator[Record]:
 
 
 def _as_pair(index: int, record: Any) -> Record:
-    if not isinstance(record, (str, bytes, bytearray, Mapping, set, frozenset)):
+    if not isinstance(record, (str, bytes, bytearray, Mapping, AbstractSet)):
         try:
             key, value = record
         except (TypeError, ValueError):
             pass
         else:
             return key, value
+    if isinstance(record, (list, tuple)):
+        advice = "make it two, such as (key, (all, the, rest)), or number the rows: enumerate(rows)"
+    else:
+        advice = "for plain values, pass enumerate(values)"
     raise SourceError(
         f"source yielded {describe(record)} ({type(record).__name__}) as record number {index}, which is no "
-        "(key, value) pair; for plain values, pass enumerate(values)"
+        f"(key, value) pair; {advice}"
     )

@@ -77,6 +77,14 @@ def test_a_record_that_may_change_is_pickled_before_the_next_is_read() -> None:
     assert list(load_all(b"".join(pieces))) == [[("a", [0])], [("a", [1])], [("a", [2])], [("b", (1, "frozen"))]]
 
 
+def test_large_records_after_small_ones_end_the_split_early() -> None:
+    large = [(i, "x" * 20_000) for i in range(4_000)]
+    for source in (large, iter(large)):
+        pieces, n_records = cut(records(source), 4_000, lambda: 0.0)
+        assert n_records <= 1024
+        assert 16e6 < sum(map(len, pieces)) < 21e6
+
+
 def test_the_end_of_a_source_is_an_empty_split() -> None:
     source = records({})
     assert cut(source, 10) == ([], 0)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from jmr.codec.functions import blame
-from jmr.codec.values import Buffer, dump
+from jmr.codec.values import Buffer, byte_length, dump
 from jmr.errors import NotPicklableError, describe
 from jmr.sources import Record, Records
 
@@ -33,6 +33,9 @@ _GROWTH = 16
 _MOST_BYTES = 1 << 24
 #: Longest time to gather one split from a slow source while slots may be waiting.
 _READ_SECONDS = 0.05
+#: Records pickled at once.
+_BATCH = 512
+_SIZED = frozenset({str, bytes})
 _IMMUTABLE = frozenset({str, int, float, bytes, bool, type(None), complex})
 
 
@@ -112,25 +115,41 @@ def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monot
     -------
     Pieces of one or more joined blobs, each a list of records; and the number of records, 0 at the end of the source.
     """
-    if source.settled:
-        batch = list(itertools.islice(source.pairs, n_records))
-        return (_dump(batch) if batch else []), len(batch)
-    return _cut_unsettled(source, n_records, clock)
+    return _cut_settled(source, n_records) if source.settled else _cut_unsettled(source, n_records, clock)
+
+
+def _cut_settled(source: Records, n_records: int) -> tuple[list[Buffer], int]:
+    """Pickle a few hundred records at a time: those that follow may be larger than those before led to expect."""
+    pieces: list[Buffer] = []
+    n_read = n_bytes = 0
+    while n_read < n_records and n_bytes < _MOST_BYTES:
+        batch = list(itertools.islice(source.pairs, min(_BATCH, n_records - n_read)))
+        if not batch:
+            break
+        dumped = _dump(batch)
+        pieces += dumped
+        n_bytes += byte_length(dumped)
+        n_read += len(batch)
+    return pieces, n_read
 
 
 def _cut_unsettled(source: Records, n_records: int, clock: Callable[[], float]) -> tuple[list[Buffer], int]:
     """Pickle a record that could change before the next one is read: an iterator may refill one buffer."""
     pieces: list[Buffer] = []
     batch: list[Record] = []
-    n_read = 0
+    n_read = n_bytes = 0
     deadline = clock() + _READ_SECONDS
     for record in source.pairs:
         batch.append(record)
         n_read += 1
-        if not (_is_immutable(record[0]) and _is_immutable(record[1])):
+        if _is_immutable(record[0]) and _is_immutable(record[1]):
+            if type(record[1]) in _SIZED:
+                n_bytes += len(record[1])
+        else:
             pieces.append(b"".join(_dump(batch)))
+            n_bytes += len(pieces[-1])
             batch = []
-        if n_read >= n_records or clock() > deadline:
+        if n_read >= n_records or n_bytes > _MOST_BYTES or clock() > deadline:
             break
     if batch:
         pieces += _dump(batch)
