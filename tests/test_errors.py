@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import asyncio
+import collections
 import ctypes
 import functools
 import inspect
@@ -16,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import jmr
@@ -144,7 +147,17 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
         ["mapfn returned 5 (int), which is no iterable", "record key="],
     ),
     "returns a str": ({"mapfn": lambda k, v: "ab"}, errors.MapError, ["mapfn returned 'ab' (str)"]),
-    "returns a dict": ({"mapfn": lambda k, v: {1: 2}}, errors.MapError, ["did you mean .items()?"]),
+    "returns a dict": ({"mapfn": lambda k, v: {1: 2}}, errors.MapError, ["{1: 2} (dict)", "did you mean .items()?"]),
+    "returns a mapping": (
+        {"mapfn": lambda k, v: collections.UserDict(ab=1)},
+        errors.MapError,
+        ["(UserDict)", "did you mean .items()?"],
+    ),
+    "emits what does not unpickle": (
+        {"mapfn": lambda k, v: [(k, Picky("first", "second"))]},
+        errors.NotPicklableError,
+        ["mapfn or combinefn gave was pickled, and cannot be unpickled (reduce-", "missing 1 required"],
+    ),
     "emits no pairs": (
         {"mapfn": lambda k, v: [1, 2]},
         errors.MapError,
@@ -278,6 +291,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
     "source is an int": ({"source": 5}, errors.SourceError, ["source is 5 (int), which cannot be iterated"]),
     "source is a str": ({"source": "abc"}, errors.SourceError, ["source is 'abc' (str)", "enumerate"]),
     "source yields no pairs": ({"source": [1, 2]}, errors.SourceError, ["source yielded 1 (int) as record number 0"]),
+    "source yields triples": (
+        {"source": [(1, 2, 3)]},
+        errors.SourceError,
+        ["source yielded (1, 2, 3) (tuple) as record number 0", "number the rows: enumerate(rows)"],
+    ),
     "mapfn is no function": ({"mapfn": 5}, TypeError, ["mapfn must be a function of (key, value)", "got 5 (int)"]),
     "reducefn is no function": (
         {"reducefn": "sum"},
@@ -289,6 +307,9 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
     "workers is True": ({"workers": True}, TypeError, ["workers must be a whole number"]),
     "n_partitions": ({"n_partitions": -1}, ValueError, ["n_partitions must be from 1"]),
     "max_attempts": ({"max_attempts": 0}, ValueError, ["max_attempts must be from 1"]),
+    "on_error is an array": ({"on_error": array.array("i", [1])}, ValueError, ["on_error must be"]),
+    "workers is an array": ({"workers": np.zeros(3)}, TypeError, ["workers must be a whole number"]),
+    "progress is a number": ({"progress": 1}, TypeError, ["progress must be True, False or None, not 1"]),
     "on_error": ({"on_error": "ignore"}, ValueError, ["on_error must be 'raise' or 'skip', not 'ignore'"]),
     "engine": ({"engine": "spark"}, TypeError, ['engine must be None, "inline" or a jmr.Cluster']),
     "name": ({"name": 5}, TypeError, ["name must be a str"]),

@@ -12,6 +12,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 import types
 from collections.abc import Iterator
@@ -145,6 +146,55 @@ def test_a_combiner_without_a_reducer_leaves_one_value(engine: Any) -> None:
     assert result == {"n": [500]}
 
 
+@ENGINES
+def test_a_combiner_may_return_or_empty_the_list_it_was_given(engine: Any) -> None:
+    def flat(values: list[Any]) -> list[int]:
+        return [x for value in values for x in (value if isinstance(value, list) else [value])]
+
+    def top(key: int, values: list[Any]) -> list[int]:
+        values[:] = sorted(flat(values))[:5]
+        return values
+
+    def total(key: int, values: list[int]) -> int:
+        n = 0
+        while values:
+            n += values.pop()
+        return n
+
+    source = {i: i * 7 % 100 for i in range(60)}
+
+    def mapfn(key: int, value: int) -> Any:
+        return [(key % 3, value)]
+
+    def reducefn(key: int, values: list[Any]) -> list[int]:
+        return sorted(flat(values))[:5]
+
+    assert run(source, mapfn, reducefn, combinefn=top, engine=engine) == run(source, mapfn, reducefn)
+    sums = run(source, mapfn, lambda key, values: sum(values))
+    assert run(source, mapfn, lambda key, values: sum(values), combinefn=total, engine=engine) == sums
+
+
+@ENGINES
+def test_a_combiner_that_empties_its_list_and_raises_costs_its_group(engine: Any) -> None:
+    def total(key: int, values: list[Any]) -> int:
+        n = 0
+        while values:
+            n += values.pop()
+        return n
+
+    result = run(
+        {i: i for i in range(40)},
+        lambda key, value: [(key % 2, "x" if key == 0 else value)],
+        lambda key, values: sum(values),
+        combinefn=total,
+        on_error="skip",
+        engine=engine,
+    )
+    assert result == {1: 400}
+    assert {(bad.phase, bad.key) for bad in result.errors} == {("combine", 0)}
+    assert engine is None or len(result.errors) == 1
+
+
 def test_inline_shows_a_wrong_combiner() -> None:
     with pytest.raises(jmr.CombineError, match="combinefn raised"):
         run({1: 2}, lambda k, v: [("a", v)], combinefn=lambda k, v: (sum(v), len(v)), engine="inline", reducefn=None)
@@ -211,6 +261,37 @@ def test_a_generator_that_refills_one_buffer_gives_right_answers() -> None:
         assert result == {i: i for i in range(100)}
 
 
+def test_a_dict_that_refills_one_buffer_gives_right_answers() -> None:
+    class Refilling(dict[int, Any]):
+        def items(self) -> Any:
+            buffer = [0]
+            for key in self:
+                buffer[0] = key
+                yield key, buffer
+
+    result = run(Refilling.fromkeys(range(50)), lambda key, value: [(key, value[0])], lambda key, values: values[0])
+    assert result == {i: i for i in range(50)}
+
+
+@ENGINES
+def test_a_source_need_not_know_its_length(engine: Any) -> None:
+    class Shy(dict[int, int]):
+        def __len__(self) -> int:
+            raise NotImplementedError
+
+    assert run(Shy({1: 2}), identity, engine=engine) == {1: [2]}
+
+
+def test_skipping_does_not_see_what_a_first_look_has_changed() -> None:
+    def mapfn(key: int, block: Any) -> Any:
+        block += 1
+        return [(key, threading.Lock() if key == 3 else float(block[0]))]
+
+    source = {i: np.full(10, i, dtype=float) for i in range(6)}
+    result = run(source, mapfn, lambda key, values: values[0], on_error="skip", workers=1)
+    assert result == {i: i + 1.0 for i in range(6) if i != 3}
+
+
 def test_arrays_arrive_writable_and_come_back() -> None:
     def mapfn(key: int, block: Any) -> Any:
         block += 1
@@ -264,6 +345,16 @@ import functools, dataclasses, jmr
 @functools.lru_cache(maxsize=None)
 def fib(n):
     return n if n < 2 else fib(n - 1) + fib(n - 2)
+@functools.singledispatch
+def kind(x): return "?"
+@kind.register
+def _(x: int): return "int"
+class Squared:
+    def __init__(self, n): self.n = n
+    @functools.cached_property
+    def value(self): return self.n ** 2
+print(kind(1), Squared(3).value)
+print(jmr.run({1: 2}, lambda k, v: [(kind(v), Squared(v).value), (kind("a"), 0)], workers=2, progress=False))
 @dataclasses.dataclass(frozen=True)
 class Word:
     text: str
@@ -276,6 +367,7 @@ print(jmr.run(result, lambda key, value: [(key.text, value)], workers=2, progres
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == (
+        "int 9\n{'int': [4], '?': [0]}\n"
         "{Word(text='w0'): 4180, Word(text='w1'): 6765}\n[True, True] 6765\n{'w0': [4180], 'w1': [6765]}\n"
     )
 

@@ -107,6 +107,11 @@ def _error_around(failure: Failure, where: str) -> JmrError:
         case "load":
             what = f"what a task needs cannot be unpickled there ({where}): {raised}"
             error: JmrError = SourceError(f"{what}. Its classes must be importable on the worker, or stand in a cell.")
+        case "merge":
+            error = NotPicklableError(
+                f"a value that mapfn or combinefn gave was pickled, and cannot be unpickled ({where}): {raised}. "
+                "Emit what it is made of, or make its class picklable."
+            )
         case "functions":
             error = NotPicklableError(
                 f"the job's functions cannot be unpickled on the worker ({where}): {raised}. "

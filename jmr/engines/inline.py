@@ -81,12 +81,11 @@ class InlineEngine:
             map_records(plan.mapfn, pairs, groups, failures)
 
     def _combine(self, combinefn: Callable[[Any, list[Any]], Any], merged: Merged, failures: Failures) -> None:
+        failed: set[int] = set()
         for _ in range(2):
             self._check()
-            failed = combine_groups(combinefn, merged.groups, failures)
-            for position, values in enumerate(merged.groups.values()):
-                if position in failed:
-                    merged.dead.add(id(values))
+            combine_groups(combinefn, merged.groups, failures, failed)
+        merged.dead = {id(values) for position, values in enumerate(merged.groups.values()) if position in failed}
 
     def _counted(self, pairs: Iterable[Record], report: Report) -> Iterator[Record]:
         try:

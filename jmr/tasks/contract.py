@@ -7,7 +7,8 @@ A `ContractError` is a failure that user code did not raise itself: it returned 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from types import GeneratorType
 from typing import Any
@@ -60,7 +61,7 @@ class TaskError(Exception):
 class Failure:
     """One call of a user function that failed."""
 
-    #: "map", "combine", "reduce", or "load" where the task's input could not be unpickled.
+    #: "map", "combine", "reduce"; or "load" and "merge" where the input of a map or a reduce task cannot be unpickled.
     phase: str
     key_text: str
     #: Of what was set aside: the blob of (key, value), or of (key, what the value looks like) if the value cannot be
@@ -116,9 +117,9 @@ def is_of_user_code(error: BaseException) -> bool:
     return values.in_slot or not isinstance(error, (KeyboardInterrupt, GeneratorExit, PassThroughError))
 
 
-def unloadable(error: Exception) -> TaskError:
-    """A task's input that cannot be unpickled in a slot."""
-    return TaskError(Failure("load", "", None, raised_from(error), refused=False))
+def unloadable(phase: str, error: Exception) -> TaskError:
+    """A task's input that cannot be unpickled in a slot; the phase is "load" or "merge"."""
+    return TaskError(Failure(phase, "", None, raised_from(error), refused=False))
 
 
 def _dumped(record: tuple[Any, Any]) -> bytes | None:
@@ -135,9 +136,10 @@ def checked_pairs(pairs: Any) -> Iterable[Any]:
             f"mapfn returned {describe(pairs)} ({type(pairs).__name__}), whose characters are no pairs; "
             "yield (key, value) pairs, or return a list of them"
         )
-    if isinstance(pairs, dict):
+    if isinstance(pairs, Mapping):
         raise ContractError(
-            f"mapfn returned a dict, {describe(pairs)}, whose keys are no pairs; did you mean .items()?"
+            f"mapfn returned {describe(pairs)} ({type(pairs).__name__}), whose keys are no pairs; "
+            "did you mean .items()?"
         )
     if not hasattr(pairs, "__iter__") and not hasattr(pairs, "__getitem__"):
         hint = " (mapfn is async)" if hasattr(pairs, "__await__") or hasattr(pairs, "__aiter__") else ""
@@ -157,7 +159,7 @@ def checked_fold(folded: Any) -> Any:
 
 def checked_pair(pair: Any) -> Any:
     """Let lists and other sequences of two pass for a pair; refuse the rest."""
-    if isinstance(pair, (str, bytes, bytearray, dict, set, frozenset)) or not _has_two(pair):
+    if isinstance(pair, (str, bytes, bytearray, Mapping, AbstractSet)) or not _has_two(pair):
         raise ContractError(
             f"mapfn emitted {describe(pair)} ({type(pair).__name__}), which is no (key, value) pair; "
             "yield two things (yield key, value), or return a list of pairs (return [(key, value)])"

@@ -78,17 +78,18 @@ def run_map(task: MapTask, split: Buffer) -> MapOutput:
         A user function failed and `task.skips` is False, or something emitted cannot be pickled.
     """
     started = time.perf_counter()
+    again = bytearray(split) if task.skips else split  # mapfn may change arrays, which are views of the split
     try:
         records = [record for batch in load_all(split) for record in batch]
     except Exception as error:
-        raise unloadable(error) from error
+        raise unloadable("load", error) from error
     try:
         output = _map_and_flush(task, records, check=False)
     except NotPicklableError as error:
-        records = [record for batch in load_all(split) for record in batch]  # mapfn may have changed the first ones
+        records = [record for batch in load_all(again) for record in batch]
         output = _map_and_flush(task, records, check=True)
         if not task.skips:  # it went well this time: mapfn does not do the same twice
-            raise unloadable(error) from error
+            raise unloadable("load", error) from error
     output.seconds = time.perf_counter() - started
     return output
 
@@ -103,7 +104,9 @@ def _map_and_flush(task: MapTask, records: Sequence[tuple[Any, Any]], *, check: 
     if task.cursor:
         task.cursor(NOWHERE)  # whatever happens from here on is no single record's doing
     n_pairs = sum(map(len, groups.values()))
-    failed = combine_groups(task.combinefn, groups, failures) if task.combinefn else set()
+    failed: set[int] = set()
+    if task.combinefn:
+        combine_groups(task.combinefn, groups, failures, failed)
     before = time.perf_counter()
     partitions, unstable = _partition(groups, failed, task.n_partitions, failures, check=check)
     flush_seconds = time.perf_counter() - before
@@ -184,18 +187,20 @@ def _check_pickles(key: Any, value: Any) -> None:
             raise NotPicklableError(f"mapfn emitted a {role}{of} that cannot be sent on: {culprit.path} is {told}")
 
 
-def combine_groups(combinefn: Combinefn, groups: Groups, failures: Failures) -> set[Any]:
-    """Fold each group's values into one, in place; returns the positions of groups that failed and were set aside."""
-    failed = set()
+def combine_groups(combinefn: Combinefn, groups: Groups, failures: Failures, failed: set[int]) -> None:
+    """Fold each group's values into one, in place; add to `failed` the positions of groups that are set aside."""
     for position, (key, values) in enumerate(groups.items()):
+        if position in failed:
+            continue
         try:
-            values[:] = [checked_fold(combinefn(key, values))]
+            folded = checked_fold(combinefn(key, values))
         except BaseException as error:
             if not is_of_user_code(error):
                 raise
             failures.add("combine", key, values, error)
             failed.add(position)
-    return failed
+            folded = None
+        groups[key] = [folded]  # a list of its own: combinefn may have returned, or emptied, the one it was given
 
 
 def _partition(

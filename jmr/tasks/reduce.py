@@ -75,7 +75,7 @@ def run_reduce(task: ReduceTask, inputs: Iterable[tuple[int, Buffer]]) -> tuple[
     try:
         merged = merge(inputs)
     except Exception as error:
-        raise unloadable(error) from error
+        raise unloadable("merge", error) from error
     failures = Failures(task.skips)
     reduced = reduce_groups(task, merged, failures)
     try:
