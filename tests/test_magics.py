@@ -276,6 +276,17 @@ def test_unknown_options_are_told_with_where_to_look(ip):
     )
 
 
+def test_unknown_words_are_told_with_what_may_have_been_meant(ip):
+    assert ". Options are written with dashes. %%mapreduce?" in refused(ip, "%%mapreduce --on_error skip\n1")
+    assert ". An expression with blanks needs brackets around it. %" in refused(ip, "%%mapreduce r lambda k\n1")
+    assert refused(ip, "%%mapreduce --workers four\nsource = {}\ndef mapfn(k, v): pass") == (
+        "%%mapreduce --workers: there is no 'four': define it in the cell, or run the cell that does"
+    )
+    assert refused(ip, "%%mapreduce --engine spark\nsource = {}\ndef mapfn(k, v): pass").startswith(
+        "%%mapreduce --engine (inline, or a jmr.Cluster): there is no 'spark'"
+    )
+
+
 def test_names_that_are_not_there_are_told(ip):
     assert "there is no 'nosuch'" in refused(ip, "%%mapreduce --source nosuch" + COUNT_WORDS)
 

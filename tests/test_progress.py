@@ -29,7 +29,7 @@ def a_report(**counts: Any) -> Report:
 
 
 def an_ended_report(state: State = State.DONE, **counts: Any) -> Report:
-    return a_report(state=state, ended=102.31, n_records=1204, n_keys=53211, **counts)
+    return a_report(state=state, ended=102.31, **{"n_records": 1204, "n_pairs": 70_000, "n_keys": 53211} | counts)
 
 
 class Clock:
@@ -74,13 +74,27 @@ def test_the_summary_says_what_went_in_what_came_out_and_how_long_it_took():
 
 
 def test_the_summary_counts_what_was_skipped_and_says_where_it_is():
-    assert "on 2 slots, 3 skipped: see its .errors" in line(an_ended_report(n_skipped=3), 999.0)
+    assert "on 2 slots, 3 skipped: see the result's .errors" in line(an_ended_report(n_skipped=3), 999.0)
 
 
 @pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
 def test_the_summary_of_a_job_that_did_not_finish_says_so(state):
     said = line(an_ended_report(state), 999.0)
     assert said == f"wordcount: {state.value} after 2.31 s and 1,204 records on 2 slots"
+
+
+def test_a_mapfn_that_emits_nothing_is_told():
+    def told(**counts: int) -> str:
+        return line(an_ended_report(n_keys=0, n_pairs=0, **counts), 999.0)
+
+    assert "-> 0 keys (mapfn emitted nothing: is a yield missing?) in" in told()
+    assert "mapfn" not in told(n_skipped=2) + told(n_records=0)
+
+
+def test_the_last_half_second_is_not_counted_down():
+    assert str(map_phase(a_report(n_records=990, n_records_total=1000), 110.0, None)) == (
+        "990 / 1,000 records · 99 records/s"
+    )
 
 
 def test_one_is_not_plural():
@@ -200,7 +214,7 @@ def test_a_log_gets_a_line_per_ten_per_cent_and_no_carriage_return():
     log.end(an_ended_report(), 999.0)
     lines = stream.getvalue().splitlines()
     assert len(lines) == 12
-    assert lines[3] == "wordcount: map  30% · 300 / 1,000 records · 100 records/s · about 7 s left · 3 s"
+    assert lines[3] == "wordcount: map  30% · 300 / 1,000 records · 100 records/s · about 7 s left · after 3 s"
     assert lines[-1] == line(an_ended_report(), 999.0)
     assert "\r" not in stream.getvalue()
 
@@ -211,10 +225,10 @@ def test_a_log_without_a_total_gets_a_line_every_thirty_seconds():
     for second in range(100):
         log.paint(a_report(n_records=second * 10), 100.0 + second, None)
     assert [each.rsplit(" · ")[-1] for each in stream.getvalue().splitlines()] == [
-        "0 s",
-        "30 s",
-        "1 min 0 s",
-        "1 min 30 s",
+        "after 0 s",
+        "after 30 s",
+        "after 1 min 0 s",
+        "after 1 min 30 s",
     ]
 
 
@@ -226,7 +240,7 @@ def test_a_terminal_has_one_line_that_is_written_over():
     written = stream.getvalue().split("\r\x1b[K")
     assert written == [
         "",
-        "wordcount: map  25% · 1 / 4 records · 1 records/s · about 3 s left · 1 s",
+        "wordcount: map  25% · 1 / 4 records · 1 records/s · about 3 s left · after 1 s",
         f"{line(an_ended_report(), 0)}\n",
     ]
 
@@ -489,7 +503,7 @@ def test_the_line_of_a_running_job_is_painted_by_a_thread(in_a_terminal, monkeyp
 
     monkeypatch.setattr(painter.later, "delay", 0.0)
     monkeypatch.setattr(painter, "TerminalLine", Told)
-    report = a_report(n_records=1, n_records_total=2)
+    report = a_report(n_records=1, n_records_total=2, n_pairs=1)
     with show(report, None):
         assert painted.wait(10)
         report.state, report.ended = State.DONE, 102.0

@@ -494,4 +494,4 @@ def test_a_script_that_skips_records_is_told_even_where_nobody_looks() -> None:
             [sys.executable, "-c", program.replace("OPTION", option)], capture_output=True, text=True, check=True
         )
         assert done.stderr.startswith("ages: 2 records -> 1 key in ") is told
-        assert ("1 skipped: see its .errors" in done.stderr) is told
+        assert ("1 skipped: see the result's .errors" in done.stderr) is told

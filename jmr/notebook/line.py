@@ -81,9 +81,9 @@ def valid_name(name: str, magic: str) -> str:
 
 
 _JOB_OPTIONS = (
-    argument("--workers", metavar="N", help="most slots to use. Default: the CPUs that this process may use."),
+    argument("--workers", metavar="N", help="most processes (slots) to use. Default: one for each CPU."),
     argument("--n-partitions", metavar="N", help="how many parts the keys are reduced in; never changes the answer."),
-    argument("--max-attempts", metavar="N", help="how often a task may end its process before the job fails."),
+    argument("--max-attempts", metavar="N", help="how often work may end its process before the job fails; 4."),
     argument(
         "--on-error",
         choices=("raise", "skip"),
@@ -109,10 +109,11 @@ def job_arguments(options: argparse.Namespace, namespace: Namespace, magic: str)
     arguments: dict[str, Any] = {"on_error": options.on_error, "name": options.name and unquoted(options.name)}
     for count in ("workers", "n_partitions", "max_attempts"):
         if (text := getattr(options, count)) is not None:
-            arguments[count] = evaluated(unquoted(text), namespace, magic)
+            arguments[count] = evaluated(unquoted(text), namespace, f"{magic} --{count.replace('_', '-')}")
     if options.engine is not None:
         engine = unquoted(options.engine)
-        arguments["engine"] = engine if engine == "inline" else evaluated(engine, namespace, magic)
+        where = f"{magic} --engine (inline, or a jmr.Cluster)"
+        arguments["engine"] = engine if engine == "inline" else evaluated(engine, namespace, where)
     if options.no_progress:
         arguments["progress"] = False
     return {name: value for name, value in arguments.items() if value is not None}

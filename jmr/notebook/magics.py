@@ -122,7 +122,7 @@ class JmrMagics(Magics):  # type: ignore[misc]
         """Look after the slots that run this kernel's jobs.
 
         %jmr              what each slot does; the same as %jmr status
-        %jmr workers N    have N slots, now and for the jobs that follow
+        %jmr workers N    have N slots until %jmr stop; a job that asks for more gets more
         %jmr stop         end them; the next job starts new ones
         """
         __tracebackhide__ = True
@@ -142,8 +142,17 @@ def _parsed(magic: Any, name: str, line: str) -> argparse.Namespace:
     try:
         options: argparse.Namespace = magic.parser.parse_args(words(line))
     except UsageError as error:
-        raise UsageError(f"{name}: {error}. {name}? shows what it takes.") from None
+        raise UsageError(f"{name}: {error}. {_hint(str(error))}{name}? shows what it takes.") from None
     return options
+
+
+def _hint(complaint: str) -> str:
+    unknown = complaint.partition("unrecognized arguments: ")[2]
+    if not unknown:
+        return ""
+    if not unknown.startswith("-"):
+        return "An expression with blanks needs brackets around it. "
+    return "Options are written with dashes. " if "_" in unknown else ""
 
 
 def _parts(

@@ -63,7 +63,7 @@ class Phase:
         parts = [self._counts()]
         if self.n_done and self.elapsed > 0:
             parts.append(rate(self.n_done / self.elapsed, self.unit))
-        if self.seconds_left is not None:
+        if self.seconds_left is not None and self.seconds_left >= 0.5:
             parts.append(f"about {whole(self.seconds_left)} left")
         return " · ".join(parts)
 
@@ -129,12 +129,17 @@ def _facts(report: Report, now: float) -> str:
 def _outcome(report: Report, took: str) -> str:
     records = _plural(report.n_records, "record")
     if report.state is State.DONE:
-        return f"{records} -> {_plural(report.n_keys, 'key')} in {took}"
+        why = " (mapfn emitted nothing: is a yield missing?)" if _is_barren(report) else ""
+        return f"{records} -> {_plural(report.n_keys, 'key')}{why} in {took}"
     return f"{report.state.value} after {took}" + (f" and {records}" if report.n_records else "")
 
 
+def _is_barren(report: Report) -> bool:
+    return report.n_records > 0 and report.n_pairs == 0 and report.n_skipped == 0 and report.n_keys == 0
+
+
 def _skipped(report: Report) -> str:
-    return f", {report.n_skipped:,} skipped: see its .errors" if report.n_skipped else ""
+    return f", {report.n_skipped:,} skipped: see the result's .errors" if report.n_skipped else ""
 
 
 def _plural(n: int, noun: str) -> str:
