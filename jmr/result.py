@@ -74,22 +74,25 @@ class Stats:
 
 
 class Result(dict[Any, Any]):
-    """A dict of what reducefn returned, keys in order of first appearance.
+    """A dict of what reducefn returned, keys in order of first appearance; made by `jmr.run`.
 
     Attributes
     ----------
     stats
-        Counts and seconds.
+        seconds, n_slots, n_records, n_pairs, n_keys, n_map_tasks, n_reduce_tasks, shuffled_bytes.
     errors
-        What `on_error="skip"` set aside: the first thousand whole, `errors.n_total` of all.
+        A list of what `on_error="skip"` set aside, in source order: phase ("map", "combine" or "reduce"), key, value,
+        error and traceback of each. The first thousand are kept; `errors.n_total` counts all.
     timeline
-        Which slot ran which attempt when.
+        A list of attempts in the order in which they ended: slot, task, number, started and ended (seconds since the
+        job began), outcome.
 
     Examples
     --------
-    >>> result = Result({"a": 1})
-    >>> result == {"a": 1}, result.stats.n_keys
-    (True, 0)
+    >>> import jmr
+    >>> result = jmr.run({"a": 1, "b": "?"}, lambda k, v: [(k, 1 / v)], on_error="skip", engine="inline")
+    >>> result, result.stats.n_records, [bad.key for bad in result.errors]
+    ({'a': [1.0]}, 2, ['b'])
     """
 
     def __init__(

@@ -70,17 +70,17 @@ _LEAST_PARTITIONS = 8
 
 
 class Cluster:
-    """Slots on this host, kept warm between jobs.
+    """Processes on this host, called slots, kept warm between jobs.
 
     Parameters
     ----------
     workers
-        How many slots. Default: the CPUs that this process may use.
+        How many slots. Default: one for each CPU that this process may use.
 
     Notes
     -----
-    Inside `with`, it is the one that `jmr.run` uses. Its processes end with `close`, with the `with` block, or with
-    this process, however that ends.
+    Inside `with`, it is the one that `jmr.run` uses, in this thread and in those that entered none of their own. Its
+    processes end with `close`, with the `with` block, or with this process, however that ends.
 
     Examples
     --------

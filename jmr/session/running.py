@@ -51,7 +51,7 @@ def run(
         likewise; or an iterable of (key, value) pairs. Read once, lazily, in this thread. It may be longer than memory.
     mapfn
         Called as `mapfn(key, value)` for every record. Returns or yields (key, value) pairs, or returns None for
-        nothing. Keys must be hashable.
+        nothing. Keys must be hashable and compare by value; all NaNs are one key.
     reducefn
         Called as `reducefn(key, values)` for every key, with a list of the key's values in source order. What it
         returns is the key's value in the result; a generator's items become a list. Left out: the list itself.
@@ -65,18 +65,20 @@ def run(
         None: the innermost `with jmr.Cluster`, or this process's own slots. A `Cluster`. "inline": one plain loop in
         this process, for a debugger.
     workers
-        Most slots to use. Default: the CPUs that this process may use. The warm cluster grows to it.
+        Most processes (slots) to use; the warm cluster grows to it. Default: as many as the cluster was made with, or
+        one for each CPU that this process may use.
     n_partitions
-        How many parts the keys are reduced in; never changes the answer. Default: 4 a slot, at least 8.
+        How many parts the keys are reduced in; never changes the answer. Default: 4 for each slot, at least 8.
     max_attempts
-        How often a task may end its process (by a signal, or os._exit) before the job fails.
+        How often a piece of work may end its process (by a signal, or os._exit) before the job fails.
     on_error
         "raise": the first exception of a user function ends the job. "skip": a bad record contributes nothing, a
         failing group is left out; both are set aside in `result.errors`. `final` always raises.
     progress
-        True or False: show progress, or be silent. Default: a bar in a notebook, a line in a terminal.
+        False: be silent. True: show it also where nobody seems to look. Default: a bar in a notebook, a line in a
+        terminal, and elsewhere nothing, unless records were skipped.
     name
-        Shown with the progress. Default: mapfn's name.
+        Shown with the progress. Default: mapfn's own name; "job" if that says nothing ("mapfn", or a lambda).
 
     Returns
     -------
@@ -89,7 +91,7 @@ def run(
     SourceError
         The source cannot be iterated, or yields something that is no pair. What it raises itself comes out unchanged.
     MapError, CombineError, ReduceError, FinalError
-        A user function failed; `__cause__` is its exception.
+        A user function failed; `__cause__` is its exception, or a RemoteError in place of one that cannot be pickled.
     SlotDiedError
         A user function ended its process `max_attempts` times.
     KeyboardInterrupt
