@@ -393,13 +393,14 @@ def test_the_path_to_what_cannot_travel_goes_through_helpers() -> None:
         run(mapfn=lambda key, value: helper())
 
 
-def test_the_sources_own_exception_comes_out() -> None:
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_the_sources_own_exception_comes_out(engine: Any) -> None:
     def half() -> Iterator[tuple[int, int]]:
         yield 1, 2
         raise OSError("the tape broke")
 
     with pytest.raises(OSError, match=r"^the tape broke$") as caught:
-        run(source=half())
+        run(source=half(), engine=engine)
     assert [frame.name for frame in traceback.extract_tb(caught.tb)][-1] == "half"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import io
 import os
 import sys
@@ -155,6 +156,7 @@ def test_jobs_at_the_same_time_do_not_mix() -> None:
     assert [set(map(tuple, job.result(20).values())) for job in jobs] == [{(n,)} for n in range(8)]
 
 
+@pytest.mark.slow
 def test_a_cluster_is_the_default_inside_with(cluster: jmr.Cluster) -> None:
     assert engine.current_cluster() is cluster
     assert run(SOURCE, identity, workers=None).stats.n_slots == 2
@@ -167,15 +169,51 @@ def test_a_cluster_is_the_default_inside_with(cluster: jmr.Cluster) -> None:
         jmr.run(SOURCE, identity, engine=inner)
 
 
-def test_a_cluster_grows_and_shrinks(cluster: jmr.Cluster) -> None:
-    pids = run(dict.fromkeys(range(60)), lambda key, value: [(os.getpid(), key)], workers=3)
+@pytest.mark.slow
+def test_a_cluster_grows_and_shrinks(cluster: jmr.Cluster, tmp_path: Path) -> None:
+    def meet(key: int, n: int) -> list[tuple[int, int]]:
+        """Wait until as many slots work at the same time."""
+        (tmp_path / f"{n}-{key}").touch()
+        while len(list(tmp_path.glob(f"{n}-*"))) < n:
+            pass
+        return [(os.getpid(), key)]
+
+    assert len(run(dict.fromkeys(range(3), 3), meet, workers=3)) == 3
     assert cluster.n_slots == 3
-    assert len(pids) <= 3
     cluster.resize(1)
     assert cluster.n_slots == 1
-    assert len(run(SOURCE, identity, workers=None)) == 20
+    run(SOURCE, identity, workers=None)
+    assert len(run(SOURCE, lambda key, value: [(os.getpid(), key)], workers=None)) == 1
+    assert [name for name, _ in cluster.status()] == ["local/1"]
     with pytest.raises(ValueError, match="workers must be from 1"):
         cluster.resize(0)
+
+
+@pytest.mark.slow
+def test_each_thread_is_in_the_cluster_that_it_entered(cluster: jmr.Cluster) -> None:
+    """`cluster` was entered here; a thread that enters none is in it too, and one that does is not."""
+    entered, found = threading.Event(), {}
+
+    def enter() -> None:
+        found["entered none"] = engine.current_cluster()
+        with jmr.Cluster(workers=1) as other:
+            found["entered one"] = engine.current_cluster() is other
+            with other:
+                pass
+            found["after its inner with"] = engine.current_cluster() is other
+            entered.set()
+            leave.wait(10)
+
+    leave = threading.Event()
+    thread = threading.Thread(target=enter)
+    thread.start()
+    assert entered.wait(10)
+    assert engine.current_cluster() is cluster
+    leave.set()
+    thread.join()
+    assert found["entered none"] is cluster
+    assert found["entered one"]
+    assert found["after its inner with"]
 
 
 def test_a_job_keeps_to_its_workers(cluster: jmr.Cluster) -> None:
@@ -188,6 +226,7 @@ def test_what_slots_print_arrives_labelled_before_run_returns(capfd: pytest.Capt
         print("from python")
         print("no newline", end="")
         print("to stderr", file=sys.stderr)
+        ctypes.CDLL(None).printf(b"from C\n")
         os.system("echo from a child")
         os.write(1, b"\xff raw\n")
         return []
@@ -196,7 +235,7 @@ def test_what_slots_print_arrives_labelled_before_run_returns(capfd: pytest.Capt
     out, err = capfd.readouterr()
     lines = [line.split("] ", 1)[1] for line in out.splitlines()]
     assert lines[0] == "from python"
-    assert "from a child" in lines[1:]
+    assert {"from a child", "from C"} <= set(lines[1:])
     assert "\\xff raw" in lines[1:]
     assert any("no newline" in line for line in lines[1:])
     assert all(line.startswith("[local/") for line in (out + err).splitlines())

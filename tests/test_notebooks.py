@@ -7,12 +7,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.test_kernel import kernel_environment
 
 pytest.importorskip("nbclient", reason="the extra `test` is not installed")
 pytest.importorskip("matplotlib", reason="the extra `lab` is not installed")
@@ -30,7 +31,7 @@ def executed(request, tmp_path_factory) -> dict[str, Any]:
     notebook = Path(shutil.copy(request.param, folder))
     run = subprocess.run(
         [Path(sysconfig.get_path("scripts")) / "jupyter-execute", "--inplace", "--allow-errors", notebook],
-        env=environment_with_this_python(folder),
+        env=os.environ | kernel_environment(folder),
         cwd=folder,
         capture_output=True,
         text=True,
@@ -38,21 +39,6 @@ def executed(request, tmp_path_factory) -> dict[str, Any]:
     )
     assert run.returncode == 0, run.stderr
     return json.loads(notebook.read_text())
-
-
-def environment_with_this_python(folder: Path) -> dict[str, str]:
-    """Kernels start as the Python that runs the tests, import this checkout, and see no settings of the user's."""
-    kernel = folder / "jupyter" / "kernels" / "python3" / "kernel.json"
-    kernel.parent.mkdir(parents=True)
-    argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-    kernel.write_text(json.dumps({"argv": argv, "display_name": "Python 3", "language": "python"}))
-    path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
-    return os.environ | {
-        "IPYTHONDIR": str(folder / "ipython"),
-        "JUPYTER_CONFIG_DIR": str(folder / "config"),
-        "JUPYTER_PATH": str(folder / "jupyter"),
-        "PYTHONPATH": path,
-    }
 
 
 def outputs(notebook: dict[str, Any], cell_id: str | None = None) -> list[dict[str, Any]]:

@@ -200,6 +200,7 @@ def test_inline_shows_a_wrong_combiner() -> None:
         run({1: 2}, lambda k, v: [("a", v)], combinefn=lambda k, v: (sum(v), len(v)), engine="inline", reducefn=None)
 
 
+@pytest.mark.slow
 def test_the_answer_does_not_depend_on_the_hash_seed() -> None:
     program = (
         "import jmr\n"
@@ -312,10 +313,14 @@ def test_large_outputs_go_through_files_and_are_removed(cluster: jmr.Cluster) ->
     def look(key: Any, value: Any) -> None:
         seen.extend(os.listdir(coordinator._directory.path))
 
-    result = run(
-        {i: i for i in range(8)}, lambda k, v: [(k % 2, bytes(100_000))], lambda k, v: sum(map(len, v)), final=look
-    )
-    assert result == {0: 400_000, 1: 400_000}
+    root = coordinator._directory.path
+
+    def reducefn(key: int, values: list[bytes]) -> tuple[int, int]:
+        return sum(map(len, values)), sum(len(files) for _, _, files in os.walk(root))
+
+    result = run({i: i for i in range(8)}, lambda k, v: [(k % 2, bytes(100_000))], reducefn, final=look)
+    assert {key: n_bytes for key, (n_bytes, _) in result.items()} == {0: 400_000, 1: 400_000}
+    assert all(n_files == result.stats.n_map_tasks for _, n_files in result.values())
     assert seen == [], "the job's directory is gone when final runs"
     assert result.stats.shuffled_bytes > 800_000
 
@@ -339,6 +344,7 @@ def test_keys_of_many_types_meet_their_equals() -> None:
     assert all(len(values) == 10 for values in result.values())
 
 
+@pytest.mark.slow
 def test_classes_and_cached_functions_of_main_travel() -> None:
     program = """
 import functools, dataclasses, jmr
@@ -483,6 +489,7 @@ def test_the_inline_engine_needs_nothing_that_windows_lacks() -> None:
     assert done.stdout == "{1: [2]}\n"
 
 
+@pytest.mark.slow
 def test_a_script_that_skips_records_is_told_even_where_nobody_looks() -> None:
     program = (
         "import jmr, sys\n"

@@ -147,6 +147,7 @@ def test_an_unwanted_slot_finishes_what_it_is_at(scheduler: Checked) -> None:
     ]
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(0, 12), st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_every_job_ends_and_commits_each_task_once(seed: int, n_jobs: int, n_splits: int, skips: bool) -> None:

@@ -16,9 +16,11 @@ from jmr.notebook.ipython import Function, UsageError, argument
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["Namespace", "evaluated", "job_arguments", "job_options", "unquoted", "valid_name", "words"]
+__all__ = ["ROLES", "Namespace", "evaluated", "job_arguments", "job_options", "unquoted", "valid_name", "words"]
 
 _QUOTED = re.compile(r"""("(\\.|[^"\\])*"|'(\\.|[^'\\])*')""")
+#: The names that a cell gives to the parts of its job.
+ROLES = ("source", "mapfn", "combinefn", "reducefn", "final")
 #: Where a magic's expressions are evaluated: globals, locals.
 Namespace = tuple[dict[str, Any], Mapping[str, Any]]
 
@@ -72,7 +74,7 @@ def valid_name(name: str, magic: str) -> str:
 
     if hasattr(builtins, name):
         raise UsageError(f"{magic}: {name} is Python's own, and the result would hide it: write another name")
-    if name in ("source", "mapfn", "combinefn", "reducefn", "final"):
+    if name in ROLES:
         raise UsageError(
             f"{magic}: the result would take the place of your {name}: write another name, or none. "
             "(This magic takes source, mapfn and reducefn from the cell, not from its line.)"

@@ -23,15 +23,13 @@ from jmr.notebook.ipython import (
     needs_local_scope,
     no_var_expand,
 )
-from jmr.notebook.line import Namespace, evaluated, job_arguments, job_options, unquoted, valid_name, words
+from jmr.notebook.line import ROLES, Namespace, evaluated, job_arguments, job_options, unquoted, valid_name, words
 
 if TYPE_CHECKING:
     import argparse
 
 __all__ = ["JmrMagics", "load_ipython_extension"]
 
-#: The names that a cell gives to the parts of its job.
-ROLES = ("source", "mapfn", "combinefn", "reducefn", "final")
 #: Those that may come from an earlier cell; an old combinefn or final would surprise.
 INHERITED = ("source", "mapfn", "reducefn")
 
