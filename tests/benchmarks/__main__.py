@@ -1,10 +1,12 @@
-"""Measure what the README claims of small jobs and of the painter; run it on a quiet machine.
+"""Measure small jobs, the painter and the stop button; run it on a quiet machine.
 
 python -m tests.benchmarks [-n RUNS] [--json FILE]
 
-warm     one triangular job (100 records, two slots) on warm slots, and the plain loop that gives the same dict
-cold     a fresh process: `import jmr` to the answer of that job
-painter  CPU time of the thread that paints bars in a kernel, as a share of a 5 s job's wall time and of its CPU time
+warm       one triangular job (100 records, two slots) on warm slots, and the plain loop that gives the same dict
+cold       a fresh process: `import jmr` to the answer of that job
+painter    CPU time of the thread that paints bars in a kernel, as a share of a 5 s job's CPU time: for the first bar of
+           the kernel, which imports ipywidgets, and for the second
+interrupt  from SIGINT to KeyboardInterrupt out of jmr.run, its slots in an endless mapfn
 """
 
 from __future__ import annotations
@@ -78,8 +80,30 @@ def mapfn(key, value):
     while time.perf_counter() < until:
         pass
     yield key % 7, value
-result = jmr.run({i: i for i in range(500)}, mapfn, workers=2, progress=True)
-print(sum(spent), result.stats.seconds, result.stats.n_slots)
+for _ in range(2):
+    stats = jmr.run({i: i for i in range(500)}, mapfn, workers=2, progress=True).stats
+    spent[-1] /= stats.seconds * stats.n_slots
+print(*spent)
+"""
+INTERRUPT = """
+import os, signal, threading, time, jmr
+def forever(key, value):
+    print("ready", flush=True)
+    while True:
+        pass
+class Told:
+    encoding = "utf-8"
+    def write(self, text):
+        global began
+        began = time.perf_counter()
+        os.kill(os.getpid(), signal.SIGINT)
+    def flush(self): pass
+import sys
+stdout, sys.stdout = sys.stdout, Told()
+try:
+    jmr.run({1: 1}, forever, workers=2, progress=False)
+except KeyboardInterrupt:
+    print(time.perf_counter() - began, file=stdout)
 """
 
 
@@ -119,13 +143,23 @@ def in_a_kernel(program: str) -> list[float]:
 def figures(n: int) -> dict[str, list[float]]:
     """Every figure, run by run; the kinds of run take turns."""
     found: dict[str, list[float]] = {
-        name: [] for name in ("warm ms", "loop ms", "warm / loop", "cold ms", "painter / wall", "painter / slots' CPU")
+        name: []
+        for name in (
+            "warm ms",
+            "loop ms",
+            "warm / loop",
+            "cold ms",
+            "painter, first",
+            "painter, second",
+            "interrupt ms",
+        )
     }
     for _ in range(n):
         warm, loop = fresh(WARM)
         (cold,) = fresh(COLD)
-        painter, wall, slots = in_a_kernel(PAINTER)
-        row = (warm * 1e3, loop * 1e3, warm / loop, cold * 1e3, painter / wall, painter / (wall * slots))
+        first, second = in_a_kernel(PAINTER)
+        (interrupt,) = fresh(INTERRUPT)
+        row = (warm * 1e3, loop * 1e3, warm / loop, cold * 1e3, first, second, interrupt * 1e3)
         for name, figure in zip(found, row, strict=True):
             found[name].append(figure)
     return found
