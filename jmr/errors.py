@@ -46,10 +46,12 @@ __all__ = [
     "SourceError",
     "WorkerError",
     "describe",
+    "hide_ours",
     "without_ours",
 ]
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_CLOUDPICKLE = f"{os.sep}cloudpickle{os.sep}"
 
 
 class JmrError(Exception):
@@ -156,11 +158,22 @@ def describe(obj: object, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
+def hide_ours(error: BaseException) -> None:
+    """Leave our own frames out of an exception and of all that led to it."""
+    seen: set[int] = set()
+    linked: BaseException | None = error
+    while linked is not None and id(linked) not in seen:
+        seen.add(id(linked))
+        linked.__traceback__ = without_ours(linked.__traceback__)
+        linked = linked.__cause__ or linked.__context__
+
+
 def without_ours(traceback: types.TracebackType | None) -> types.TracebackType | None:
-    """Leave out our own frames, wherever they stand: a reader looks for theirs."""
+    """Leave out our own frames, wherever they stand, and cloudpickle's: a reader looks for theirs."""
     kept = []
     while traceback is not None:
-        if not traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        filename = traceback.tb_frame.f_code.co_filename
+        if not filename.startswith(_PACKAGE) and _CLOUDPICKLE not in filename:
             kept.append(traceback)
         traceback = traceback.tb_next
     rest: types.TracebackType | None = None

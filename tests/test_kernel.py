@@ -321,6 +321,13 @@ def test_a_failing_mapfn_shows_its_cell_and_line(kernel):
     assert not re.search(r"jmr/(notebook|session|engines|codec|tasks|worker)", said)
 
 
+def test_what_cannot_be_pickled_is_shown_without_a_frame_of_ours(kernel):
+    said = traceback_of(kernel.run("import threading\nlock = threading.Lock()\njmr.run({1: 2}, lambda k, v: lock)"))
+    assert "----> 3 jmr.run({1: 2}, lambda k, v: lock)" in said
+    assert "mapfn -> lock cannot be sent to the workers" in said
+    assert not re.search(r"(jmr|cloudpickle)/\w+", said)
+
+
 def test_an_error_in_the_cell_itself_shows_its_line(kernel):
     said = traceback_of(kernel.run("%%mapreduce\n\nx = 1\ny = x / 0"))
     assert "----> 4 y = x / 0" in said

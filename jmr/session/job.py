@@ -15,7 +15,7 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 from jmr.engines.base import Engine
-from jmr.errors import ArgumentTypeError, JmrError, JobCancelled, describe, without_ours
+from jmr.errors import ArgumentTypeError, JmrError, JobCancelled, describe, hide_ours
 from jmr.plan import Plan
 from jmr.progress.report import Report
 from jmr.progress.routing import current_parent, routed_to
@@ -81,7 +81,7 @@ class Job:
                 raise TimeoutError(f"{self!r} has not ended after {timeout:g} s; job.cancel() would stop it")
             return self._future.result()
         except BaseException as error:
-            error.__traceback__ = without_ours(error.__traceback__)
+            hide_ours(error)
             raise
 
     def done(self) -> bool:

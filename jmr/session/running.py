@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jmr import interrupts
 from jmr.codec import values
 from jmr.engines.base import Engine
-from jmr.errors import ArgumentTypeError, FinalError, NestedRunError, describe, without_ours
+from jmr.errors import ArgumentTypeError, FinalError, NestedRunError, describe, hide_ours, without_ours
 from jmr.plan import Plan
 from jmr.progress.painter import show
 from jmr.progress.report import Report, State
@@ -143,7 +143,7 @@ def run_with_notes(
             plan = Plan.checked(source, mapfn, reducefn, **options)
             return run_plan(plan, engine_for(plan), Report(plan.name, notes=list(notes)))
     except BaseException as error:
-        error.__traceback__ = without_ours(error.__traceback__)
+        hide_ours(error)
         raise
 
 
