@@ -190,8 +190,8 @@ def test_no_source_swallows_an_interrupt(kind: str, engine: str) -> None:
 def test_a_source_may_clean_up_on_its_way_out() -> None:
     body = """
 def source():
-    say('ready')
     try:
+        say('ready')
         time.sleep(60)
     finally:
         time.sleep(1)
