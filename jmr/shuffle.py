@@ -6,7 +6,7 @@
     slot         fetch(range) <──────────────── path, offset, length, crc <─┘
 
 One file holds all partitions of one map output, one after another. A job's directory lies in the coordinator's own,
-which is private to the user and never on a tmpfs, since it is there for what does not fit into memory.
+which is private to the user; it should not be on a tmpfs, since it is there for what does not fit into memory.
 """
 
 from __future__ import annotations
@@ -211,7 +211,11 @@ class SpillDirectory:
         """Remove what this user's killed kernels left beside this directory."""
         parent = os.path.dirname(self.path)
         prefix = f"{_PREFIX}{os.getuid()}-"
-        for name in os.listdir(parent):
+        try:
+            names = os.listdir(parent)
+        except OSError:  # it may be written, and not read
+            return
+        for name in names:
             path = os.path.join(parent, name)
             if name.startswith(prefix) and path != self.path and not _is_locked(path):
                 shutil.rmtree(path, ignore_errors=True)

@@ -429,6 +429,25 @@ say(len(jmr.run(SOURCE, identity, workers=2, progress=False)))
         running.end()
 
 
+def test_a_missing_interpreter_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    body = """
+executable, sys.executable = sys.executable, "/nowhere/python"
+for attempt in range(2):
+    try:
+        jmr.run(SOURCE, identity, progress=False)
+    except jmr.WorkerError as error:
+        say(error)
+say(os.listdir(os.environ["JMR_TMP"]))
+sys.executable = executable
+say(len(jmr.run(SOURCE, identity, progress=False)))
+"""
+    with script(body, JMR_TMP=str(tmp_path)) as running:
+        for _ in range(2):
+            assert running.line().startswith("the worker on this host cannot be started: [Errno 2] No such file")
+        assert [running.line(), running.line()] == ["[]", "100"]
+        running.end()
+
+
 def test_a_worker_that_does_not_start_is_told() -> None:
     body = """
 sys.executable = "/bin/false"

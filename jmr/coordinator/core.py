@@ -58,7 +58,11 @@ class Coordinator:
     def __init__(self, n_slots: int) -> None:
         self._pid = os.getpid()
         self._directory = SpillDirectory()
-        self._worker = Worker(self, self._directory.path, n_slots)
+        try:
+            self._worker = Worker(self, self._directory.path, n_slots)
+        except BaseException:
+            self._directory.close()
+            raise
         self._scheduler = Scheduler()
         self._jobs: dict[int, Job] = {}
         self._broken = False
@@ -191,8 +195,7 @@ class Coordinator:
         job = self._jobs.get(number)
         if job is None or job.ending is not None:
             return
-        job.splits[job.spec.report.n_map_tasks] = split
-        job.spec.report.n_map_tasks += 1
+        job.add_split(split)
         self._apply(events.SplitAdded(time.monotonic(), number))
 
     def _plan_reduce(self, job: Job) -> None:

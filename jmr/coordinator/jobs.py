@@ -43,6 +43,7 @@ class Job:
     opening: OpenJob
     outputs: MapOutputs
     splits: dict[int, Buffer] = field(default_factory=dict)
+    n_splits: int = 0
     reduce_plan: list[list[int]] = field(default_factory=list)
     #: Blobs of what tasks set aside; see `JobDone`.
     failures: list[tuple[tuple[int, int], Buffer]] = field(default_factory=list)
@@ -51,6 +52,12 @@ class Job:
     #: Told when nothing of the job runs any more and all that was printed has arrived.
     ending: Ending | None = None
     is_draining: bool = False
+
+    def add_split(self, split: Buffer) -> None:
+        """Keep the next split until it is mapped; the scheduler counts them in the same order."""
+        self.splits[self.n_splits] = split
+        self.n_splits += 1
+        self.spec.report.n_map_tasks = self.n_splits
 
     def order(self, attempt: StartAttempt) -> Message:
         """The message that starts an attempt, with its input."""

@@ -2,7 +2,7 @@
 
     whoever runs the job ──writes──> Report <──reads── painters, summaries, %jmr
 
-One `Report` a job. The engine adds to its counts (one writer a field, so no lock), a painter reads them whenever it
+One `Report` a job. The engine adds to its counts (one writer at a time, so no lock), a painter reads them whenever it
 likes. A report never paints, never waits and never holds a record.
 """
 
