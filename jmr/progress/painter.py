@@ -11,9 +11,11 @@ wait: what goes wrong here is said once on the process's own stderr, and dropped
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jmr.progress.later import Later
@@ -131,6 +133,8 @@ class _Shown:
         self._report = report
         self._kind = kind
         self._parent = parent
+        #: The caller's context: in some kernels, whoever has none cannot display.
+        self._context = contextvars.copy_context()
         self._always = always
         self._stream = sys.stderr
         self._stop = threading.Event()
@@ -147,7 +151,8 @@ class _Shown:
                 leave_line(self._report, time.monotonic(), self._stream)
 
     def _begin(self) -> None:
-        self._thread = threading.Thread(target=_guarded, args=(self._run,), name="jmr-painter", daemon=True)
+        run = partial(self._context.run, _guarded, self._run)
+        self._thread = threading.Thread(target=run, name="jmr-painter", daemon=True)
         self._thread.start()
 
     def _has_painted(self) -> bool:

@@ -7,11 +7,13 @@ submit ──> Job ── result(), done(), cancel(), await ──> Result
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import numbers
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, wait
+from functools import partial
 from typing import Any
 
 from jmr.engines.base import Engine
@@ -43,7 +45,8 @@ class Job:
         self._future: Future[Result] = Future()
         self._future.set_running_or_notify_cancel()  # who gives up waiting for it does not cancel it
         self._parent = current_parent()
-        self._thread = threading.Thread(target=self._run, args=(plan,), name=f"jmr-{plan.name}", daemon=True)
+        run = partial(contextvars.copy_context().run, self._run, plan)
+        self._thread = threading.Thread(target=run, name=f"jmr-{plan.name}", daemon=True)
         self._thread.start()
 
     def __repr__(self) -> str:
