@@ -13,14 +13,13 @@ way out of a KeyboardInterrupt has a few seconds.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -47,32 +46,27 @@ class _Watch:
         self.has_ended = False
         self._n_insisted = 0
         self._first = 0.0
-        self._is_handling = False
         self._trace_before = sys.gettrace()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler. A signal that arrives while it runs says nothing new."""
-        if self._is_handling:
+        """The signal handler.
+
+        It never raises into this module, whose books would be left half done: such an interrupt waits for `check`, or
+        for the end of the watch.
+        """
+        if self.insisting:
+            self.insisting = False
+            if not self.has_ended and not _is_here(frame):
+                self._insist(number, frame)
             return
-        self._is_handling = True
         try:
-            if self.insisting:
-                self.insisting = False
-                if not self.has_ended:
-                    self._insist(number, frame)
-            else:
-                self._interrupt(number, frame)
-        finally:
-            self._is_handling = False
+            self.interrupt(number, frame)
+        except KeyboardInterrupt:
+            if not _is_here(frame):
+                raise
 
-    def end(self) -> None:
-        """No more force."""
-        with _lock:
-            self.has_ended = True
-        if self._n_insisted:
-            sys.settrace(self._trace_before)
-
-    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Do what SIGINT did before; remember that it raised."""
         try:
             self.before(number, frame)
         except KeyboardInterrupt:
@@ -81,6 +75,13 @@ class _Watch:
                 self._first = time.monotonic()
                 _asked.put(self)  # of all ways to tell a thread, the one that may be used in a signal handler
             raise
+
+    def end(self) -> None:
+        """No more force."""
+        with _lock:
+            self.has_ended = True
+        if self._n_insisted:
+            sys.settrace(self._trace_before)
 
     def _insist(self, number: int, frame: FrameType | None) -> None:
         leaving = isinstance(sys.exception(), KeyboardInterrupt)
@@ -109,40 +110,58 @@ def check() -> None:
         raise KeyboardInterrupt
 
 
-@contextlib.contextmanager
-def watched() -> Iterator[None]:
+class watched:  # noqa: N801 - it is called like a function, and has no frame outside of this module, as a generator would
     """Make sure that a KeyboardInterrupt raised inside comes out."""
-    global _watch  # noqa: PLW0603 - a process has one SIGINT
-    before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before) or _watch is not None:
-        yield
-        return
-    _start_thread()
-    watch = _watch = _Watch(before)
-    signal.signal(signal.SIGINT, watch.handle)
-    try:
-        yield
-        check()
-    finally:
+
+    def __init__(self) -> None:
+        self._watch: _Watch | None = None
+
+    def __enter__(self) -> None:
+        global _watch  # noqa: PLW0603 - a process has one SIGINT
+        before = signal.getsignal(signal.SIGINT)
+        if threading.current_thread() is not threading.main_thread() or not callable(before) or _watch is not None:
+            return
+        _start_thread()
+        watch = _Watch(before)
+        signal.signal(signal.SIGINT, watch.handle)
+        self._watch = _watch = watch
+
+    def __exit__(self, *_: object) -> None:
+        global _watch  # noqa: PLW0603
+        watch = self._watch
+        if watch is None:
+            return
         watch.end()
         _watch = None
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, watch.before)
+        if watch.pending and not isinstance(sys.exception(), KeyboardInterrupt):
+            raise KeyboardInterrupt
 
 
-@contextlib.contextmanager
-def deferred() -> Iterator[None]:
+class deferred:  # noqa: N801 - see `watched`
     """Let an interrupt wait until this is over: what is half done, or half cleaned up, would be left so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
-        if came and not isinstance(sys.exception(), KeyboardInterrupt):  # else one is on its way already
+
+    def __init__(self) -> None:
+        self._came = False
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._note) or signal.SIG_DFL
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is None:
+            return
+        signal.signal(signal.SIGINT, self._before)
+        if not self._came or isinstance(sys.exception(), KeyboardInterrupt):  # then one is on its way already
+            return
+        if _watch is not None:
+            _watch.interrupt(signal.SIGINT, sys._getframe())
+        else:
             signal.raise_signal(signal.SIGINT)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self._came = True
 
 
 def _start_thread() -> None:
@@ -184,9 +203,20 @@ def _raise(frame: FrameType, event: str, argument: object) -> Any:
 
 def _is_ours(frame: FrameType | None) -> bool:
     """Whether a frame is ours, or the standard library at work for us."""
+    filename = _working_for(frame)
+    return filename is None or filename.startswith(_PACKAGE)
+
+
+def _is_here(frame: FrameType | None) -> bool:
+    """Whether a frame is this module's, or the standard library at work for it."""
+    return _working_for(frame) == _is_here.__code__.co_filename
+
+
+def _working_for(frame: FrameType | None) -> str | None:
+    """The file of the nearest frame that is not of the standard library."""
     while frame is not None and _is_of_stdlib(frame.f_code.co_filename):
         frame = frame.f_back
-    return frame is None or frame.f_code.co_filename.startswith(_PACKAGE)
+    return None if frame is None else frame.f_code.co_filename
 
 
 def _is_of_stdlib(filename: str) -> bool:

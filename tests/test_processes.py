@@ -258,6 +258,57 @@ say(jmr.run({1: 2}, identity, workers=2, progress=False), sorted(coordinator._jo
         running.end()
 
 
+def test_an_interrupt_at_the_edge_of_a_job_comes_out_once_and_is_over() -> None:
+    body = """
+import random
+from jmr import interrupts
+jmr.run({1: 1}, identity, engine="inline", progress=False)  # an interrupted import would be another story
+dice, me, n_out = random.Random(7), threading.main_thread().ident, 0
+for turn in range(150):
+    pressing = threading.Timer(0.002 + dice.random() * 0.01, signal.pthread_kill, (me, signal.SIGINT))
+    try:
+        pressing.start()
+        while True:
+            jmr.run({1: 1}, identity, engine="inline", progress=False)
+    except KeyboardInterrupt:
+        n_out += 1
+    pressing.join()
+    assert interrupts._watch is None, turn
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler, turn
+say(n_out)
+"""
+    with script(body) as running:
+        assert running.line(60) == "150"
+        running.end()
+
+
+@pytest.mark.parametrize("place", ["__enter__", "end", "__exit__"])
+def test_an_interrupt_in_our_own_books_waits(place: str) -> None:
+    body = f"""
+from jmr import interrupts
+owner = interrupts._Watch if "{place}" == "end" else interrupts.watched
+original = getattr(owner, "{place}")
+def pressed(*args):
+    result = None
+    if "{place}" == "__enter__":
+        result = original(*args)
+    signal.raise_signal(signal.SIGINT)
+    return result if "{place}" == "__enter__" else original(*args)
+pressed.__code__ = pressed.__code__.replace(co_filename=interrupts.__file__)
+setattr(owner, "{place}", pressed)
+try:
+    say(jmr.run({{1: 1}}, identity, engine="inline", progress=False))
+except KeyboardInterrupt:
+    say("interrupted")
+setattr(owner, "{place}", original)
+say(interrupts._watch, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
+say(jmr.run({{1: 1}}, identity, engine="inline", progress=False))
+"""
+    with script(body) as running:
+        assert [running.line() for _ in range(3)] == ["interrupted", "None True", "{1: [1]}"]
+        running.end()
+
+
 def test_a_second_interrupt_during_the_clean_up_is_safe() -> None:
     body = "signal.signal(signal.SIGINT, signal.default_int_handler)\n" + INTERRUPTED.format(
         call="say('ready'); jmr.run(SOURCE, forever, workers=2, progress=False)"
