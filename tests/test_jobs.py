@@ -189,6 +189,16 @@ def test_a_cluster_grows_and_shrinks(cluster: jmr.Cluster, tmp_path: Path) -> No
         cluster.resize(0)
 
 
+def test_a_cluster_may_be_left_in_another_thread_than_it_was_entered_in() -> None:
+    cluster = jmr.Cluster(workers=1)
+    cluster.__enter__()
+    thread = threading.Thread(target=lambda: cluster.__exit__(None, None, None))
+    thread.start()
+    thread.join()
+    assert not cluster.is_open
+    assert engine.current_cluster() is not cluster
+
+
 @pytest.mark.slow
 def test_each_thread_is_in_the_cluster_that_it_entered(cluster: jmr.Cluster) -> None:
     """`cluster` was entered here; a thread that enters none is in it too, and one that does is not."""
@@ -269,6 +279,25 @@ def test_what_a_job_does_to_the_streams_is_undone_for_the_next(
 def test_a_slot_that_cannot_answer_is_told_and_replaced() -> None:
     with pytest.raises(jmr.SlotDiedError, match=r"could not send its answer, 4 times .* closed a file descriptor"):
         run({1: 1}, lambda key, value: os.closerange(3, 200))
+    assert len(run(SOURCE, identity)) == 20
+
+
+def test_a_slot_that_closed_its_connection_and_goes_on_is_ended(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+
+    def mapfn(key: Any, value: Any) -> Any:
+        os.closerange(3, 64)
+        files = [open(mine, "a") for _ in range(20)]
+        if value == "goes on":
+            while files:
+                pass
+        return [(key, value)]
+
+    with pytest.raises(jmr.SlotDiedError, match="could not send its answer, once"):
+        run({1: "answers"}, mapfn, max_attempts=1)
+    assert mine.read_bytes() == b"", "no answer is written to whatever has the connection's number"
+    with pytest.raises(jmr.SlotDiedError, match="SIGKILL"):
+        run({1: "goes on"}, mapfn, max_attempts=1)
     assert len(run(SOURCE, identity)) == 20
 
 

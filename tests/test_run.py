@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 import jmr
+from jmr.worker.modules import UserModules
 
 ENGINES = pytest.mark.parametrize("engine", [None, "inline"])
 
@@ -419,6 +420,43 @@ def test_a_module_that_was_edited_runs_as_it_is_now(tmp_path: Any, monkeypatch: 
     finally:
         sys.modules.pop("words_of_mine", None)
         sys.modules.pop("helper_of_mine", None)
+
+
+def test_a_module_in_a_plain_folder_is_imported_anew_too(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "folder_of_mine").mkdir()
+
+    def mapfn(key: Any, value: Any) -> Any:
+        from folder_of_mine import helper
+
+        sys.modules["lazy"] = Lazy("lazy")
+        return [(key, helper.WORD)]
+
+    class Lazy(types.ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise ImportError("an optional dependency is missing")
+
+    for word in ("one", "three", "seven"):
+        (tmp_path / "folder_of_mine" / "helper.py").write_text(f"WORD = {word!r}\n" + "#" * len(word))
+        assert run(dict.fromkeys(range(10)), mapfn) == {i: [word] for i in range(10)}
+
+
+def test_a_module_that_was_edited_while_it_ran_is_imported_anew(tmp_path: Any) -> None:
+    modules = UserModules()
+    path = tmp_path / "edited_meanwhile.py"
+    try:
+        for edited, forgotten in ((0.0, False), (60.0, True)):
+            path.write_text("")
+            sys.modules["edited_meanwhile"] = types.ModuleType("edited_meanwhile")
+            sys.modules["edited_meanwhile"].__file__ = str(path)
+            os.utime(path, (1_000_000.0 + edited, 1_000_000.0 + edited))
+            modules.note(began=1_000_030.0)
+            modules.forget_changed()
+            assert ("edited_meanwhile" not in sys.modules) is forgotten
+            sys.modules.pop("edited_meanwhile", None)
+            modules = UserModules()
+    finally:
+        sys.modules.pop("edited_meanwhile", None)
 
 
 def test_time_zone_and_recursion_limit_are_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

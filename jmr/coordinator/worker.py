@@ -44,6 +44,9 @@ __all__ = ["Answer", "Owner", "Slot", "Worker"]
 #: Supervisors, or slots that were not ready yet, that may be lost in a row with no attempt answered in between.
 _MOST_FAILED_STARTS = 3
 
+#: For a slot whose connection has ended to end by itself, and say how.
+_GRACE_SECONDS = 1.0
+
 Answer = MapDone | ReduceDone | AttemptFailed
 
 
@@ -226,7 +229,10 @@ class Worker:
     def _bury(self, number: int) -> None:
         """Let go of a slot, once its connection has ended and its supervisor has told how."""
         slot = self._slots.get(number)
-        if slot is None or slot.channel.is_open or slot.exited is None:
+        if slot is None or slot.channel.is_open:
+            return
+        if slot.exited is None:  # it is on its way out, or user code has closed its connection and goes on
+            self._loop.call_later(_GRACE_SECONDS, self._owner.guard(self.kill), number)
             return
         del self._slots[number]
         self._owner.slot_died(slot, slot.exited)

@@ -115,7 +115,8 @@ class Cluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        _entered.remove((threading.get_ident(), self))
+        mine = [entry for entry in _entered if entry[1] is self]
+        _entered.remove(max(mine, key=lambda entry: entry[0] == threading.get_ident()))  # or it was entered elsewhere
         if all(cluster is not self for _, cluster in _entered):
             self.close()
 

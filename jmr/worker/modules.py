@@ -12,12 +12,15 @@ Modules of Python itself and of installed packages are left alone, and those tha
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
 
 __all__ = ["UserModules"]
 
+#: By so much may a file's time lag behind the clock.
+_CLOCK_SECONDS = 0.02
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
@@ -29,14 +32,18 @@ class UserModules:
         #: Of each module: its file, and when that was changed last, and its size.
         self._stamps: dict[str, tuple[str, int, int]] = {}
 
-    def note(self) -> None:
-        """Remember what has been imported since; called after every attempt, so it is quick when nothing was."""
+    def note(self, began: float) -> None:
+        """Remember what has been imported since `began`, seconds since the epoch.
+
+        Called after every attempt, so it is quick when nothing was imported. A file that was changed meanwhile may or
+        may not be what was imported: it counts as changed, whatever it will be.
+        """
         if len(sys.modules) == len(self._seen):
             return
         for name in sys.modules.keys() - self._seen:
-            path = getattr(sys.modules[name], "__file__", None)
-            if isinstance(path, str) and _is_users(path) and (stamp := _stamp(path)):
-                self._stamps[name] = stamp
+            path = _file_of(sys.modules.get(name))
+            if path is not None and _is_users(path) and (stamp := _stamp(path)):
+                self._stamps[name] = stamp if stamp[1] < (began - _CLOCK_SECONDS) * 1e9 else (path, -1, -1)
         self._seen = set(sys.modules)
 
     def forget_changed(self) -> None:
@@ -44,15 +51,31 @@ class UserModules:
         if any(_stamp(stamp[0]) != stamp for stamp in self._stamps.values()):
             for name in self._stamps:
                 sys.modules.pop(name, None)
+                parent, _, child = name.rpartition(".")
+                if parent in sys.modules:  # a folder without an __init__.py has no file, and holds on to what is in it
+                    vars(sys.modules[parent]).pop(child, None)
             self._stamps.clear()
             self._seen = set(sys.modules)
             importlib.invalidate_caches()
 
 
+def _file_of(module: object) -> str | None:
+    """A module's file; without its __getattr__, which may do anything."""
+    path = getattr(module, "__dict__", {}).get("__file__")
+    return path if isinstance(path, str) else None
+
+
 def _is_users(path: str) -> bool:
     """Whether a file is source code that is neither Python's own nor installed."""
-    ours = (sys.prefix + os.sep, sys.base_prefix + os.sep)
-    return path.endswith(".py") and not path.startswith(ours) and not any(part in path for part in _INSTALLED)
+    return path.endswith(".py") and not path.startswith(_libraries()) and not any(part in path for part in _INSTALLED)
+
+
+@functools.cache
+def _libraries() -> tuple[str, ...]:
+    import sysconfig
+
+    paths = sysconfig.get_paths()
+    return tuple(paths[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def _stamp(path: str) -> tuple[str, int, int] | None:

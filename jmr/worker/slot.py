@@ -17,6 +17,7 @@ import io
 import os
 import socket
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from jmr.codec import values
 from jmr.codec.failures import raised_from
 from jmr.codec.values import Buffer, dump, load
 from jmr.shuffle import SpillError, fetch, store, write_all
-from jmr.tasks.contract import Failure, Failures, TaskError
+from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
 from jmr.tasks.map import NOWHERE, MapTask, run_map
 from jmr.tasks.reduce import ReduceTask, run_reduce
 from jmr.wire.frames import Receiver, encode
@@ -67,6 +68,7 @@ class Slot:
         self._crash_file = crash_file
         self._connection = connection
         self._cursor = cursor
+        self._identity = _identity_of(connection)
         self._receiver = Receiver()
         self._jobs: dict[int, _OpenJob] = {}
         self._current_job: int | None = None
@@ -93,7 +95,10 @@ class Slot:
 
     def _answer(self, message: StartMap | StartReduce) -> None:
         try:
-            self._send(self._attempt(message))
+            answer = self._attempt(message)
+            if _identity_of(self._connection) != self._identity:  # it was closed, and is something of the user's now
+                os._exit(CANNOT_ANSWER)
+            self._send(answer)
         except BaseException:  # user code closed the connection, or took something away that Python itself needs
             os._exit(CANNOT_ANSWER)
 
@@ -105,6 +110,7 @@ class Slot:
         write_all(self._connection.fileno(), encode(message))
 
     def _attempt(self, message: StartMap | StartReduce) -> Message:
+        began = time.time()
         try:
             functions = self._enter_job(message.job)
             if isinstance(message, StartMap):
@@ -114,11 +120,13 @@ class Slot:
             return _failed(error.failure)
         except SpillError as error:
             return _failed(Failure("spill", "", None, raised_from(error), refused=True))
+        except PassThroughError as error:
+            return _failed(Failure("spill", "", None, raised_from(error.original), refused=True))
         except BaseException as error:
             return _failed(Failure("slot", "", None, raised_from(error), refused=False))
         finally:
             self._tell(NOWHERE)
-            self._modules.note()
+            self._modules.note(began)
             _flush()
 
     def _enter_job(self, number: int) -> dict[str, Any]:
@@ -188,10 +196,18 @@ class Slot:
         self._cursor[0] = index
 
 
+def _identity_of(connection: socket.socket) -> tuple[int, int]:
+    found = os.fstat(connection.fileno())
+    return found.st_dev, found.st_ino
+
+
 def _inputs(message: StartReduce) -> Iterator[tuple[int, Buffer]]:
     inline = iter(message.blobs)
     for split, where in message.inputs:
-        yield split, (next(inline) if where[0] is None else fetch(where))
+        try:
+            yield split, (next(inline) if where[0] is None else fetch(where))
+        except SpillError as error:
+            raise PassThroughError(error) from error
 
 
 def _dump_failures(failures: Failures) -> bytes:
