@@ -101,6 +101,22 @@ def deeper(key: Any, value: Any) -> Any:
     return deeper(key, value)
 
 
+def lock_at_first(key: int, value: int, calls: list[int] = []) -> Any:  # noqa: B006 - that it remembers is the point
+    calls.append(key)
+    return [(key, value if calls.count(key) > 1 else threading.Lock())]
+
+
+class Incomparable:
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __hash__(self) -> int:
+        return 1
+
+    def __eq__(self, other: object) -> bool:
+        raise RuntimeError("no comparison")
+
+
 async def async_mapfn(key: Any, value: Any) -> Any:
     return []
 
@@ -209,6 +225,16 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
         {"reducefn": lambda k, v: threading.Lock()},
         errors.NotPicklableError,
         ["reducefn returned a result that cannot be sent back", "group key="],
+    ),
+    "emits a lock, once": (
+        {"mapfn": lock_at_first},
+        errors.NotPicklableError,
+        ["what mapfn emitted could not be pickled (split map-", "mapfn does not do the same twice"],
+    ),
+    "keys that do not compare": (
+        {"mapfn": lambda k, v: [(Incomparable(k), v)], "n_partitions": 1},
+        errors.MapError,
+        ["RuntimeError('no comparison')"],
     ),
     "reads a lock": (
         {"source": [(1, threading.Lock())]},
@@ -460,6 +486,15 @@ def test_skip_sets_bad_records_aside_whole(engine: Any) -> None:
     ]
     assert result.errors.n_total == 2
     assert 'raise ValueError(f"odd {key}")' in result.errors[0].traceback
+
+
+def test_skip_sets_records_aside_whose_keys_do_not_compare() -> None:
+    def mapfn(key: int, value: int) -> Any:
+        return [(Incomparable(key) if key < 2 else key, value)]
+
+    result = run(mapfn=mapfn, on_error="skip", engine="inline", source={0: 0, 1: 1, 5: 5})
+    assert list(result.values()) == [[0], [5]]
+    assert [(bad.key, str(bad.error)) for bad in result.errors] == [(1, "no comparison")]
 
 
 @pytest.mark.parametrize("engine", [None, "inline"])

@@ -112,6 +112,13 @@ def _error_around(failure: Failure, where: str) -> JmrError:
                 f"a value that mapfn or combinefn gave was pickled, and cannot be unpickled ({where}): {raised}. "
                 "Emit what it is made of, or make its class picklable."
             )
+        case "pickle":
+            error = NotPicklableError(
+                f"what mapfn emitted could not be pickled ({where}): {raised}. On a second try it could, so mapfn does "
+                "not do the same twice, and which record it was is not known."
+            )
+        case "group":
+            error = MapError(f"a key that mapfn emitted cannot be looked up among the others ({where}): {raised}")
         case "functions":
             error = NotPicklableError(
                 f"the job's functions cannot be unpickled on the worker ({where}): {raised}. "

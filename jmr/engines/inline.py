@@ -38,13 +38,16 @@ class InlineEngine:
         report.n_slots = 1
         self._name = plan.name
         failures = Failures(plan.skips)
+        of_source: BaseException | None = None
         try:
             partition = self._run(plan, report, failures)
         except TaskError as error:
             told = error_from(error.failure, "inline", error.__cause__)
             raise told from told.__cause__
         except PassThroughError as error:
-            raise error.original  # noqa: B904 - as a plain loop would
+            of_source = error.original
+        if of_source is not None:
+            raise of_source  # as a plain loop would, with nothing of ours before it
         report.errors.n_total = report.n_skipped = failures.n_failures
         report.errors += map(bad_record, failures.first)
         yield partition

@@ -30,7 +30,7 @@ __all__ = [
     "checked_pairs",
     "diagnose",
     "is_of_user_code",
-    "unloadable",
+    "outside",
 ]
 
 #: How many bad records and groups of a job are kept whole.
@@ -61,7 +61,8 @@ class TaskError(Exception):
 class Failure:
     """One call of a user function that failed."""
 
-    #: "map", "combine", "reduce"; or "load" and "merge" where the input of a map or a reduce task cannot be unpickled.
+    #: "map", "combine", "reduce". Or "load" and "merge": the input of a map or of a reduce task cannot be unpickled.
+    #: "pickle": an output that could not be pickled, the first time only. "group": a key does not hash or compare.
     phase: str
     key_text: str
     #: Of what was set aside: the blob of (key, value), or of (key, what the value looks like) if the value cannot be
@@ -117,8 +118,8 @@ def is_of_user_code(error: BaseException) -> bool:
     return values.in_slot or not isinstance(error, (KeyboardInterrupt, GeneratorExit, PassThroughError))
 
 
-def unloadable(phase: str, error: Exception) -> TaskError:
-    """A task's input that cannot be unpickled in a slot; the phase is "load" or "merge"."""
+def outside(phase: str, error: Exception) -> TaskError:
+    """What failed around the calls of the user's functions; see `Failure.phase`."""
     return TaskError(Failure(phase, "", None, raised_from(error), refused=False))
 
 

@@ -27,7 +27,7 @@ from jmr.tasks.contract import (
     checked_pairs,
     diagnose,
     is_of_user_code,
-    unloadable,
+    outside,
 )
 from jmr.tasks.partition import Groups, split_by_partition
 
@@ -82,14 +82,14 @@ def run_map(task: MapTask, split: Buffer) -> MapOutput:
     try:
         records = [record for batch in load_all(split) for record in batch]
     except Exception as error:
-        raise unloadable("load", error) from error
+        raise outside("load", error) from error
     try:
         output = _map_and_flush(task, records, check=False)
     except NotPicklableError as error:
         records = [record for batch in load_all(again) for record in batch]
         output = _map_and_flush(task, records, check=True)
         if not task.skips:  # it went well this time: mapfn does not do the same twice
-            raise unloadable("load", error) from error
+            raise outside("pickle", error) from error
     output.seconds = time.perf_counter() - started
     return output
 
@@ -155,14 +155,12 @@ def map_records_apart(
         if task.cursor:
             task.cursor(index)
         try:
-            pairs = _pairs_of(task.mapfn, key, value, check=check)
+            for emitted_key, emitted in _pairs_of(task.mapfn, key, value, check=check):
+                groups[emitted_key].append(emitted)
         except BaseException as error:
             if not is_of_user_code(error):
                 raise
             failures.add("map", key, value, error)
-        else:
-            for emitted_key, emitted in pairs:
-                groups[emitted_key].append(emitted)
 
 
 def _pairs_of(mapfn: Mapfn, key: Any, value: Any, *, check: bool) -> list[tuple[Any, Any]]:

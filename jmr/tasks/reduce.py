@@ -16,7 +16,7 @@ from typing import Any
 from jmr.codec.functions import blame
 from jmr.codec.values import Buffer, dump, load
 from jmr.errors import NotPicklableError
-from jmr.tasks.contract import Failures, checked_fold, is_of_user_code, unloadable
+from jmr.tasks.contract import Failures, TaskError, checked_fold, is_of_user_code, outside
 from jmr.tasks.map import NOWHERE, Combinefn, Cursor
 from jmr.tasks.partition import Groups
 
@@ -74,8 +74,10 @@ def run_reduce(task: ReduceTask, inputs: Iterable[tuple[int, Buffer]]) -> tuple[
     """
     try:
         merged = merge(inputs)
-    except Exception as error:
-        raise unloadable("merge", error) from error
+    except TaskError:
+        raise
+    except Exception as error:  # a key's own __hash__ or __eq__
+        raise outside("group", error) from error
     failures = Failures(task.skips)
     reduced = reduce_groups(task, merged, failures)
     try:
@@ -89,7 +91,7 @@ def merge(inputs: Iterable[tuple[int, Buffer]]) -> Merged:
     merged = Merged()
     groups, orders = merged.groups, merged.orders
     for split, blob in inputs:
-        keys, ordinals, lists, dead = load(blob)
+        keys, ordinals, lists, dead = _loaded(blob)
         first = split << 32
         for key, ordinal, values in zip(keys, ordinals, lists, strict=True):
             group = groups[key]
@@ -98,6 +100,14 @@ def merge(inputs: Iterable[tuple[int, Buffer]]) -> Merged:
             group += values
         merged.dead.update(id(groups[keys[position]]) for position in dead)
     return merged
+
+
+def _loaded(blob: Buffer) -> tuple[list[Any], list[int], list[list[Any]], list[int]]:
+    try:
+        keys, ordinals, lists, dead = load(blob)
+    except Exception as error:
+        raise outside("merge", error) from error
+    return keys, ordinals, lists, dead
 
 
 def reduce_groups(task: ReduceTask, merged: Merged, failures: Failures) -> tuple[list[Any], list[int], list[Any]]:
