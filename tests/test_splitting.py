@@ -85,6 +85,20 @@ def test_large_records_after_small_ones_end_the_split_early() -> None:
         assert 16e6 < sum(map(len, pieces)) < 21e6
 
 
+def test_a_split_grows_no_larger_because_records_do() -> None:
+    def grown(place: str) -> Any:
+        for i in range(2_000):
+            yield i, i
+        for i in range(300):
+            text = f"{i:0400000d}"
+            yield {"key": (text, i), "value": (i, text), "tuple": (i, (i, text)), "list": (i, [text])}[place]
+
+    for place in ("key", "value", "tuple", "list"):
+        for source in (grown(place), list(grown(place))):
+            pieces, _ = cut(records(source), 3_000, lambda: 0.0)
+            assert sum(map(len, pieces)) < 100e6
+
+
 def test_the_end_of_a_source_is_an_empty_split() -> None:
     source = records({})
     assert cut(source, 10) == ([], 0)

@@ -33,8 +33,8 @@ _GROWTH = 16
 _MOST_BYTES = 1 << 24
 #: Longest time to gather one split from a slow source while slots may be waiting.
 _READ_SECONDS = 0.05
-#: Records pickled at once.
-_BATCH = 512
+#: Records pickled at once, fewest to begin with and most, and from how many bytes on there will be fewer.
+_LEAST_BATCH, _MOST_BATCH, _BATCH_BYTES = 16, 256, 1 << 20
 _SIZED = frozenset({str, bytes})
 _IMMUTABLE = frozenset({str, int, float, bytes, bool, type(None), complex})
 
@@ -119,17 +119,20 @@ def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monot
 
 
 def _cut_settled(source: Records, n_records: int) -> tuple[list[Buffer], int]:
-    """Pickle a few hundred records at a time: those that follow may be larger than those before led to expect."""
+    """Pickle some records at a time: those that follow may be larger than those before led to expect."""
     pieces: list[Buffer] = []
     n_read = n_bytes = 0
+    at_once = _LEAST_BATCH
     while n_read < n_records and n_bytes < _MOST_BYTES:
-        batch = list(itertools.islice(source.pairs, min(_BATCH, n_records - n_read)))
+        batch = list(itertools.islice(source.pairs, min(at_once, n_records - n_read)))
         if not batch:
             break
         dumped = _dump(batch)
         pieces += dumped
-        n_bytes += byte_length(dumped)
         n_read += len(batch)
+        batch_bytes = byte_length(dumped)
+        n_bytes += batch_bytes
+        at_once = min(_MOST_BATCH, 2 * at_once) if batch_bytes < _BATCH_BYTES else max(1, at_once // 2)
     return pieces, n_read
 
 
@@ -143,8 +146,7 @@ def _cut_unsettled(source: Records, n_records: int, clock: Callable[[], float]) 
         batch.append(record)
         n_read += 1
         if _is_immutable(record[0]) and _is_immutable(record[1]):
-            if type(record[1]) in _SIZED:
-                n_bytes += len(record[1])
+            n_bytes += _text_bytes(record[0]) + _text_bytes(record[1])
         else:
             pieces.append(b"".join(_dump(batch)))
             n_bytes += len(pieces[-1])
@@ -154,6 +156,13 @@ def _cut_unsettled(source: Records, n_records: int, clock: Callable[[], float]) 
     if batch:
         pieces += _dump(batch)
     return pieces, n_read
+
+
+def _text_bytes(value: object) -> int:
+    """About how much an immutable value weighs; what is no text weighs little."""
+    if type(value) in _SIZED:
+        return len(value)  # type: ignore[arg-type]
+    return sum(map(_text_bytes, value)) if type(value) is tuple else 0
 
 
 def _is_immutable(value: object) -> bool:
