@@ -190,7 +190,7 @@ class SpillDirectory:
     def __init__(self) -> None:
         parent = os.environ.get("JMR_TMP") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir())
         try:
-            self.path = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=parent)
+            self.path = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getuid()}-", dir=os.path.abspath(parent))
         except OSError as error:
             raise WorkerError(
                 f"no directory for map outputs can be made in {parent}: {error}; set JMR_TMP to one that can be written"

@@ -70,8 +70,9 @@ class TerminalLine:
     def aside(self) -> Iterator[None]:
         """Take the line away while something else is written."""
         with self._lock:
-            self._stream.write(_ERASE)
-            self._stream.flush()
+            with contextlib.suppress(OSError, ValueError):  # the terminal is gone, and somebody may write elsewhere
+                self._stream.write(_ERASE)
+                self._stream.flush()
             yield
 
     def _width(self) -> int:
