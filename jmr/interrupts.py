@@ -51,18 +51,18 @@ class _Watch:
     def handle(self, number: int, frame: FrameType | None) -> None:
         """The signal handler.
 
-        It never raises into this module, whose books would be left half done: such an interrupt waits for `check`, or
-        for the end of the watch.
+        It never raises into this module, whose books would be left half done, nor into an import of ours, which would
+        leave Python's lock on that module behind: such an interrupt waits for `check`, or for the end of the watch.
         """
         if self.insisting:
             self.insisting = False
-            if not self.has_ended and not _is_here(frame):
+            if not self.has_ended and not _must_wait(frame):
                 self._insist(number, frame)
             return
         try:
             self.interrupt(number, frame)
         except KeyboardInterrupt:
-            if not _is_here(frame):
+            if not _must_wait(frame):
                 raise
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
@@ -207,9 +207,17 @@ def _is_ours(frame: FrameType | None) -> bool:
     return filename is None or filename.startswith(_PACKAGE)
 
 
-def _is_here(frame: FrameType | None) -> bool:
-    """Whether a frame is this module's, or the standard library at work for it."""
-    return _working_for(frame) == _is_here.__code__.co_filename
+def _must_wait(frame: FrameType | None) -> bool:
+    """Whether a frame is this module's, or the standard library at work for it, or part of an import of ours."""
+    if _working_for(frame) == _must_wait.__code__.co_filename:
+        return True
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib") and (_working_for(frame) or "").startswith(
+            _PACKAGE
+        ):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _working_for(frame: FrameType | None) -> str | None:

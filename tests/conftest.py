@@ -56,14 +56,14 @@ def no_leaks(warm_cluster: None) -> Iterator[None]:
     yield
     for thread in set(threading.enumerate()) - before[0]:
         thread.join(5)
-    threads = {thread.name for thread in set(threading.enumerate()) - before[0] if not _is_stdlib(thread)}
+    threads = {thread.name for thread in set(threading.enumerate()) - before[0] if not _stays(thread)}
     assert not threads, f"threads left: {threads}"
     assert not children() - before[1], "processes left"
 
 
-def _is_stdlib(thread: threading.Thread) -> bool:
-    """Asyncio keeps a pool for its own purposes."""
-    return thread.name.startswith(("asyncio_", "IPython", "IOPub", "ThreadPoolExecutor"))
+def _stays(thread: threading.Thread) -> bool:
+    """The one thread that insists on interrupts, and what others keep for their own purposes."""
+    return thread.name.startswith(("jmr-interrupts", "asyncio_", "IPython", "IOPub", "ThreadPoolExecutor"))
 
 
 @pytest.fixture
