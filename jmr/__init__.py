@@ -94,7 +94,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'jmr' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOMES.get(name, "jmr.errors")), name)
+    from jmr.interrupts import deferred
+
+    with deferred():  # Python does not recover from an interrupted import: the next one finds half a module, or waits
+        value = getattr(importlib.import_module(_HOMES.get(name, "jmr.errors")), name)
     globals()[name] = value
     return value
 

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.slow
 PRELUDE = """
 import os, signal, sys, threading, time
 import jmr
+jmr.run  # imports what it needs: an interrupt in the midst of that has a test of its own
 from jmr.engines.cluster import default_cluster
 SOURCE = {i: i for i in range(100)}
 def identity(key, value):
@@ -130,9 +131,31 @@ def test_an_interrupt_ends_the_job_and_the_slots_stay_usable(call: str) -> None:
             assert running.line() == "{'sum': 4950}"
 
 
+def test_an_interrupt_while_jmr_is_imported_waits() -> None:
+    body = """
+for name in [name for name in sys.modules if name.startswith(("jmr", "asyncio"))]:
+    del sys.modules[name]
+import jmr, jmr.interrupts
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "asyncio.coroutines":
+            sys.meta_path.remove(self)
+            signal.raise_signal(signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+try:
+    jmr.run
+except KeyboardInterrupt:
+    say("interrupted", "jmr.session" in sys.modules)
+say(jmr.run({1: 2}, identity, progress=False))
+"""
+    with script(body) as running:
+        assert running.line() == "interrupted True", "after the import, not in its midst"
+        assert running.line() == "{1: [2]}"
+        running.end()
+
+
 def test_an_interrupt_while_slots_start_leaves_one_set_of_them() -> None:
     body = """
-jmr.run  # that imports; after it, imports are jmr's own affair
 for attempt in range(5):
     try:
         say('ready')
