@@ -458,7 +458,7 @@ def bad(key, value):
     yield key, bytes(30_000)
 def count():
     def settled():
-        return all(state == "idle" for _, state in default_cluster().status()) and len(default_cluster().status()) == 2
+        return [state for _, state in default_cluster().status()] == ["idle"] * 2
     deadline = time.monotonic() + 10
     while not settled() and time.monotonic() < deadline:
         threading.Event().wait(0.01)

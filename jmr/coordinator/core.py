@@ -357,6 +357,6 @@ class Coordinator:
 
 
 def _doing(slot: Slot) -> str:
-    if not slot.ready:
-        return "starting"
+    if slot.ending or not slot.ready:
+        return "ending" if slot.ending else "starting"
     return "idle" if slot.attempt is None else f"job {slot.attempt.task.job}: {slot.attempt.task}"

@@ -59,6 +59,8 @@ class Slot:
     position: int
     channel: Channel
     ready: bool = False
+    #: It was told to end.
+    ending: bool = False
     exited: SlotExited | None = None
     #: Its owner's: the jobs that it has been told of, and what it works on.
     opened: set[int] = field(default_factory=set)
@@ -157,6 +159,8 @@ class Worker:
 
     def kill(self, number: int) -> None:
         """End a slot's process, and what it has started."""
+        if number in self._slots:
+            self._slots[number].ending = True
         if self._control is not None:
             self._control.send(KillSlot(number))
 

@@ -123,7 +123,7 @@ class Cluster:
     def __repr__(self) -> str:
         if self._coordinator is None:
             return "<jmr.Cluster closed>"
-        n_busy = sum(state not in ("idle", "starting") for _, state in self.status())
+        n_busy = sum(state.startswith("job") for _, state in self.status())
         slots = "slot" if self.n_slots == 1 else "slots"
         return f"<jmr.Cluster of {self.n_slots} {slots} on this host, {n_busy} busy>"
 
@@ -133,7 +133,7 @@ class Cluster:
         return self._coordinator.n_slots if self._coordinator is not None else 0
 
     def status(self) -> list[tuple[str, str]]:
-        """Each slot's name and what it does: "starting", "idle", or "job 3: map-4"."""
+        """Each slot's name and what it does: "starting", "idle", "job 3: map-4", or "ending"."""
         return self._coordinator.status() if self._coordinator is not None else []
 
     def resize(self, workers: int) -> None:
