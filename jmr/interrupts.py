@@ -46,6 +46,8 @@ class _Watch:
         self.has_ended = False
         self._n_insisted = 0
         self._first = 0.0
+        #: What the caller was handling already: an `except KeyboardInterrupt` of its own is none of ours.
+        self._outer = sys.exception()
         self._trace_before = sys.gettrace()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
@@ -76,6 +78,11 @@ class _Watch:
                 _asked.put(self)  # of all ways to tell a thread, the one that may be used in a signal handler
             raise
 
+    def is_leaving(self) -> bool:
+        """Whether a KeyboardInterrupt is on its way out already."""
+        error = sys.exception()
+        return isinstance(error, KeyboardInterrupt) and error is not self._outer
+
     def end(self) -> None:
         """No more force."""
         with _lock:
@@ -84,8 +91,7 @@ class _Watch:
             sys.settrace(self._trace_before)
 
     def _insist(self, number: int, frame: FrameType | None) -> None:
-        leaving = isinstance(sys.exception(), KeyboardInterrupt)
-        if frame is None or (leaving and time.monotonic() - self._first < _CLEANUP_SECONDS):
+        if frame is None or (self.is_leaving() and time.monotonic() - self._first < _CLEANUP_SECONDS):
             return
         self._n_insisted += 1
         sys.settrace(_raise)
@@ -126,7 +132,7 @@ class watched:  # noqa: N801 - it is called like a function, and has no frame ou
         signal.signal(signal.SIGINT, watch.handle)
         self._watch = _watch = watch
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         global _watch  # noqa: PLW0603
         watch = self._watch
         if watch is None:
@@ -134,7 +140,7 @@ class watched:  # noqa: N801 - it is called like a function, and has no frame ou
         watch.end()
         _watch = None
         signal.signal(signal.SIGINT, watch.before)
-        if watch.pending and not isinstance(sys.exception(), KeyboardInterrupt):
+        if watch.pending and not (kind is not None and issubclass(kind, KeyboardInterrupt)):
             raise KeyboardInterrupt
 
 
@@ -153,12 +159,12 @@ class deferred:  # noqa: N801 - see `watched`
         if self._before is None:
             return
         signal.signal(signal.SIGINT, self._before)
-        if not self._came or isinstance(sys.exception(), KeyboardInterrupt):  # then one is on its way already
+        if not self._came:
             return
-        if _watch is not None:
-            _watch.interrupt(signal.SIGINT, sys._getframe())
-        else:
+        if _watch is None:
             signal.raise_signal(signal.SIGINT)
+        elif not _watch.is_leaving():
+            _watch.interrupt(signal.SIGINT, sys._getframe())
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._came = True

@@ -490,10 +490,10 @@ def test_skip_sets_bad_records_aside_whole(engine: Any) -> None:
 
 def test_skip_sets_records_aside_whose_keys_do_not_compare() -> None:
     def mapfn(key: int, value: int) -> Any:
-        return [(Incomparable(key) if key < 2 else key, value)]
+        return [("all", value), (f"of {key}", value), (Incomparable(key) if key < 2 else key, value)]
 
     result = run(mapfn=mapfn, on_error="skip", engine="inline", source={0: 0, 1: 1, 5: 5})
-    assert list(result.values()) == [[0], [5]]
+    assert list(result.values()) == [[0, 5], [0], [0], [5], [5]], "nothing of record 1, nor a group for it"
     assert [(bad.key, str(bad.error)) for bad in result.errors] == [(1, "no comparison")]
 
 

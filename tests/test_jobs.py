@@ -189,6 +189,13 @@ def test_a_cluster_grows_and_shrinks(cluster: jmr.Cluster, tmp_path: Path) -> No
         cluster.resize(0)
 
 
+def test_a_cluster_that_was_entered_twice_is_left_from_within(cluster: jmr.Cluster) -> None:
+    with jmr.Cluster(workers=1) as other:
+        with cluster:
+            assert engine.current_cluster() is cluster
+        assert engine.current_cluster() is other
+
+
 def test_a_cluster_may_be_left_in_another_thread_than_it_was_entered_in() -> None:
     cluster = jmr.Cluster(workers=1)
     cluster.__enter__()

@@ -211,6 +211,34 @@ def test_no_source_swallows_an_interrupt(kind: str, engine: str) -> None:
         running.end()
 
 
+@pytest.mark.parametrize("engine", ["None", "'inline'"])
+def test_an_interrupt_comes_out_of_a_job_that_runs_while_another_is_handled(engine: str) -> None:
+    body = f"""
+def source():
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except:
+        pass
+    yield 1, 2
+def final(key, value):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except:
+        pass
+try:
+    raise KeyboardInterrupt
+except KeyboardInterrupt:
+    for arguments in ((source(), None), ({{1: 2}}, final)):
+        try:
+            say("lost", jmr.run(arguments[0], identity, final=arguments[1], progress=False, engine={engine}))
+        except KeyboardInterrupt:
+            say("interrupted")
+"""
+    with script(body) as running:
+        assert [running.line(), running.line()] == ["interrupted", "interrupted"]
+        running.end()
+
+
 def test_a_source_may_clean_up_on_its_way_out() -> None:
     body = """
 def source():

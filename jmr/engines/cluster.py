@@ -115,8 +115,9 @@ class Cluster:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        mine = [entry for entry in _entered if entry[1] is self]
-        _entered.remove(max(mine, key=lambda entry: entry[0] == threading.get_ident()))  # or it was entered elsewhere
+        me = threading.get_ident()
+        mine = [index for index, (_, cluster) in enumerate(_entered) if cluster is self]
+        del _entered[max(mine, key=lambda index: (_entered[index][0] == me, index))]  # or it was entered elsewhere
         if all(cluster is not self for _, cluster in _entered):
             self.close()
 

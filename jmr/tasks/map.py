@@ -155,12 +155,24 @@ def map_records_apart(
         if task.cursor:
             task.cursor(index)
         try:
-            for emitted_key, emitted in _pairs_of(task.mapfn, key, value, check=check):
-                groups[emitted_key].append(emitted)
+            pairs = _pairs_of(task.mapfn, key, value, check=check)
+            for group, emitted in _looked_up(groups, pairs):
+                group.append(emitted)
         except BaseException as error:
             if not is_of_user_code(error):
                 raise
             failures.add("map", key, value, error)
+
+
+def _looked_up(groups: Groups, pairs: list[tuple[Any, Any]]) -> list[tuple[list[Any], Any]]:
+    """Find each pair's group before any is added to: a key's own `__eq__` may raise."""
+    n_before = len(groups)
+    try:
+        return [(groups[key], emitted) for key, emitted in pairs]
+    except BaseException:
+        while len(groups) > n_before:  # what this record alone has brought is empty, and the last
+            groups.popitem()
+        raise
 
 
 def _pairs_of(mapfn: Mapfn, key: Any, value: Any, *, check: bool) -> list[tuple[Any, Any]]:
