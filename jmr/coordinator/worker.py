@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Protocol
 
@@ -25,6 +25,7 @@ from jmr.errors import WorkerError
 from jmr.launch import LocalWorker, close_in_forks, start_local
 from jmr.scheduler.effects import StartAttempt
 from jmr.wire.messages import (
+    CANNOT_ANSWER,
     AttemptFailed,
     Drain,
     Drained,
@@ -61,6 +62,8 @@ class Slot:
     ready: bool = False
     #: It was told to end.
     ending: bool = False
+    #: It had closed its connection and went on.
+    hung_up: bool = False
     exited: SlotExited | None = None
     #: Its owner's: the jobs that it has been told of, and what it works on.
     opened: set[int] = field(default_factory=set)
@@ -236,13 +239,20 @@ class Worker:
         if slot is None or slot.channel.is_open:
             return
         if slot.exited is None:  # it is on its way out, or user code has closed its connection and goes on
-            self._loop.call_later(_GRACE_SECONDS, self._owner.guard(self.kill), number)
+            self._loop.call_later(_GRACE_SECONDS, self._owner.guard(self._hang_up), number)
             return
         del self._slots[number]
-        self._owner.slot_died(slot, slot.exited)
+        how = replace(slot.exited, status=CANNOT_ANSWER) if slot.hung_up else slot.exited
+        self._owner.slot_died(slot, how)
         told = f"slots end as soon as they start, with status {slot.exited.status}"
         if slot.ready or self._may_go_on(told):
             self._fork_missing()
+
+    def _hang_up(self, number: int) -> None:
+        """End a slot that could not answer any more."""
+        if number in self._slots:
+            self._slots[number].hung_up = True
+            self.kill(number)
 
     # The supervisor.
 
