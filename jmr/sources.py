@@ -10,10 +10,11 @@ The source is read once, lazily, in the thread that iterates; its own exceptions
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from jmr.errors import SourceError, describe
@@ -21,9 +22,11 @@ from jmr.errors import SourceError, describe
 __all__ = ["Record", "Records", "records"]
 
 Record = tuple[Any, Any]
+#: Records of a list that are checked at once.
+_BLOCK = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Records:
     """An iterator of records, with what is known beforehand."""
 
@@ -32,6 +35,19 @@ class Records:
     n_records: int | None
     #: Whether a record stays as it is after the next one was read. An iterator may refill one buffer; a dict does not.
     settled: bool
+    #: Records that were read, and will be taken next.
+    _ahead: list[Record] = field(default_factory=list)
+
+    def take(self, n: int) -> list[Record]:
+        """Read up to `n` records; fewer at the end. For a source that is settled."""
+        taken, self._ahead = self._ahead[:n], self._ahead[n:]
+        if len(taken) < n:
+            taken += itertools.islice(self.pairs, n - len(taken))
+        return taken
+
+    def put_back(self, records: list[Record]) -> None:
+        """Have these taken next."""
+        self._ahead = records + self._ahead
 
 
 def records(source: Any) -> Records:
@@ -68,7 +84,8 @@ def records(source: Any) -> Records:
             "iterable of (key, value) pairs"
         ) from error
     settled = any(_is_read_as(source, plain, "__iter__") for plain in (list, tuple, deque))
-    return Records(_pairs(iterator), _length(source), settled=settled)
+    pairs = itertools.chain.from_iterable(_blocks(iterator)) if settled else _pairs(iterator)
+    return Records(pairs, _length(source), settled=settled)
 
 
 def _is_read_as(source: Any, plain: type, method: str) -> bool:
@@ -104,8 +121,18 @@ def _items(source: Any, keys: Iterable[Any]) -> Iterator[Record]:
         yield key, value
 
 
-def _pairs(iterator: Iterator[Any]) -> Iterator[Record]:
-    for index, record in enumerate(iterator):
+def _blocks(iterator: Iterator[Any]) -> Iterator[Iterable[Record]]:
+    """What a list holds, as pairs, a thousand at a time: checked together they cost half as much."""
+    for n_before in itertools.count(0, _BLOCK):
+        block = list(itertools.islice(iterator, _BLOCK))
+        if not block:
+            return
+        is_well = set(map(type, block)) == {tuple} and set(map(len, block)) == {2}
+        yield block if is_well else _pairs(iter(block), n_before)
+
+
+def _pairs(iterator: Iterator[Any], n_before: int = 0) -> Iterator[Record]:
+    for index, record in enumerate(iterator, n_before):
         if type(record) is tuple and len(record) == 2:
             yield record
         else:
