@@ -1,6 +1,6 @@
 """Starts workers: for now, the one on this host.
 
-    start_local(directory) ──Popen──> supervisor process
+    start_local(directories) ──Popen──> supervisor process
          └─ its connection: one end of a socket pair, the other end inherited by the supervisor
 
 The supervisor leads a session of its own, so the notebook's stop button and a terminal's Ctrl-C do not reach it; it
@@ -46,13 +46,13 @@ class LocalWorker:
 _connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
-def start_local(directory: str) -> LocalWorker:
+def start_local(directories: list[str]) -> LocalWorker:
     """Start a supervisor; returns at once, while it is still importing.
 
     Parameters
     ----------
-    directory
-        Where slots put large map outputs. The supervisor removes it when it ends.
+    directories
+        Where slots put large map outputs. The supervisor removes them when it ends.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def start_local(directory: str) -> LocalWorker:
         close_in_forks(ours)
         with theirs:
             process = subprocess.Popen(
-                [sys.executable or "python3", "-c", _program(theirs.fileno(), directory)],
+                [sys.executable or "python3", "-c", _program(theirs.fileno(), directories)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -76,13 +76,13 @@ def start_local(directory: str) -> LocalWorker:
     return LocalWorker(process, ours)
 
 
-def _program(descriptor: int, directory: str) -> str:
+def _program(descriptor: int, directories: list[str]) -> str:
     """Python code that runs the very jmr that this process runs, whatever else lies in the current directory."""
     home = str(Path(__file__).resolve().parent.parent)
     return (
         "import sys; path = sys.path[:]; "
         f"sys.path[:] = [{home!r}] + [p for p in path if p]; import jmr; sys.path[:] = [p for p in path if p]; "
-        f"from jmr.worker.supervisor import main; main({descriptor}, {directory!r})"
+        f"from jmr.worker.supervisor import main; main({descriptor}, {directories!r})"
     )
 
 

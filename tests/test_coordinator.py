@@ -55,7 +55,7 @@ class Notes:
 
 @asynccontextmanager
 async def worker_of(notes: Notes, directory: Path, n_slots: int) -> AsyncIterator[Worker]:
-    worker = Worker(notes, str(directory), n_slots)
+    worker = Worker(notes, [str(directory)], n_slots)
     worker.attach(IOLoop.current())
     yield worker
     worker.close()

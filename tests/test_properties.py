@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jmr
-from jmr.codec.values import dump, load
+from jmr.codec.values import dump_columns, load_columns
 from jmr.engines import cluster as cluster_engine
 from jmr.result import Partition, in_order
 from jmr.tasks.map import MapTask, run_map
-from jmr.tasks.reduce import ReduceTask, run_reduce
+from jmr.tasks.reduce import ReduceTask, deal, run_reduce
 
 numbers = st.one_of(
     st.integers(-3, 3),
@@ -70,14 +70,15 @@ def cut_into(records: list[Any], sizes: list[int]) -> list[list[Any]]:
 
 
 def by_tasks(
-    source: list[Any], n_partitions: int, sizes: list[int], fold: Any, combinefn: Any = None
+    source: list[Any], n_partitions: int, sizes: list[int], fold: Any, combinefn: Any = None, *, n_parts: int = 1
 ) -> dict[Any, Any]:
-    """What the tasks make of a source that is split like this."""
+    """What the tasks make of a source that is split like this, where each partition is dealt out to so many parts."""
     task = MapTask(mapfn=mapfn, combinefn=combinefn, n_partitions=n_partitions, skips=False)
-    outputs = [run_map(task, bytearray(b"".join(dump(split)))) for split in cut_into(source, sizes)]
+    splits = [dump_columns(*map(list, zip(*split, strict=True))) for split in cut_into(source, sizes)]
+    outputs = [run_map(task, bytearray(b"".join(split))) for split in splits]
     groups = [[p] for p in range(n_partitions)]
     if any(output.unstable for output in outputs):
-        groups = [list(range(n_partitions))]
+        groups, n_parts = [list(range(n_partitions))], 1
     partitions = []
     for members in groups:
         inputs = [
@@ -86,18 +87,27 @@ def by_tasks(
             for p in members
             if output.partitions[p]
         ]
-        blob, _ = run_reduce(ReduceTask(reducefn=fold, combinefn=combinefn, skips=False), inputs)
-        partitions.append(Partition(*load(bytearray(b"".join(blob)))))
+        parts = [inputs] if n_parts == 1 else dealt_out(inputs, n_partitions, n_parts)
+        blob, _ = run_reduce(ReduceTask(reducefn=fold, combinefn=combinefn, skips=False), parts)
+        partitions.append(Partition(*load_columns(bytearray(b"".join(blob)), 3)))
     return dict(in_order(partitions))
 
 
+def dealt_out(inputs: list[tuple[int, Any]], n_partitions: int, n_parts: int) -> list[list[tuple[int, Any]]]:
+    parts: list[list[tuple[int, Any]]] = [[] for _ in range(n_parts)]
+    for part, split, pieces in deal(inputs, n_partitions, n_parts):
+        parts[part].append((split, bytearray(b"".join(pieces))))
+    return parts
+
+
 @pytest.mark.slow
-@given(sources, st.integers(1, 9), st.lists(st.integers(1, 7), min_size=1, max_size=5))
+@given(sources, st.integers(1, 9), st.lists(st.integers(1, 7), min_size=1, max_size=5), st.integers(1, 3))
 @settings(max_examples=300, deadline=None)
 def test_tasks_give_the_plain_loops_answer_however_the_source_is_split(
-    source: list[Any], n_partitions: int, sizes: list[int]
+    source: list[Any], n_partitions: int, sizes: list[int], n_parts: int
 ) -> None:
-    assert exactly(by_tasks(source, n_partitions, sizes, reducefn)) == exactly(plain_loop(source))
+    found = by_tasks(source, n_partitions, sizes, reducefn, n_parts=n_parts)
+    assert exactly(found) == exactly(plain_loop(source))
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import types
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -307,23 +308,68 @@ def test_arrays_arrive_writable_and_come_back() -> None:
     assert source[0][0] == 0
 
 
-def test_large_outputs_go_through_files_and_are_removed(cluster: jmr.Cluster) -> None:
-    coordinator = cluster._running()
-    seen: list[str] = []
+@pytest.mark.slow
+@pytest.mark.parametrize(("budget", "place"), [("0", 0), ("1G", 1)])
+def test_large_outputs_go_through_files_and_are_removed(
+    budget: str, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JMR_MEMORY", budget)
+    with jmr.Cluster(workers=2) as cluster:
+        roots = cluster._running()._directories.paths
+        seen: list[str] = []
 
-    def look(key: Any, value: Any) -> None:
-        seen.extend(os.listdir(coordinator._directory.path))
+        def look(key: Any, value: Any) -> None:
+            seen.extend(name for root in roots for name in os.listdir(root))
 
-    root = coordinator._directory.path
+        def reducefn(key: int, values: list[bytes]) -> tuple[int, list[int]]:
+            return sum(map(len, values)), [sum(len(files) for _, _, files in os.walk(root)) for root in roots]
+
+        result = run({i: i for i in range(8)}, lambda k, v: [(k % 2, bytes(100_000))], reducefn, final=look)
+        assert {key: n_bytes for key, (n_bytes, _) in result.items()} == {0: 400_000, 1: 400_000}
+        assert all(n_files[place] == result.stats.n_map_tasks for _, n_files in result.values())
+        assert seen == [], "the job's directories are gone when final runs"
+        assert result.stats.shuffled_bytes > 800_000
+        assert cluster._running()._budget._left == cluster._running()._budget.total_bytes
+
+
+@pytest.mark.slow
+def test_a_partition_that_does_not_fit_is_dealt_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = {i: i for i in range(64)}
+
+    def mapfn(key: int, value: int) -> Any:
+        return [((key + i) % 50, bytes([key, i]) * 10_000) for i in range(8)]
 
     def reducefn(key: int, values: list[bytes]) -> tuple[int, int]:
-        return sum(map(len, values)), sum(len(files) for _, _, files in os.walk(root))
+        return len(values), zlib.crc32(b"".join(values))
 
-    result = run({i: i for i in range(8)}, lambda k, v: [(k % 2, bytes(100_000))], reducefn, final=look)
-    assert {key: n_bytes for key, (n_bytes, _) in result.items()} == {0: 400_000, 1: 400_000}
-    assert all(n_files == result.stats.n_map_tasks for _, n_files in result.values())
-    assert seen == [], "the job's directory is gone when final runs"
-    assert result.stats.shuffled_bytes > 800_000
+    def dies(key: int, values: list[bytes]) -> int:
+        return os._exit(3) if key == 17 else len(values)
+
+    monkeypatch.setenv("JMR_MEMORY", "0")
+    with jmr.Cluster(workers=2):
+        result = run(source, mapfn, reducefn, n_partitions=2)
+        assert result.stats.shuffled_bytes > 10_000_000
+        assert list(result.items()) == list(run(source, mapfn, reducefn, engine="inline").items())
+        with pytest.raises(jmr.SlotDiedError, match="reducefn ended its process 2 times, at group key=17"):
+            run(source, mapfn, dies, n_partitions=2, max_attempts=2)
+        rest = run(source, mapfn, dies, n_partitions=2, max_attempts=2, on_error="skip")
+        assert [bad.key for bad in rest.errors] == [17]
+        assert list(rest) == [key for key in result if key != 17]
+
+
+def test_large_captured_data_is_mapped_and_may_be_written(cluster: jmr.Cluster) -> None:
+    table = np.arange(500_000)
+
+    def mapfn(key: int, value: int) -> Any:
+        table[key] += 1000
+        with open("/proc/self/maps", encoding="utf-8") as maps:
+            shared = sum("/functions" in line for line in maps)
+        return [(key, (int(table[key]), shared))]
+
+    result = run({i: i for i in range(4)}, mapfn, lambda key, values: values[0])
+    assert [value for value, _ in result.values()] == [1000, 1001, 1002, 1003]
+    assert {shared for _, shared in result.values()} == ({1} if sys.platform == "linux" else {0})
+    assert table[0] == 0
 
 
 class Colour(enum.Enum):

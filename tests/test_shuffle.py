@@ -8,10 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from jmr.shuffle import MapOutputs, SpillDirectory, SpillError, fetch, store
+from jmr.shuffle.directory import PrivateDirectory
+from jmr.shuffle.files import Room, SpillError, fetch, store
+from jmr.shuffle.outputs import MapOutputs, ReduceInput
 from jmr.wire.messages import MapDone
 
 PARTITIONS = [[b"one", b"two"], [], [memoryview(b"x" * 5000)] * 1500]
+
+
+def room(path: Path, memory_bytes: int) -> Room:
+    return Room(str(path / "disk"), str(path / "memory"), memory_bytes)
 
 
 def done(path: str | None, lengths: list[int], crcs: list[int], inline: bytes, *, unstable: bool = False) -> MapDone:
@@ -19,17 +25,19 @@ def done(path: str | None, lengths: list[int], crcs: list[int], inline: bytes, *
 
 
 def test_a_small_output_stays_inline(tmp_path: Path) -> None:
-    stored = store(PARTITIONS[:2], str(tmp_path), "map-0-1", 6)
-    assert (stored.path, stored.lengths, stored.inline) == (None, [6, 0], b"onetwo")
+    stored = store(PARTITIONS[:2], "map-0-1", room(tmp_path, 6))
+    assert (stored.path, stored.lengths, b"".join(stored.inline)) == (None, [6, 0], b"onetwo")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_large_output_is_fetched_from_its_file(tmp_path: Path) -> None:
-    stored = store(PARTITIONS, str(tmp_path / "job"), "map-0-1", 6)
+@pytest.mark.parametrize("memory_bytes", [0, 1 << 30])
+def test_a_large_output_is_fetched_from_its_file(tmp_path: Path, memory_bytes: int) -> None:
+    stored = store(PARTITIONS, "map-0-1", room(tmp_path, memory_bytes))
+    assert stored.path == str(tmp_path / ("memory" if memory_bytes else "disk") / "map-0-1")
     outputs = MapOutputs(3)
-    outputs.add(0, done(stored.path, stored.lengths, stored.crcs, b""))
-    outputs.add(1, done(None, [0, 3, 3], [0, 1, 2], b"abcdef"))
-    assert outputs.plan_reduce() == [[0], [1], [2]]
+    assert outputs.add(0, done(stored.path, stored.lengths, stored.crcs, b"")) == (7_500_006 if memory_bytes else 0)
+    assert outputs.add(1, done(None, [0, 3, 3], [], b"abcdef")) == 6
+    assert outputs.plan_reduce(1 << 30) == [ReduceInput([0]), ReduceInput([1]), ReduceInput([2])]
     ranges, blobs = outputs.inputs([2])
     assert [split for split, _ in ranges] == [0, 1]
     assert fetch(ranges[0][1]) == b"x" * 7_500_000
@@ -39,16 +47,16 @@ def test_a_large_output_is_fetched_from_its_file(tmp_path: Path) -> None:
 
 def test_an_unstable_key_makes_one_task_of_all_partitions() -> None:
     outputs = MapOutputs(3)
-    outputs.add(1, done(None, [1, 0, 1], [0, 0, 0], b"ab", unstable=True))
-    outputs.add(0, done(None, [1, 0, 0], [0, 0, 0], b"c"))
-    assert outputs.plan_reduce() == [[0, 2]]
+    outputs.add(1, done(None, [1, 0, 1], [], b"ab", unstable=True))
+    outputs.add(0, done(None, [1, 0, 0], [], b"c"))
+    assert outputs.plan_reduce(1) == [ReduceInput([0, 2])]
     ranges, blobs = outputs.inputs([0, 2])
     assert ([split for split, _ in ranges], [bytes(blob) for blob in blobs]) == ([0, 1, 1], [b"c", b"a", b"b"])
 
 
 def test_a_damaged_file_is_noticed(tmp_path: Path) -> None:
-    stored = store(PARTITIONS, str(tmp_path), "map-0-1", 0)
-    path = tmp_path / "map-0-1"
+    stored = store(PARTITIONS, "map-0-1", room(tmp_path, 0))
+    path = tmp_path / "disk" / "map-0-1"
     data = bytearray(path.read_bytes())
     data[1] ^= 1
     path.write_bytes(data)
@@ -65,14 +73,13 @@ def test_a_full_disk_is_told_and_leaves_no_file(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(os, "writev", full)
     with pytest.raises(SpillError, match=r"cannot be written to .*No space left.*JMR_TMP"):
-        store(PARTITIONS, str(tmp_path), "map-0-1", 0)
-    assert list(tmp_path.iterdir()) == []
+        store(PARTITIONS, "map-0-1", room(tmp_path, 0))
+    assert list((tmp_path / "disk").iterdir()) == []
 
 
 def test_leftovers_of_killed_kernels_are_removed_and_others_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("JMR_TMP", str(tmp_path))
     for name in ("dead", "alive", "young"):
         folder = tmp_path / f"jmr-{os.getuid()}-{name}"
         folder.mkdir()
@@ -82,7 +89,7 @@ def test_leftovers_of_killed_kernels_are_removed_and_others_are_not(
     alive = os.open(tmp_path / f"jmr-{os.getuid()}-alive", os.O_RDONLY)
     try:
         fcntl.flock(alive, fcntl.LOCK_EX)
-        directory = SpillDirectory()
+        directory = PrivateDirectory(str(tmp_path))
         directory.remove_leftovers()
         assert {path.name.rpartition("-")[2] for path in tmp_path.iterdir() if path != Path(directory.path)} == {
             "alive",

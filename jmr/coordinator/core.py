@@ -38,8 +38,11 @@ from jmr.errors import WorkerError
 from jmr.result import Attempt
 from jmr.scheduler import effects, events
 from jmr.scheduler.machine import Scheduler
-from jmr.shuffle import MapOutputs, SpillDirectory
-from jmr.wire.messages import AttemptFailed, CloseJob, MapDone, OpenJob, Printed, ReduceDone, SlotExited
+from jmr.shuffle.budget import Budget, memory_budget
+from jmr.shuffle.directory import PrivateDirectory, disk_parent, memory_parent
+from jmr.shuffle.files import Room
+from jmr.shuffle.outputs import MapOutputs
+from jmr.wire.messages import AttemptFailed, CloseJob, MapDone, OpenJob, Printed, ReduceDone, SlotExited, whole
 
 __all__ = ["Coordinator"]
 
@@ -57,11 +60,12 @@ class Coordinator:
 
     def __init__(self, n_slots: int) -> None:
         self._pid = os.getpid()
-        self._directory = SpillDirectory()
+        self._budget = Budget(memory_budget())
+        self._directories = _Directories()
         try:
-            self._worker = Worker(self, self._directory.path, n_slots)
+            self._worker = Worker(self, self._directories.paths, n_slots)
         except BaseException:
-            self._directory.close()
+            self._directories.close()
             raise
         self._scheduler = Scheduler()
         self._jobs: dict[int, Job] = {}
@@ -72,21 +76,23 @@ class Coordinator:
         self._thread = threading.Thread(target=self._run, name="jmr-coordinator", daemon=True)
         self._thread.start()
         self._started.wait()
-        self._directory.remove_leftovers()
+        self._directories.remove_leftovers()
 
     # Any thread.
 
-    def open_job(self, spec: JobSpec, n_slots: int | None) -> int:
-        """Open a job; `n_slots` is what it asked for, and the worker grows to it. Returns the job's number."""
+    def job_number(self) -> int:
+        """A number for a job that will be opened."""
+        return next(_job_numbers)
+
+    def open_job(self, number: int, spec: JobSpec, n_slots: int | None) -> None:
+        """Open a job; `n_slots` is what it asked for, and the worker grows to it."""
         with self._closing:
             if self._closed:
                 raise WorkerError("the cluster was closed before this job began")
-            number = next(_job_numbers)
             patience.acquire()
             self._call(self._open_job, number, spec, n_slots)
-            return number
 
-    def add_split(self, job: int, split: Buffer) -> None:
+    def add_split(self, job: int, split: list[Buffer]) -> None:
         """Queue the next split of a job's source."""
         self._call(self._add_split, job, split)
 
@@ -98,9 +104,18 @@ class Coordinator:
         """Stop a job's attempts; `ending` is its last mail, unless it had ended before."""
         self._call(self._cancel, job, ending)
 
-    def job_directory(self, job: int) -> str:
-        """Where a job's large map outputs lie, if it has any."""
-        return f"{self._directory.path}/job-{job}"
+    def room(self, job: int) -> Room:
+        """Where a job's files lie, if it has any; and how large one may be that is there all the time."""
+        disk, memory = self._directories.disk.path, self._directories.memory
+        return Room(
+            f"{disk}/job-{job}",
+            None if memory is None else f"{memory.path}/job-{job}",
+            self._budget.total_bytes // 4,
+        )
+
+    def input_bytes(self, n_slots: int) -> int:
+        """How large a task's input may be where `n_slots` work at the same time."""
+        return self._budget.input_bytes(n_slots)
 
     def resize(self, n_slots: int) -> None:
         """Have this many slots, soon."""
@@ -126,7 +141,7 @@ class Coordinator:
                 self._call(self._close)
         self._thread.join()
         self._worker.join()
-        self._directory.close()
+        self._directories.close()
 
     # The loop's thread.
 
@@ -165,7 +180,8 @@ class Coordinator:
             case effects.StopSlot(slot):
                 self._worker.kill(slot)
             case effects.PlanReduce(number):
-                self._plan_reduce(self._jobs[number])
+                n_tasks = self._jobs[number].plan_reduce()
+                self._apply(events.ReduceTasksKnown(time.monotonic(), number, n_tasks))
             case effects.EndJob(number):
                 job = self._jobs[number]
                 self._end(job, JobDone(job.failures))
@@ -175,14 +191,18 @@ class Coordinator:
     # Jobs.
 
     def _open_job(self, number: int, spec: JobSpec, n_slots: int | None) -> None:
+        room, functions = self.room(number), spec.functions
+        at, blob = (None, functions) if isinstance(functions, list) else (functions, [])
         opening = OpenJob(
             number,
             spec.n_partitions,
             spec.options.skips,
-            self.job_directory(number),
-            blobs=[spec.functions, spec.surroundings],
+            room.directory,
+            room.memory_directory,
+            at,
+            blobs=[blob, spec.surroundings],
         )
-        job = Job(number, spec, time.monotonic(), opening, MapOutputs(spec.n_partitions))
+        job = Job(number, spec, time.monotonic(), opening, MapOutputs(spec.n_partitions), self._budget)
         self._jobs[number] = job
         self._apply(events.JobOpened(job.started, number, spec.options))
         if self._broken:
@@ -191,17 +211,12 @@ class Coordinator:
         if n_slots is not None and n_slots > self._worker.n_slots:
             self._worker.resize(n_slots)
 
-    def _add_split(self, number: int, split: Buffer) -> None:
+    def _add_split(self, number: int, split: list[Buffer]) -> None:
         job = self._jobs.get(number)
         if job is None or job.ending is not None:
             return
         job.add_split(split)
         self._apply(events.SplitAdded(time.monotonic(), number))
-
-    def _plan_reduce(self, job: Job) -> None:
-        job.reduce_plan = job.outputs.plan_reduce()
-        job.spec.report.n_reduce_tasks = len(job.reduce_plan)
-        self._apply(events.ReduceTasksKnown(time.monotonic(), job.number, len(job.reduce_plan)))
 
     def _cancel(self, number: int, ending: Ending) -> None:
         job = self._jobs.get(number)
@@ -232,6 +247,7 @@ class Coordinator:
         if job is None:
             return
         assert job.ending is not None
+        job.forget()
         for slot in self._worker.slots:
             if number in slot.opened:
                 slot.opened.discard(number)
@@ -289,6 +305,7 @@ class Coordinator:
         """End a slot's attempt in the books; the job is None if it is over already."""
         attempt, slot.attempt = slot.attempt, None
         assert attempt is not None
+        self._budget.release(slot.number)
         job = self._jobs.get(attempt.task.job)
         if job is not None:
             began = job.attempts.pop(slot.number) - job.started
@@ -310,7 +327,7 @@ class Coordinator:
     def slot_answered(self, slot: Slot, answer: Answer) -> None:
         """Its attempt is over."""
         if isinstance(answer, AttemptFailed):
-            self._raise(slot, answer.blobs[0])
+            self._raise(slot, whole(answer.blobs[0]))
         else:
             self._finish(slot, answer)
 
@@ -339,7 +356,7 @@ class Coordinator:
     def printed(self, printed: Printed) -> None:
         """Pass it on to the job that it belongs to, if that has not ended."""
         if printed.job in self._jobs:
-            mail = SlotPrinted(printed.name, printed.stream, bytes(printed.blobs[0]))
+            mail = SlotPrinted(printed.name, printed.stream, bytes(whole(printed.blobs[0])))
             self._jobs[printed.job].spec.mailbox.put(mail)
 
     def worker_broke(self, reason: str) -> None:
@@ -354,6 +371,29 @@ class Coordinator:
         for number in list(self._jobs):
             self._tell_end(number)
         self._worker.close()
+
+
+class _Directories:
+    """Those of one coordinator, on disk and in memory."""
+
+    def __init__(self) -> None:
+        self.disk = PrivateDirectory(disk_parent())
+        parent = memory_parent()
+        try:
+            self.memory = None if parent is None else PrivateDirectory(parent)
+        except BaseException:
+            self.disk.close()
+            raise
+        self._all = [self.disk] if self.memory is None else [self.disk, self.memory]
+        self.paths = [directory.path for directory in self._all]
+
+    def close(self) -> None:
+        for directory in self._all:
+            directory.close()
+
+    def remove_leftovers(self) -> None:
+        for directory in self._all:
+            directory.remove_leftovers()
 
 
 def _doing(slot: Slot) -> str:

@@ -9,13 +9,14 @@ import queue
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from jmr.codec.values import Buffer
+from jmr.codec.values import Buffer, byte_length
 from jmr.coordinator.mail import Ending, JobPoisoned, Mail, PartitionReady, SplitDone
 from jmr.progress.report import Report
 from jmr.scheduler.effects import StartAttempt
 from jmr.scheduler.jobs import JobOptions, Phase, TaskId
-from jmr.shuffle import MapOutputs
-from jmr.wire.messages import MapDone, Message, OpenJob, Range, ReduceDone, SlotExited, StartMap, StartReduce
+from jmr.shuffle.budget import Budget
+from jmr.shuffle.outputs import MapOutputs, ReduceInput
+from jmr.wire.messages import MapDone, Message, OpenJob, Range, ReduceDone, SlotExited, StartMap, StartReduce, whole
 
 __all__ = ["Job", "JobSpec", "order_of"]
 
@@ -26,8 +27,11 @@ class JobSpec:
 
     options: JobOptions
     n_partitions: int
-    functions: Buffer
-    surroundings: Buffer
+    #: Most slots that it may use.
+    n_slots: int
+    #: A blob; or, for all slots of the host, the file that it lies in.
+    functions: list[Buffer] | Range
+    surroundings: list[Buffer]
     report: Report
     #: Where the coordinator's mail goes; unbounded, so that the loop never waits for a reader.
     mailbox: queue.SimpleQueue[Mail]
@@ -42,9 +46,11 @@ class Job:
     started: float
     opening: OpenJob
     outputs: MapOutputs
-    splits: dict[int, Buffer] = field(default_factory=dict)
+    #: Shared with the other jobs.
+    budget: Budget
+    splits: dict[int, list[Buffer]] = field(default_factory=dict)
     n_splits: int = 0
-    reduce_plan: list[list[int]] = field(default_factory=list)
+    reduce_plan: list[ReduceInput] = field(default_factory=list)
     #: Blobs of what tasks set aside; see `JobDone`.
     failures: list[tuple[tuple[int, int], Buffer]] = field(default_factory=list)
     #: Of each running attempt, by slot: when it started.
@@ -53,7 +59,7 @@ class Job:
     ending: Ending | None = None
     is_draining: bool = False
 
-    def add_split(self, split: Buffer) -> None:
+    def add_split(self, split: list[Buffer]) -> None:
         """Keep the next split until it is mapped; the scheduler counts them in the same order."""
         self.splits[self.n_splits] = split
         self.n_splits += 1
@@ -65,37 +71,51 @@ class Job:
         careful = attempt.number > 1 or self.spec.options.max_attempts == 1
         common = (self.number, task.index, attempt.number, careful, attempt.leave_out)
         if task.phase is Phase.MAP:
-            return StartMap(*common, self.outputs.inline_bytes(), blobs=[self.splits[task.index]])
-        inputs, blobs = self.outputs.inputs(self.reduce_plan[task.index])
-        return StartReduce(*common, inputs, blobs=blobs)
+            memory_bytes = self.budget.reserve(attempt.slot, self.spec.n_slots)
+            return StartMap(*common, memory_bytes, blobs=[self.splits[task.index]])
+        plan = self.reduce_plan[task.index]
+        inputs, blobs = self.outputs.inputs(plan.partitions)
+        return StartReduce(*common, inputs, plan.n_parts, blobs=list(blobs))
+
+    def plan_reduce(self) -> int:
+        """Say how many reduce tasks there will be, now that all splits are mapped."""
+        self.reduce_plan = self.outputs.plan_reduce(self.budget.input_bytes(self.spec.n_slots))
+        self.spec.report.n_reduce_tasks = len(self.reduce_plan)
+        return len(self.reduce_plan)
+
+    def forget(self) -> None:
+        """Let go of what it has in memory."""
+        self.budget.free(self.outputs.memory_bytes)
 
     def commit(self, task: TaskId, done: MapDone | ReduceDone) -> None:
         """Take a task's output as its one and only, and let go of its input."""
         report = self.spec.report
         report.n_skipped += done.n_failures
         if done.n_failures:
-            self.failures.append((order_of(task), done.blobs[0]))
+            self.failures.append((order_of(task), whole(done.blobs[0])))
         if isinstance(done, ReduceDone):
             report.n_reduce_tasks_done += 1
-            self.spec.mailbox.put(PartitionReady(done.blobs[1]))
+            self.spec.mailbox.put(PartitionReady(whole(done.blobs[1])))
             return
-        del self.splits[task.index]
-        self.outputs.add(task.index, done)
+        n_bytes = byte_length(self.splits.pop(task.index))
+        self.budget.use(self.outputs.add(task.index, done))
         report.n_records += done.n_records
         report.n_pairs += done.n_pairs
         report.shuffled_bytes = self.outputs.total_bytes
         report.n_map_tasks_done += 1
-        self.spec.mailbox.put(SplitDone(done.n_records, done.seconds, done.flush_seconds))
+        self.spec.mailbox.put(SplitDone(done.n_records, n_bytes, sum(done.lengths), done.seconds, done.flush_seconds))
 
     def poison(self, task: TaskId, exited: SlotExited, slot: str, n_deaths: int) -> JobPoisoned:
         """All it takes to name the record or group at which a slot ended."""
-        split: Buffer | None = None
+        split: list[Buffer] | None = None
         inputs: Sequence[tuple[int, Range]] = ()
         inline: Sequence[Buffer] = ()
+        n_parts = 1
         if task.phase is Phase.MAP:
             split = self.splits[task.index]
         else:
-            inputs, inline = self.outputs.inputs(self.reduce_plan[task.index])
+            n_parts = self.reduce_plan[task.index].n_parts
+            inputs, inline = self.outputs.inputs(self.reduce_plan[task.index].partitions)
         return JobPoisoned(
             task=str(task),
             slot=slot,
@@ -107,6 +127,8 @@ class Job:
             split=split,
             inputs=inputs,
             inline=inline,
+            n_parts=n_parts,
+            n_partitions=self.spec.n_partitions,
         )
 
 

@@ -28,6 +28,9 @@ class SplitDone:
     """A map task has committed; the feeder may send more, and knows better how much."""
 
     n_records: int
+    #: Of the split.
+    n_bytes: int
+    output_bytes: int
     seconds: float
     flush_seconds: float
 
@@ -79,10 +82,13 @@ class JobPoisoned:
     status: int | None
     peak_bytes: int
     stack: Sequence[str]
-    #: The split of a map task; None for a reduce task.
-    split: Buffer | None
+    #: The split of a map task, in pieces; None for a reduce task.
+    split: list[Buffer] | None
     inputs: Sequence[tuple[int, Range]] = ()
     inline: Sequence[Buffer] = ()
+    #: How the keys of a reduce task are dealt out.
+    n_parts: int = 1
+    n_partitions: int = 1
 
 
 @dataclass(frozen=True, slots=True)

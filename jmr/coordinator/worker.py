@@ -110,18 +110,18 @@ class Worker:
     ----------
     owner
         Is told what happens, in the loop's thread.
-    directory
+    directories
         Where slots put large map outputs.
     n_slots
         How many to start with.
     """
 
-    def __init__(self, owner: Owner, directory: str, n_slots: int) -> None:
+    def __init__(self, owner: Owner, directories: list[str], n_slots: int) -> None:
         self._owner = owner
-        self._directory = directory
+        self._directories = directories
         #: How many slots are wanted.
         self.n_slots = n_slots
-        self._supervisor: LocalWorker | None = start_local(directory)
+        self._supervisor: LocalWorker | None = start_local(directories)
         self._control: Channel | None = None
         self._slots: dict[int, Slot] = {}
         self._slot_numbers = itertools.count(1)
@@ -292,7 +292,7 @@ class Worker:
 
     def _restart(self) -> None:
         try:
-            self._supervisor = start_local(self._directory)
+            self._supervisor = start_local(self._directories)
         except WorkerError as error:
             self._owner.worker_broke(str(error))
         else:

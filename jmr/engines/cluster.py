@@ -7,8 +7,8 @@
     ClusterEngine  one job on it: feeds, waits, decodes, prints what slots print
 
 The source is read, and everything is unpickled, in the calling thread: cursors and thread-bound objects work, and an
-interrupt arrives in user code, where it belongs. At most two splits a slot are under way, so an endless source fills
-no memory.
+interrupt arrives in user code, where it belongs. At most two splits a slot are under way, of bounded size, so an
+endless source fills no memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from jmr import interrupts
 from jmr.codec.functions import dump_functions
-from jmr.codec.values import byte_length, dump, load
+from jmr.codec.values import Buffer, byte_length, dump, load, load_columns
 from jmr.coordinator.jobs import JobSpec
 from jmr.coordinator.mail import (
     Ending,
@@ -51,8 +51,10 @@ from jmr.progress.report import Report
 from jmr.progress.text import aside
 from jmr.result import BadRecord, Partition
 from jmr.scheduler.jobs import JobOptions
+from jmr.shuffle.files import Room, SpillError, store_blob
 from jmr.sources import records
 from jmr.tasks.contract import KEPT_FAILURES
+from jmr.wire.messages import Range
 from jmr.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ _CLEANUP_SECONDS = 2.0
 _SPLITS_PER_SLOT = 2
 _PARTITIONS_PER_SLOT = 4
 _LEAST_PARTITIONS = 8
+#: Functions that capture more than this are put into a file that all slots of a host map.
+_SHARED_BYTES = 1 << 20
 
 
 class Cluster:
@@ -182,6 +186,7 @@ class ClusterEngine:
         self._coordinator = cluster._running()
         self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self._name = "job"
+        self._room: Room | None = None
         #: The function that reduce tasks call.
         self._folder = "reducefn"
         self._job = 0
@@ -205,6 +210,7 @@ class ClusterEngine:
             raise
         finally:  # also after a KeyboardInterrupt that came while that was cleaned up
             self._clean_up()
+            self._remove_files()
 
     def cancel(self) -> None:
         """Stop the job, from any thread."""
@@ -220,16 +226,20 @@ class ClusterEngine:
         n_slots = min(self._cluster._limit(plan), max(self._cluster.n_slots, plan.workers or 1))
         n_threads = max(1, default_slots() // n_slots)
         functions = dump_functions({"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn})
+        number = self._coordinator.job_number()
+        self._room = self._coordinator.room(number)
         spec = JobSpec(
             options=JobOptions(plan.max_attempts, n_slots, plan.skips),
             n_partitions=plan.n_partitions or max(_LEAST_PARTITIONS, _PARTITIONS_PER_SLOT * n_slots),
-            functions=b"".join(functions),
-            surroundings=b"".join(dump(Surroundings.here(n_threads))),
+            n_slots=n_slots,
+            functions=_shared(functions, self._room),
+            surroundings=dump(Surroundings.here(n_threads)),
             report=report,
             mailbox=self._mailbox,
         )
         with interrupts.deferred():
-            self._job = self._coordinator.open_job(spec, plan.workers)
+            self._coordinator.open_job(number, spec, plan.workers)
+            self._job = number
         if self._cancelled.is_set():  # before there was anything to stop
             self.cancel()
         return n_slots
@@ -237,42 +247,40 @@ class ClusterEngine:
     def _feed(self, plan: Plan, report: Report) -> None:
         source = records(plan.source)
         report.n_records_total = source.n_records
-        sizer = SplitSizer(report.n_slots, source.n_records)
-        n_free, n_sent = _SPLITS_PER_SLOT * report.n_slots, 0
+        most_bytes = self._coordinator.input_bytes(report.n_slots)
+        sizer = SplitSizer(report.n_slots, source.n_records, most_bytes)
+        under_way = _UnderWay(_SPLITS_PER_SLOT * report.n_slots, most_bytes * report.n_slots)
+        n_sent = 0
         while True:
-            n_free += self._take_mail(sizer, wait=n_free == 0)
-            if n_free == 0:
+            self._take_mail(sizer, under_way)
+            if under_way.is_full:
                 continue
             pieces, n_records = cut(source, sizer.next_size())
             interrupts.check()
             if not n_records:
                 break
             n_sent += n_records
-            sizer.sent(n_records, byte_length(pieces))
-            self._coordinator.add_split(self._job, b"".join(pieces))
-            n_free -= 1
+            n_bytes = byte_length(pieces)
+            sizer.sent(n_records, n_bytes)
+            under_way.add(n_bytes)
+            self._coordinator.add_split(self._job, pieces)
         report.n_records_total = n_sent  # a generator's length is known now, and a wrong __len__ is found out
         self._coordinator.end_input(self._job)
 
-    def _take_mail(self, sizer: SplitSizer, *, wait: bool) -> int:
-        """Read what has come, after waiting for it if need be; returns how many splits were finished."""
-        n_finished = 0
-        while (mail := self._receive(wait=wait and not n_finished)) is not None:
-            n_finished += self._heard(mail, sizer)
-        return n_finished
+    def _take_mail(self, sizer: SplitSizer, under_way: _UnderWay) -> None:
+        """Read what has come, after waiting for it if need be."""
+        while (mail := self._receive(wait=under_way.is_full)) is not None:
+            if isinstance(mail, SplitDone):
+                sizer.finished(mail.n_records, mail.seconds, mail.flush_seconds, mail.output_bytes)
+                under_way.remove(mail.n_bytes)
+            else:
+                self._answer(mail)
 
     def _receive(self, *, wait: bool) -> Mail | None:
         try:
             return self._mailbox.get(timeout=1.0) if wait else self._mailbox.get_nowait()
         except queue.Empty:
             return None
-
-    def _heard(self, mail: Mail, sizer: SplitSizer) -> bool:
-        if isinstance(mail, SplitDone):
-            sizer.finished(mail.n_records, mail.seconds, mail.flush_seconds)
-            return True
-        self._answer(mail)
-        return False
 
     def _next_partition(self) -> Partition | None:
         """Wait for the next partition; None at the end."""
@@ -319,14 +327,17 @@ class ClusterEngine:
         report.n_skipped = report.errors.n_total
 
     def _clean_up(self) -> None:
-        """Wait for the job's end in the coordinator; show what was printed; remove its files. Harmless if repeated."""
+        """Wait for the job's end in the coordinator; show what was printed. Harmless if repeated."""
         if self._job and not self._is_clean:
             with interrupts.deferred():
                 self._wait_for_end()
-                directory = self._coordinator.job_directory(self._job)
-                if os.path.exists(directory):
-                    shutil.rmtree(directory, ignore_errors=True)
                 self._is_clean = True
+
+    def _remove_files(self) -> None:
+        if self._room is not None:
+            for directory in (self._room.directory, self._room.memory_directory):
+                if directory is not None and os.path.exists(directory):
+                    shutil.rmtree(directory, ignore_errors=True)
 
     def _wait_for_end(self) -> None:
         if not self._ended:
@@ -339,9 +350,39 @@ class ClusterEngine:
             self._ended = isinstance(mail, Ending)
 
 
+class _UnderWay:
+    """Splits that were sent and are not mapped yet: a bounded number, of bounded size in sum."""
+
+    def __init__(self, most: int, most_bytes: int) -> None:
+        self._most, self._most_bytes = most, most_bytes
+        self._n = self._n_bytes = 0
+
+    @property
+    def is_full(self) -> bool:
+        return self._n >= self._most or self._n_bytes >= self._most_bytes
+
+    def add(self, n_bytes: int) -> None:
+        self._n += 1
+        self._n_bytes += n_bytes
+
+    def remove(self, n_bytes: int) -> None:
+        self._n -= 1
+        self._n_bytes -= n_bytes
+
+
+def _shared(functions: list[Buffer], room: Room) -> list[Buffer] | Range:
+    """The functions themselves, or, where they capture much, the file that they lie in."""
+    if byte_length(functions) < _SHARED_BYTES:
+        return functions
+    try:
+        return store_blob(functions, "functions", room)
+    except SpillError as error:
+        raise WorkerError(f"what your functions capture cannot be handed to the slots: {error}") from error
+
+
 def _decoded(blob: Any) -> Partition:
     try:
-        return Partition(*load(blob))
+        return Partition(*load_columns(blob, 3))
     except Exception as error:  # unpickling runs the objects' own code
         raise NotPicklableError(
             f"a result came back and cannot be unpickled here: {type(error).__name__}: {error}. "

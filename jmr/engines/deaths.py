@@ -6,17 +6,17 @@ becomes a key.
 
 from __future__ import annotations
 
-import itertools
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from jmr.codec.values import load_all
+from jmr.codec.values import Buffer
 from jmr.coordinator.mail import JobPoisoned
 from jmr.errors import SlotDiedError, describe
 from jmr.result import BadRecord
-from jmr.shuffle import fetch
-from jmr.tasks.reduce import merge
+from jmr.shuffle.files import fetch
+from jmr.tasks.map import records_of
+from jmr.tasks.reduce import group_at
 from jmr.wire.messages import CANNOT_ANSWER
 
 __all__ = ["bad_record_of", "error_of_death"]
@@ -70,13 +70,16 @@ def _culprit(poison: JobPoisoned) -> tuple[Any, Any] | None:
         return None
     try:
         if poison.split is not None:
-            records = (record for batch in load_all(poison.split) for record in batch)
-            return next(itertools.islice(records, poison.index, None), None)
-        inline = iter(poison.inline)
-        inputs = [(split, next(inline) if where[0] is None else fetch(where)) for split, where in poison.inputs]
-        return next(itertools.islice(merge(inputs).groups.items(), poison.index, None), None)
+            return records_of(b"".join(poison.split))[poison.index]
+        return group_at(lambda: _inputs(poison), poison.n_partitions, poison.n_parts, poison.index)
     except Exception:  # unpickling runs the objects' own code; the death is told without
         return None
+
+
+def _inputs(poison: JobPoisoned) -> Iterator[tuple[int, Buffer]]:
+    inline = iter(poison.inline)
+    for split, where in poison.inputs:
+        yield split, (next(inline) if where[0] is None else fetch(where))
 
 
 def _where(stack: Sequence[str]) -> str:

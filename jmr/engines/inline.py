@@ -19,7 +19,7 @@ from jmr.progress.report import Report
 from jmr.result import Partition
 from jmr.sources import Record, records
 from jmr.tasks.contract import Failures, PassThroughError, TaskError
-from jmr.tasks.map import NOWHERE, MapTask, combine_groups, map_records, map_records_apart
+from jmr.tasks.map import NOWHERE, Folder, MapTask, map_records, map_records_apart
 from jmr.tasks.partition import Groups
 from jmr.tasks.reduce import Merged, ReduceTask, reduce_groups
 
@@ -84,11 +84,11 @@ class InlineEngine:
             map_records(plan.mapfn, pairs, groups, failures)
 
     def _combine(self, combinefn: Callable[[Any, list[Any]], Any], merged: Merged, failures: Failures) -> None:
-        failed: set[int] = set()
+        folder = Folder(combinefn, failures)
         for _ in range(2):
             self._check()
-            combine_groups(combinefn, merged.groups, failures, failed)
-        merged.dead = {id(values) for position, values in enumerate(merged.groups.values()) if position in failed}
+            folder.fold_all(merged.groups)
+        merged.dead = folder.failed
 
     def _counted(self, pairs: Iterable[Record], report: Report) -> Iterator[Record]:
         try:

@@ -10,15 +10,18 @@ Guided self-scheduling: Polychronopoulos and Kuck, "Guided self-scheduling", IEE
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
+from bisect import bisect_right
 from collections.abc import Callable
+from itertools import accumulate
+from operator import add
+from typing import Any
 
 from jmr.codec.functions import blame
-from jmr.codec.values import Buffer, byte_length, dump
+from jmr.codec.values import PLAIN_TYPES, Buffer, byte_length, dump_columns
 from jmr.errors import NotPicklableError, describe
-from jmr.sources import Record, Records
+from jmr.sources import Records
 
 __all__ = ["SplitSizer", "cut"]
 
@@ -33,10 +36,12 @@ _GROWTH = 16
 _MOST_BYTES = 1 << 24
 #: Longest time to gather one split from a slow source while slots may be waiting.
 _READ_SECONDS = 0.05
-#: Records pickled at once, fewest to begin with and most, and from how many bytes on there will be fewer.
-_LEAST_BATCH, _MOST_BATCH, _BATCH_BYTES = 16, 256, 1 << 20
+#: Records pickled at once: fewest to begin with, most where their sizes are not known before, and most of all.
+_LEAST_BATCH, _MOST_UNKNOWN, _MOST_BATCH = 16, 256, 1 << 16
+#: From so many bytes on a batch is cut, or the next one is smaller.
+_BATCH_BYTES = 1 << 20
 _SIZED = frozenset({str, bytes})
-_IMMUTABLE = frozenset({str, int, float, bytes, bool, type(None), complex})
+_IMMUTABLE = PLAIN_TYPES | {complex}
 
 
 class SplitSizer:
@@ -48,6 +53,8 @@ class SplitSizer:
         Slots that work at the same time.
     n_records
         Length of the source, if known.
+    most_output_bytes
+        What a map task may leave, as far as that can be foreseen.
 
     Examples
     --------
@@ -59,7 +66,9 @@ class SplitSizer:
     16
     """
 
-    def __init__(self, n_slots: int, n_records: int | None) -> None:
+    def __init__(self, n_slots: int, n_records: int | None, most_output_bytes: int = 1 << 30) -> None:
+        self._most_output_bytes = most_output_bytes
+        self._output_bytes_per_record = 0.0
         self._n_slots = n_slots
         self._n_left = n_records
         self._largest = 0
@@ -74,6 +83,8 @@ class SplitSizer:
         size = min(self._target / self._seconds_per_record, self._largest * _GROWTH)
         if self._bytes_per_record:
             size = min(size, _MOST_BYTES / self._bytes_per_record)
+        if self._output_bytes_per_record:
+            size = min(size, self._most_output_bytes / self._output_bytes_per_record)
         if self._n_left is not None:
             least = _LEAST_SECONDS / self._seconds_per_record
             size = min(size, max(math.ceil(self._n_left / (2 * self._n_slots)), least))
@@ -85,10 +96,11 @@ class SplitSizer:
             self._n_left = max(0, self._n_left - n_records)
         self._bytes_per_record = n_bytes / n_records
 
-    def finished(self, n_records: int, seconds: float, flush_seconds: float) -> None:
+    def finished(self, n_records: int, seconds: float, flush_seconds: float, output_bytes: int = 0) -> None:
         """A map task has committed."""
         if not n_records:
             return
+        self._output_bytes_per_record = output_bytes / n_records
         cost = max(seconds, 1e-7) / n_records
         known = self._seconds_per_record
         # A larger split says more than a small one, whose fixed cost is spread over few records.
@@ -113,7 +125,8 @@ def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monot
 
     Returns
     -------
-    Pieces of one or more joined blobs, each a list of records; and the number of records, 0 at the end of the source.
+    Pieces of one or more pairs of blobs, a list of keys and one of values; and the number of records, 0 at the end of
+    the source.
     """
     return _cut_settled(source, n_records) if source.settled else _cut_unsettled(source, n_records, clock)
 
@@ -124,37 +137,60 @@ def _cut_settled(source: Records, n_records: int) -> tuple[list[Buffer], int]:
     n_read = n_bytes = 0
     at_once = _LEAST_BATCH
     while n_read < n_records and n_bytes < _MOST_BYTES:
-        batch = list(itertools.islice(source.pairs, min(at_once, n_records - n_read)))
+        batch = source.take(min(at_once, n_records - n_read))
         if not batch:
             break
-        dumped = _dump(batch)
+        keys, values = [key for key, _ in batch], [value for _, value in batch]
+        n_fitting = _n_fitting(keys, values)
+        if n_fitting < len(batch):
+            source.put_back(batch[n_fitting:])
+            del keys[n_fitting:], values[n_fitting:]
+        dumped = _dump(keys, values)
         pieces += dumped
-        n_read += len(batch)
+        n_read += n_fitting
         batch_bytes = byte_length(dumped)
         n_bytes += batch_bytes
-        at_once = min(_MOST_BATCH, 2 * at_once) if batch_bytes < _BATCH_BYTES else max(1, at_once // 2)
+        at_once = min(_MOST_BATCH, 4 * at_once) if batch_bytes < _BATCH_BYTES else max(1, at_once // 2)
     return pieces, n_read
+
+
+def _n_fitting(keys: list[Any], values: list[Any]) -> int:
+    """How many records, one at least, may be pickled at once."""
+    if len(keys) <= _LEAST_BATCH:
+        return len(keys)
+    sizes = [0] * len(keys)
+    for column in (keys, values):
+        kinds = set(map(type, column))
+        if not kinds <= PLAIN_TYPES:
+            return min(len(keys), _MOST_UNKNOWN)
+        if kinds <= _SIZED:
+            sizes = list(map(add, sizes, map(len, column)))
+        elif kinds & _SIZED:
+            sizes = list(map(add, sizes, map(_text_bytes, column)))
+    return max(1, bisect_right(list(accumulate(sizes)), _BATCH_BYTES))
 
 
 def _cut_unsettled(source: Records, n_records: int, clock: Callable[[], float]) -> tuple[list[Buffer], int]:
     """Pickle a record that could change before the next one is read: an iterator may refill one buffer."""
     pieces: list[Buffer] = []
-    batch: list[Record] = []
+    keys: list[Any] = []
+    values: list[Any] = []
     n_read = n_bytes = 0
     deadline = clock() + _READ_SECONDS
-    for record in source.pairs:
-        batch.append(record)
+    for key, value in source.pairs:
+        keys.append(key)
+        values.append(value)
         n_read += 1
-        if _is_immutable(record[0]) and _is_immutable(record[1]):
-            n_bytes += _text_bytes(record[0]) + _text_bytes(record[1])
+        if _is_immutable(key) and _is_immutable(value):
+            n_bytes += _text_bytes(key) + _text_bytes(value)
         else:
-            pieces.append(b"".join(_dump(batch)))
+            pieces.append(b"".join(_dump(keys, values)))
             n_bytes += len(pieces[-1])
-            batch = []
+            keys, values = [], []
         if n_read >= n_records or n_bytes > _MOST_BYTES or clock() > deadline:
             break
-    if batch:
-        pieces += _dump(batch)
+    if keys:
+        pieces += _dump(keys, values)
     return pieces, n_read
 
 
@@ -169,11 +205,11 @@ def _is_immutable(value: object) -> bool:
     return type(value) in _IMMUTABLE or (type(value) is tuple and all(type(item) in _IMMUTABLE for item in value))
 
 
-def _dump(batch: list[Record]) -> list[Buffer]:
+def _dump(keys: list[Any], values: list[Any]) -> list[Buffer]:
     try:
-        return dump(batch)
+        return dump_columns(keys, values)
     except Exception as error:  # pickling runs the objects' own code
-        for key, value in batch:
+        for key, value in zip(keys, values, strict=True):
             for role, obj in (("key", key), ("value", value)):
                 if culprit := blame(role, obj):
                     advice = "Put what it is made of into the source, and create it in mapfn."

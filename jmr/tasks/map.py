@@ -2,8 +2,9 @@
 
     split blob ──load──> records ──mapfn──> pairs ──group──> {key: [values]} ──combine──> ──partition──> blobs
 
-Values are grouped at once: pickling grouped values is some 40 times cheaper than pickling pairs. A blob of a partition
-holds (keys, ordinals, lists of values, positions that failed); an ordinal is the key's place among the split's keys in
+Values are grouped at once: pickling grouped values is some 40 times cheaper than pickling pairs. Where there is a
+combiner, a key's values are folded whenever there are a few dozen, so that no list grows. A blob of a partition holds
+keys, ordinals, positions that failed, and lists of values; an ordinal is the key's place among the split's keys in
 order of first appearance, from which the whole job's order is put together later.
 
 `map_records` is the hot loop. `map_records_apart` keeps records apart, so that a bad one contributes nothing; it also
@@ -13,15 +14,16 @@ serves to find the record behind a pair that does not pickle, and to tell a supe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from jmr.codec.functions import blame
-from jmr.codec.values import Buffer, dump, load_all
+from jmr.codec.values import Buffer, dump_columns, dump_lists, load_columns
 from jmr.errors import NotPicklableError, describe
 from jmr.tasks.contract import (
     Failures,
+    TaskError,
     checked_fold,
     checked_pair,
     checked_pairs,
@@ -29,15 +31,28 @@ from jmr.tasks.contract import (
     is_of_user_code,
     outside,
 )
+from jmr.tasks.memory import uncollected
 from jmr.tasks.partition import Groups, split_by_partition
 
-__all__ = ["NOWHERE", "MapOutput", "MapTask", "combine_groups", "map_records", "map_records_apart", "run_map"]
+__all__ = [
+    "NOWHERE",
+    "Folder",
+    "MapOutput",
+    "MapTask",
+    "dump_part",
+    "map_records",
+    "map_records_apart",
+    "records_of",
+    "run_map",
+]
 
 Mapfn = Callable[[Any, Any], Any]
 Combinefn = Callable[[Any, list[Any]], Any]
 #: Tells the index of the record or group that is being worked on; NOWHERE when that is over.
 Cursor = Callable[[int], None]
 NOWHERE = -1
+#: A list of this many values is folded: long enough to make the calls cheap, short enough to stay in the cache.
+_FOLDED_AT = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,44 +95,92 @@ def run_map(task: MapTask, split: Buffer) -> MapOutput:
     started = time.perf_counter()
     again = bytearray(split) if task.skips else split  # mapfn may change arrays, which are views of the split
     try:
-        records = [record for batch in load_all(split) for record in batch]
+        with uncollected():
+            keys, values = load_columns(split, 2)
     except Exception as error:
         raise outside("load", error) from error
     try:
-        output = _map_and_flush(task, records, check=False)
+        output = _map_and_flush(task, keys, values, check=False)
     except NotPicklableError as error:
-        records = [record for batch in load_all(again) for record in batch]
-        output = _map_and_flush(task, records, check=True)
+        keys, values = load_columns(again, 2)
+        output = _map_and_flush(task, keys, values, check=True)
         if not task.skips:  # it went well this time: mapfn does not do the same twice
             raise outside("pickle", error) from error
     output.seconds = time.perf_counter() - started
     return output
 
 
-def _map_and_flush(task: MapTask, records: Sequence[tuple[Any, Any]], *, check: bool) -> MapOutput:
+def records_of(split: Buffer) -> list[tuple[Any, Any]]:
+    """The records of a split."""
+    return list(zip(*load_columns(split, 2), strict=True))
+
+
+def _map_and_flush(task: MapTask, keys: list[Any], values: list[Any], *, check: bool) -> MapOutput:
     groups = Groups()
     failures = Failures(task.skips)
+    folder = None if task.combinefn is None else Folder(task.combinefn, failures)
+    records = zip(keys, values, strict=True)
     if check or task.skips or task.cursor or task.leave_out:
-        map_records_apart(task, records, groups, failures, check=check)
+        map_records_apart(task, records, groups, failures, folder, check=check)
     else:
-        map_records(task.mapfn, records, groups, failures)
+        map_records(task.mapfn, records, groups, failures, folder)
     if task.cursor:
         task.cursor(NOWHERE)  # whatever happens from here on is no single record's doing
     n_pairs = sum(map(len, groups.values()))
     failed: set[int] = set()
-    if task.combinefn:
-        combine_groups(task.combinefn, groups, failures, failed)
+    if folder is not None:
+        folder.fold_all(groups)
+        n_pairs += folder.n_folded
+        failed = folder.failed
     before = time.perf_counter()
-    partitions, unstable = _partition(groups, failed, task.n_partitions, failures, check=check)
+    with uncollected():
+        partitions, unstable = _partition(groups, failed, task.n_partitions, failures, check=check)
     flush_seconds = time.perf_counter() - before
-    return MapOutput(partitions, len(records), n_pairs, unstable, failures, flush_seconds=flush_seconds)
+    return MapOutput(partitions, len(keys), n_pairs, unstable, failures, flush_seconds=flush_seconds)
 
 
-def map_records(mapfn: Mapfn, records: Iterable[tuple[Any, Any]], groups: Groups, failures: Failures) -> None:
+class Folder:
+    """Folds the values of a key into one, in place, with the user's combinefn."""
+
+    def __init__(self, combinefn: Combinefn, failures: Failures) -> None:
+        self._combinefn = combinefn
+        self._failures = failures
+        #: Values that were folded away by `fold`.
+        self.n_folded = 0
+        #: Of groups that are set aside: `id` of their list.
+        self.failed: set[int] = set()
+
+    def fold(self, key: Any, values: list[Any]) -> None:
+        """Leave one value; of a group that is set aside, None."""
+        # A list of its own: combinefn may return, keep, or empty the one that it is given.
+        taken = values.copy()
+        folded = None
+        if id(values) not in self.failed:
+            try:
+                folded = checked_fold(self._combinefn(key, taken))
+            except BaseException as error:
+                if not is_of_user_code(error):
+                    raise
+                self._failures.add("combine", key, values, error)
+                self.failed.add(id(values))
+        self.n_folded += len(values) - 1
+        values[:] = [folded]
+
+    def fold_all(self, groups: Groups) -> None:
+        """Leave one value of each group."""
+        n_folded = self.n_folded
+        for key, values in groups.items():
+            self.fold(key, values)
+        self.n_folded = n_folded
+
+
+def map_records(
+    mapfn: Mapfn, records: Iterable[tuple[Any, Any]], groups: Groups, failures: Failures, folder: Folder | None = None
+) -> None:
     """Call mapfn on every record and group what it emits; the first failure ends it.
 
-    For jobs that skip nothing, since half of a bad record's pairs may be grouped already.
-    Nothing of ours is called per record or pair while all is well.
+    For jobs that skip nothing, since half of a bad record's pairs may be grouped already. Nothing of ours is called per
+    record or pair while all is well. The loop stands here twice: asking for a list's length costs a tenth of it.
     """
     key = value = emitted_key = None
     try:
@@ -127,6 +190,17 @@ def map_records(mapfn: Mapfn, records: Iterable[tuple[Any, Any]], groups: Groups
                 continue
             if type(pairs) is not list and not hasattr(pairs, "__next__"):
                 pairs = checked_pairs(pairs)
+            if folder is None:
+                for pair in pairs:
+                    if type(pair) is not tuple:
+                        checked_pair(pair)
+                    try:
+                        emitted_key, emitted = pair
+                    except ValueError:
+                        checked_pair(pair)
+                        raise
+                    groups[emitted_key].append(emitted)
+                continue
             for pair in pairs:
                 if type(pair) is not tuple:
                     checked_pair(pair)
@@ -135,7 +209,12 @@ def map_records(mapfn: Mapfn, records: Iterable[tuple[Any, Any]], groups: Groups
                 except ValueError:
                     checked_pair(pair)
                     raise
-                groups[emitted_key].append(emitted)
+                values = groups[emitted_key]
+                values.append(emitted)
+                if len(values) >= _FOLDED_AT:
+                    folder.fold(emitted_key, values)
+    except TaskError:  # it was combinefn
+        raise
     except BaseException as error:
         if not is_of_user_code(error):
             raise
@@ -143,7 +222,13 @@ def map_records(mapfn: Mapfn, records: Iterable[tuple[Any, Any]], groups: Groups
 
 
 def map_records_apart(
-    task: MapTask, records: Iterable[tuple[Any, Any]], groups: Groups, failures: Failures, *, check: bool
+    task: MapTask,
+    records: Iterable[tuple[Any, Any]],
+    groups: Groups,
+    failures: Failures,
+    folder: Folder | None = None,
+    *,
+    check: bool,
 ) -> None:
     """Like `map_records`, but each record's pairs are grouped only when all of them are good.
 
@@ -156,19 +241,23 @@ def map_records_apart(
             task.cursor(index)
         try:
             pairs = _pairs_of(task.mapfn, key, value, check=check)
-            for group, emitted in _looked_up(groups, pairs):
-                group.append(emitted)
+            looked_up = _looked_up(groups, pairs)
         except BaseException as error:
             if not is_of_user_code(error):
                 raise
             failures.add("map", key, value, error)
+            continue
+        for (emitted_key, emitted), group in zip(pairs, looked_up, strict=True):
+            group.append(emitted)
+            if folder is not None and len(group) >= _FOLDED_AT:
+                folder.fold(emitted_key, group)
 
 
-def _looked_up(groups: Groups, pairs: list[tuple[Any, Any]]) -> list[tuple[list[Any], Any]]:
+def _looked_up(groups: Groups, pairs: list[tuple[Any, Any]]) -> list[list[Any]]:
     """Find each pair's group before any is added to: a key's own `__eq__` may raise."""
     n_before = len(groups)
     try:
-        return [(groups[key], emitted) for key, emitted in pairs]
+        return [groups[key] for key, _ in pairs]
     except BaseException:
         while len(groups) > n_before:  # what this record alone has brought is empty, and the last
             groups.popitem()
@@ -197,22 +286,6 @@ def _check_pickles(key: Any, value: Any) -> None:
             raise NotPicklableError(f"mapfn emitted a {role}{of} that cannot be sent on: {culprit.path} is {told}")
 
 
-def combine_groups(combinefn: Combinefn, groups: Groups, failures: Failures, failed: set[int]) -> None:
-    """Fold each group's values into one, in place; add to `failed` the positions of groups that are set aside."""
-    for position, (key, values) in enumerate(groups.items()):
-        if position in failed:
-            continue
-        try:
-            folded = checked_fold(combinefn(key, values))
-        except BaseException as error:
-            if not is_of_user_code(error):
-                raise
-            failures.add("combine", key, values, error)
-            failed.add(position)
-            folded = None
-        groups[key] = [folded]  # a list of its own: combinefn may have returned, or emptied, the one it was given
-
-
 def _partition(
     groups: Groups, failed: set[int], n_partitions: int, failures: Failures, *, check: bool
 ) -> tuple[list[list[Buffer]], bool]:
@@ -234,8 +307,14 @@ def _partition(
 
 
 def _dump_part(keys: list[Any], ordinals: list[int], lists: list[list[Any]], failed: set[int]) -> list[Buffer]:
-    dead = [position for position, ordinal in enumerate(ordinals) if ordinal in failed]
-    return dump(([keys[i] for i in ordinals], ordinals, [lists[i] for i in ordinals], dead))
+    chosen = [lists[i] for i in ordinals]
+    dead = [position for position, values in enumerate(chosen) if id(values) in failed] if failed else []
+    return dump_part([keys[i] for i in ordinals], ordinals, dead, chosen)
+
+
+def dump_part(keys: list[Any], ordinals: list[int], dead: list[int], lists: list[list[Any]]) -> list[Buffer]:
+    """The pieces of one partition's blob; `dead` are the positions of groups that are set aside."""
+    return dump_columns(keys, ordinals, dead) + dump_lists(lists)
 
 
 def _set_unpicklable_aside(
@@ -250,5 +329,5 @@ def _set_unpicklable_aside(
                 f"combinefn returned a value for key {describe(key)} that cannot be sent on: {culprit.path} is {told}"
             )
             failures.add("combine", key, lists[ordinal], error)
-            failed.add(ordinal)
-            lists[ordinal] = [None]
+            failed.add(id(lists[ordinal]))
+            lists[ordinal][:] = [None]

@@ -2,27 +2,36 @@
 
     (split, blob) ... ──merge──> {key: [values, in source order]} ──reducefn──> (keys, orders, values) ──> one blob
 
+A partition that is larger than its slot's share of memory is dealt out first, by further bits of its keys' places, into
+parts that are reduced one after another:
+
+    (split, blob) ... ──deal──> (part, split, blob) ... ──> somebody keeps them ──> (split, blob) ... of each part
+
 Merging in split order gives each key its values in source order, its first appearance, and the object seen first.
 An order is that first appearance as one number: split << 32 | ordinal within the split.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from types import GeneratorType
 from typing import Any
 
 from jmr.codec.functions import blame
-from jmr.codec.values import Buffer, dump, load
+from jmr.codec.values import Buffer, dump_columns, load_all
 from jmr.errors import NotPicklableError
 from jmr.tasks.contract import Failures, TaskError, checked_fold, is_of_user_code, outside
-from jmr.tasks.map import NOWHERE, Combinefn, Cursor
-from jmr.tasks.partition import Groups
+from jmr.tasks.map import NOWHERE, Combinefn, Cursor, dump_part
+from jmr.tasks.memory import uncollected
+from jmr.tasks.partition import Groups, place
 
-__all__ = ["Merged", "ReduceTask", "merge", "reduce_groups", "run_reduce"]
+__all__ = ["Merged", "ReduceTask", "deal", "group_at", "merge", "reduce_groups", "run_reduce"]
 
 Reducefn = Callable[[Any, list[Any]], Any]
+#: (split number, blob), in split order.
+Inputs = Iterable[tuple[int, Buffer]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,45 +62,101 @@ class Merged:
     dead: set[int] = field(default_factory=set)
 
 
-def run_reduce(task: ReduceTask, inputs: Iterable[tuple[int, Buffer]]) -> tuple[list[Buffer], Failures]:
+def run_reduce(task: ReduceTask, parts: Iterable[Inputs]) -> tuple[list[Buffer], Failures]:
     """Run one attempt at a reduce task.
 
     Parameters
     ----------
     task
         The functions and how to treat failures.
-    inputs
-        (split number, blob), in split order.
+    parts
+        Of each part of the partition, usually one: (split number, blob), in split order.
 
     Returns
     -------
-    The pieces of one blob of (keys, orders, values), and the groups set aside.
+    What `dump_columns` gave of keys, orders and values, for each part in a row; and the groups set aside.
 
     Raises
     ------
     TaskError
         A user function failed and `task.skips` is False, or a result cannot be pickled.
     """
-    try:
-        merged = merge(inputs)
-    except TaskError:
-        raise
-    except Exception as error:  # a key's own __hash__ or __eq__
-        raise outside("group", error) from error
+    pieces: list[Buffer] = []
     failures = Failures(task.skips)
-    reduced = reduce_groups(task, merged, failures)
+    n_before = 0
+    for inputs in parts:
+        try:
+            with uncollected():
+                merged = merge(inputs)
+        except TaskError:
+            raise
+        except Exception as error:  # a key's own __hash__ or __eq__
+            raise outside("group", error) from error
+        pieces += _reduced_part(task, merged, failures, n_before)
+        n_before += len(merged.groups)
+    return pieces, failures
+
+
+def _reduced_part(task: ReduceTask, merged: Merged, failures: Failures, n_before: int) -> list[Buffer]:
+    reduced = reduce_groups(task, merged, failures, n_before)
     try:
-        return dump(reduced), failures
+        with uncollected():
+            return dump_columns(*reduced)
     except Exception:  # pickling runs the objects' own code
-        return dump(_picklable_only(task, merged, reduced, failures)), failures
+        return dump_columns(*_picklable_only(task, merged, reduced, failures))
 
 
-def merge(inputs: Iterable[tuple[int, Buffer]]) -> Merged:
+def deal(inputs: Inputs, n_partitions: int, n_parts: int) -> Iterator[tuple[int, int, list[Buffer]]]:
+    """Deal one partition's keys out to parts: yields part, split number, and the pieces of a blob.
+
+    Holds one blob of `inputs` at a time. All keys must have a stable place.
+    """
+    for split, blob in inputs:
+        keys, ordinals, dead, lists = _loaded(blob)
+        members: list[list[int]] = [[] for _ in range(n_parts)]
+        try:
+            for position, key in enumerate(keys):
+                where = place(key)
+                assert where is not None
+                members[where // n_partitions % n_parts].append(position)
+        except Exception as error:  # a key's own __hash__
+            raise outside("group", error) from error
+        dead = set(dead)
+        for part, positions in enumerate(members):
+            if positions:
+                yield (
+                    part,
+                    split,
+                    dump_part(
+                        [keys[i] for i in positions],
+                        [ordinals[i] for i in positions],
+                        [i for i, position in enumerate(positions) if position in dead],
+                        [lists[i] for i in positions],
+                    ),
+                )
+
+
+def group_at(inputs: Callable[[], Inputs], n_partitions: int, n_parts: int, index: int) -> tuple[Any, Any] | None:
+    """The group of that index, as `run_reduce` counts them, with its values; holds one part at a time."""
+    for part in range(n_parts):
+        dealt = (
+            inputs()
+            if n_parts == 1
+            else ((split, b"".join(blob)) for of, split, blob in deal(inputs(), n_partitions, n_parts) if of == part)
+        )
+        groups = merge(dealt).groups
+        if index < len(groups):
+            return next(islice(groups.items(), index, None))
+        index -= len(groups)
+    return None
+
+
+def merge(inputs: Inputs) -> Merged:
     """Put the outputs of map tasks together, by key."""
     merged = Merged()
     groups, orders = merged.groups, merged.orders
     for split, blob in inputs:
-        keys, ordinals, lists, dead = _loaded(blob)
+        keys, ordinals, dead, lists = _loaded(blob)
         first = split << 32
         for key, ordinal, values in zip(keys, ordinals, lists, strict=True):
             group = groups[key]
@@ -102,20 +167,25 @@ def merge(inputs: Iterable[tuple[int, Buffer]]) -> Merged:
     return merged
 
 
-def _loaded(blob: Buffer) -> tuple[list[Any], list[int], list[list[Any]], list[int]]:
+def _loaded(blob: Buffer) -> list[Any]:
+    """Keys, ordinals, positions that failed, and lists of values."""
     try:
-        keys, ordinals, lists, dead = load(blob)
+        return list(load_all(blob))
     except Exception as error:
         raise outside("merge", error) from error
-    return keys, ordinals, lists, dead
 
 
-def reduce_groups(task: ReduceTask, merged: Merged, failures: Failures) -> tuple[list[Any], list[int], list[Any]]:
-    """Call reducefn on every group; returns keys, orders and values of those that succeeded."""
+def reduce_groups(
+    task: ReduceTask, merged: Merged, failures: Failures, n_before: int = 0
+) -> tuple[list[Any], list[int], list[Any]]:
+    """Call reducefn on every group; returns keys, orders and values of those that succeeded.
+
+    A group's index counts from `n_before`.
+    """
     keys: list[Any] = []
     orders: list[int] = []
     results: list[Any] = []
-    for index, ((key, values), order) in enumerate(zip(merged.groups.items(), merged.orders, strict=True)):
+    for index, ((key, values), order) in enumerate(zip(merged.groups.items(), merged.orders, strict=True), n_before):
         if index in task.leave_out or id(values) in merged.dead:
             continue
         if task.cursor:

@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterator
 from typing import Any
 
-from jmr.codec.values import Buffer
+from jmr.codec.values import Buffer, byte_length
 from jmr.wire.messages import KINDS, Message
 
 __all__ = ["FrameError", "Receiver", "encode"]
@@ -43,10 +43,11 @@ def encode(message: Message) -> list[Buffer]:
     [Drain(token=7)]
     """
     kind = type(message)
-    blobs = getattr(message, "blobs", ())
+    blobs = [blob if type(blob) is list else [blob] for blob in getattr(message, "blobs", ())]
     fields = json.dumps([getattr(message, name) for name in _FIELDS_OF[kind]], separators=(",", ":")).encode()
-    lengths = struct.pack(f"<{len(blobs)}Q", *map(len, blobs))
-    return [_HEAD.pack(_NUMBER_OF[kind], len(blobs), len(fields)) + lengths + fields, *filter(len, blobs)]
+    lengths = struct.pack(f"<{len(blobs)}Q", *map(byte_length, blobs))
+    head = _HEAD.pack(_NUMBER_OF[kind], len(blobs), len(fields)) + lengths + fields
+    return [head, *(piece for blob in blobs for piece in blob if len(piece))]
 
 
 class Receiver:

@@ -6,7 +6,8 @@
     coordinator ──ForkSlot (with a socket), KillSlot, Drain──> supervisor
     coordinator <──WorkerReady, SlotExited, Printed, Drained── supervisor
 
-Fields are what JSON can say; `blobs` are opaque bytes, moved but never looked into on the way.
+Fields are what JSON can say; `blobs` are opaque bytes, moved but never looked into on the way. Whoever sends one may
+give it in pieces, which need not be joined for that; what arrives is one bytearray.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ __all__ = [
     "CANNOT_ANSWER",
     "KINDS",
     "AttemptFailed",
+    "Blob",
     "CloseJob",
     "Drain",
     "Drained",
@@ -36,12 +38,15 @@ __all__ = [
     "StartMap",
     "StartReduce",
     "WorkerReady",
+    "whole",
 ]
 
 #: Exit code of a slot that could not send its answer.
 CANNOT_ANSWER = 86
-#: (path or None for inline, offset, length, crc): where one partition of one map output lies.
-Range = tuple[str | None, int, int, int]
+#: (path or None for inline, offset, length, crc or None for what lies in memory): where one partition of one map output
+#: lies.
+Range = tuple[str | None, int, int, int | None]
+Blob = Buffer | list[Buffer]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +56,12 @@ class OpenJob:
     job: int
     n_partitions: int
     skips: bool
-    #: Where map outputs too big to travel inline are written.
+    #: Where map outputs too big to travel inline are written: on disk, and in memory if there is such a place.
     directory: str
-    blobs: Sequence[Buffer] = ()
+    memory_directory: str | None
+    #: Where the functions lie, if what they capture is large: there is one copy for all slots of a host.
+    functions_at: Range | None
+    blobs: Sequence[Blob] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +81,9 @@ class StartMap:
     #: Say which record is being worked on.
     careful: bool
     leave_out: Sequence[int]
-    #: Most bytes of output to send back inline; more goes to a file.
-    inline_bytes: int
-    blobs: Sequence[Buffer] = ()
+    #: Most bytes of output that may stay in memory; more goes to disk.
+    memory_bytes: int
+    blobs: Sequence[Blob] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,9 @@ class StartReduce:
     careful: bool
     leave_out: Sequence[int]
     inputs: Sequence[tuple[int, Range]]
-    blobs: Sequence[Buffer] = ()
+    #: Into so many parts the keys are dealt out first.
+    n_parts: int
+    blobs: Sequence[Blob] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +121,9 @@ class MapDone:
     #: None where the output is inline.
     path: str | None
     lengths: Sequence[int]
+    #: None of what lies in memory.
     crcs: Sequence[int]
-    blobs: Sequence[Buffer] = ()
+    blobs: Sequence[Blob] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +131,14 @@ class ReduceDone:
     """A reduce attempt's result; blobs: failures set aside (may be empty), the result."""
 
     n_failures: int
-    blobs: Sequence[Buffer] = ()
+    blobs: Sequence[Blob] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptFailed:
     """User code failed; blobs: the failure."""
 
-    blobs: Sequence[Buffer] = ()
+    blobs: Sequence[Blob] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +198,13 @@ class Printed:
     name: str
     #: 1 or 2, as file descriptors go.
     stream: int
-    blobs: Sequence[Buffer] = ()
+    blobs: Sequence[Blob] = ()
+
+
+def whole(blob: Blob) -> Buffer:
+    """A blob that has arrived, which is in one piece."""
+    assert not isinstance(blob, list)
+    return blob
 
 
 Message = (

@@ -19,29 +19,33 @@ import socket
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from jmr.codec import values
 from jmr.codec.failures import raised_from
 from jmr.codec.values import Buffer, dump, load
-from jmr.shuffle import SpillError, fetch, store, write_all
+from jmr.shuffle.files import Dealt, Room, SpillError, fetch, store, write_all
 from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
 from jmr.tasks.map import NOWHERE, MapTask, run_map
-from jmr.tasks.reduce import ReduceTask, run_reduce
+from jmr.tasks.memory import uncollected
+from jmr.tasks.reduce import Inputs, ReduceTask, deal, run_reduce
 from jmr.wire.frames import Receiver, encode
 from jmr.wire.messages import (
     CANNOT_ANSWER,
     AttemptFailed,
+    Blob,
     CloseJob,
     MapDone,
     Message,
     OpenJob,
+    Range,
     ReduceDone,
     SlotReady,
     StartMap,
     StartReduce,
+    whole,
 )
 from jmr.worker.modules import UserModules
 from jmr.worker.output import mark
@@ -50,6 +54,8 @@ __all__ = ["Slot"]
 
 #: Young objects before a collection: user code makes lists by the million, and few of them in cycles.
 _GC_THRESHOLD = 50_000
+#: Each mapping keeps a file descriptor for as long as an array lies in it, and the user's code needs some, too.
+_MOST_MAPPED = 128
 
 
 @dataclass(slots=True)
@@ -134,12 +140,14 @@ class Slot:
         job = self._jobs[number]
         if self._current_job != number:
             self._open_streams(number)
-            load(job.settings.blobs[1]).take_on()
+            load(whole(job.settings.blobs[1])).take_on()
             self._modules.forget_changed()
             self._current_job = number
         if job.functions is None:
+            at = job.settings.functions_at
+            blob = whole(job.settings.blobs[0]) if at is None else fetch(at)
             try:
-                job.functions = load(job.settings.blobs[0])
+                job.functions = load(blob)
             except Exception as error:
                 raise TaskError(Failure("functions", "", None, raised_from(error), refused=False)) from error
         return job.functions
@@ -165,9 +173,9 @@ class Slot:
             leave_out=frozenset(message.leave_out),
             cursor=self._tell if message.careful else None,
         )
-        output = run_map(task, message.blobs[0])
-        name = f"map-{message.task}-{message.number}"
-        stored = store(output.partitions, settings.directory, name, message.inline_bytes)
+        output = run_map(task, whole(message.blobs[0]))
+        room = Room(settings.directory, settings.memory_directory, message.memory_bytes)
+        stored = store(output.partitions, f"map-{message.task}-{message.number}", room)
         return MapDone(
             n_records=output.n_records,
             n_pairs=output.n_pairs,
@@ -189,8 +197,23 @@ class Slot:
             leave_out=frozenset(message.leave_out),
             cursor=self._tell if message.careful else None,
         )
-        pieces, failures = run_reduce(task, _inputs(message))
-        return ReduceDone(failures.n_failures, blobs=[_dump_failures(failures), b"".join(pieces)])
+        pieces, failures = run_reduce(task, self._parts(message))
+        return ReduceDone(failures.n_failures, blobs=[_dump_failures(failures), pieces])
+
+    def _parts(self, message: StartReduce) -> Iterator[Inputs]:
+        """What the task reads: all of it, or what does not fit into memory at once part by part."""
+        inputs = _inputs(message.inputs, message.blobs)
+        if message.n_parts == 1:
+            yield inputs
+            return
+        settings = self._jobs[message.job].settings
+        name = f"reduce-{message.task}-{message.number}"
+        with Dealt(settings.directory, name, message.n_parts) as dealt:
+            with uncollected():
+                for part, split, pieces in deal(inputs, settings.n_partitions, message.n_parts):
+                    dealt.add(part, split, pieces)
+            for ranges in dealt.ranges:
+                yield _inputs(ranges, ())
 
     def _tell(self, index: int) -> None:
         self._cursor[0] = index
@@ -201,11 +224,11 @@ def _identity_of(connection: socket.socket) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _inputs(message: StartReduce) -> Iterator[tuple[int, Buffer]]:
-    inline = iter(message.blobs)
-    for split, where in message.inputs:
+def _inputs(ranges: Iterable[tuple[int, Range]], inline: Iterable[Blob]) -> Iterator[tuple[int, Buffer]]:
+    rest = iter(inline)
+    for index, (split, where) in enumerate(ranges):
         try:
-            yield split, (next(inline) if where[0] is None else fetch(where))
+            yield split, (whole(next(rest)) if where[0] is None else fetch(where, mapped=index < _MOST_MAPPED))
         except SpillError as error:
             raise PassThroughError(error) from error
 

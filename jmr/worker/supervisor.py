@@ -3,7 +3,7 @@
     coordinator ──ForkSlot + socket──> fork ──> slot
     slot's fds 1, 2 ──pipe──> lines ──Printed──> coordinator
     slot exits ──SIGCHLD──> SlotExited (signal, cursor, peak memory) ──> coordinator
-    coordinator gone (end of file) ──> every slot and its children are killed, the spill directory is removed
+    coordinator gone (end of file) ──> every slot and its children are killed, its directories are removed
 
 It imports what slots need once, then forks, so a slot costs a few milliseconds. Being single-threaded it may fork
 safely, its answers do not depend on what user code does to the interpreter, and a slot's PDEATHSIG follows it alone.
@@ -55,7 +55,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(descriptor: int, directory: str) -> NoReturn:
+def main(descriptor: int, directories: list[str]) -> NoReturn:
     """Serve the coordinator at the other end of `descriptor` until it hangs up; then leave nothing behind."""
     supervisor = Supervisor(socket.socket(fileno=descriptor))
     status = 0
@@ -66,7 +66,8 @@ def main(descriptor: int, directory: str) -> NoReturn:
         status = 1
     supervisor.kill_all()
     if status == 0:  # else another supervisor goes on with the finished work that lies there
-        shutil.rmtree(directory, ignore_errors=True)
+        for directory in directories:
+            shutil.rmtree(directory, ignore_errors=True)
     os._exit(status)
 
 
