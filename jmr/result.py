@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 __all__ = ["Attempt", "BadRecord", "BadRecords", "Partition", "Result", "Stats", "in_order"]
@@ -120,5 +121,5 @@ def in_order(partitions: Iterable[Partition]) -> Iterator[tuple[Any, Any]]:
     items: list[tuple[int, Any, Any]] = []
     for partition in partitions:
         items += zip(partition.orders, partition.keys, partition.values, strict=True)
-    items.sort(key=lambda item: item[0])
-    return ((key, value) for _, key, value in items)
+    items.sort(key=itemgetter(0))
+    return map(itemgetter(1, 2), items)

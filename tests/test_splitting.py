@@ -61,7 +61,7 @@ def test_a_slow_source_does_not_let_slots_wait() -> None:
     source = records(slow())
     pieces, n_records = cut(source, 1000, clock=lambda: now)
     assert n_records == 3
-    assert list(load_all(b"".join(pieces))) == [[0, 1, 2], [0, 1, 2]]
+    assert list(load_all(b"".join(pieces))) == [([0, 1, 2], [0, 1, 2])]
 
 
 def test_a_record_that_may_change_is_pickled_before_the_next_is_read() -> None:
@@ -74,7 +74,12 @@ def test_a_record_that_may_change_is_pickled_before_the_next_is_read() -> None:
 
     pieces, n_records = cut(records(refilled()), 10)
     assert n_records == 4
-    assert list(load_all(b"".join(pieces))) == [["a"], [[0]], ["a"], [[1]], ["a"], [[2]], ["b"], [(1, "frozen")]]
+    assert list(load_all(b"".join(pieces))) == [
+        (["a"], [[0]]),
+        (["a"], [[1]]),
+        (["a"], [[2]]),
+        (["b"], [(1, "frozen")]),
+    ]
 
 
 def test_large_records_after_small_ones_end_the_split_early() -> None:

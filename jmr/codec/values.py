@@ -7,7 +7,7 @@ cannot resolve, so a pickle that names `__main__` is made again by cloudpickle, 
 offer their memory (PEP 574) travel as buffers of their own, uncopied, and so do large bytes; loaded from a bytearray,
 arrays are writable.
 
-    dump_columns(keys, values) ──> one blob a column ──> load_columns
+    dump_columns(keys, values) ──> one blob a column, or one of all if they are short ──> load_columns
 
 A column of plain values (str, int, float, bytes, None, bool) is pickled without a memo, which takes a fifth of the
 time: such values hold nothing that could be shared or lead back to itself.
@@ -42,7 +42,7 @@ __all__ = [
     "dump",
     "dump_by_value",
     "dump_columns",
-    "dump_lists",
+    "dump_groups",
     "load",
     "load_all",
     "load_columns",
@@ -60,6 +60,8 @@ _ALIGN = 16
 _PROTOCOL = 5
 #: Pieces smaller than this in sum are joined: a copy is quicker than another item in a list.
 _JOINED_BYTES = 1 << 16
+#: Columns of fewer values are pickled together: each pickle costs as much as some dozen values.
+_FEW = 64
 #: Lists of at most so many values, on average, are worth a look at each of their values.
 _SHORT = 4
 #: So many values of a column tell whether its text repeats itself.
@@ -101,9 +103,9 @@ def dump_by_value(obj: object) -> list[Buffer]:
 
 
 def dump_columns(*columns: list[Any]) -> list[Buffer]:
-    """Turn lists into pieces that, joined, are as many blobs; see `load_columns`.
+    """Turn lists, of the same length or empty, into pieces; see `load_columns`.
 
-    What two columns share comes back as two objects.
+    What two columns share may come back as two objects.
 
     Raises
     ------
@@ -115,14 +117,18 @@ def dump_columns(*columns: list[Any]) -> list[Buffer]:
     >>> load_columns(bytearray(b"".join(dump_columns(["a", "b"], [1, [2]]))), 2)
     [['a', 'b'], [1, [2]]]
     """
+    if len(columns[0]) < _FEW:
+        return dump(columns)
     return [piece for column in columns for piece in _dump_column(column)]
 
 
-def dump_lists(lists: list[list[Any]]) -> list[Buffer]:
-    """Like `dump`, for lists of which nobody else holds one."""
-    if sum(map(len, lists)) <= _SHORT * len(lists) and _is_plain(list(itertools.chain.from_iterable(lists))):
-        return _dump_fast(lists)
-    return dump(lists)
+def dump_groups(*columns: list[Any], lists: list[list[Any]]) -> list[Buffer]:
+    """Like `dump_columns`, with one more column, of lists of which nobody else holds one."""
+    if len(lists) < _FEW:
+        return dump((*columns, lists))
+    short = sum(map(len, lists)) <= _SHORT * len(lists)
+    plain = short and _is_plain(list(itertools.chain.from_iterable(lists)))
+    return dump_columns(*columns) + (_dump_fast(lists) if plain else dump(lists))
 
 
 def _dump_column(column: list[Any]) -> list[Buffer]:
@@ -164,10 +170,15 @@ def load_all(blob: Buffer) -> Iterator[Any]:
 
 def load_columns(blob: Buffer, n_columns: int) -> list[list[Any]]:
     """Turn what `dump_columns` gave, once or several times in a row, into so many lists."""
-    objects = list(load_all(blob))
-    if len(objects) == n_columns:
-        return objects
-    return [list(itertools.chain.from_iterable(objects[column::n_columns])) for column in range(n_columns)]
+    lists: list[Any] = []
+    for loaded in load_all(blob):
+        if type(loaded) is tuple:  # short columns, all of them
+            lists += loaded
+        else:
+            lists.append(loaded)
+    if len(lists) == n_columns:
+        return lists
+    return [list(itertools.chain.from_iterable(lists[column::n_columns])) for column in range(n_columns)]
 
 
 def byte_length(pieces: Iterable[Buffer]) -> int:

@@ -15,6 +15,7 @@ import os
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ from tornado.ioloop import IOLoop
 
 from jmr.codec.values import Buffer
 from jmr.coordinator import patience
-from jmr.coordinator.jobs import Job, JobSpec, order_of
+from jmr.coordinator.jobs import Job, JobSpec, Letter, order_of
 from jmr.coordinator.mail import (
     Ending,
     JobDone,
@@ -69,6 +70,8 @@ class Coordinator:
             raise
         self._scheduler = Scheduler()
         self._jobs: dict[int, Job] = {}
+        #: Mail that is not delivered yet.
+        self._outbox: deque[Letter] = deque()
         self._broken = False
         self._started = threading.Event()
         self._closing = threading.Lock()
@@ -164,6 +167,13 @@ class Coordinator:
             function(*args)
         except Exception:
             self.worker_broke("jmr's coordinator failed; please report this:\n" + traceback.format_exc())
+        self._post()
+
+    def _post(self) -> None:
+        """Hand out mail when slots have their orders: a thread that wakes up takes the interpreter away from us."""
+        while self._outbox:
+            mailbox, mail = self._outbox.popleft()
+            mailbox.put(mail)
 
     def guard(self, function: Callable[..., None]) -> Callable[..., None]:
         """Wrap what the loop calls."""
@@ -202,7 +212,7 @@ class Coordinator:
             at,
             blobs=[blob, spec.surroundings],
         )
-        job = Job(number, spec, time.monotonic(), opening, MapOutputs(spec.n_partitions), self._budget)
+        job = Job(number, spec, time.monotonic(), opening, MapOutputs(spec.n_partitions), self._budget, self._outbox)
         self._jobs[number] = job
         self._apply(events.JobOpened(job.started, number, spec.options))
         if self._broken:
@@ -253,7 +263,7 @@ class Coordinator:
                 slot.opened.discard(number)
                 slot.channel.send(CloseJob(number))
         patience.release()
-        job.spec.mailbox.put(job.ending)
+        job.tell(job.ending)
 
     # Attempts.
 
@@ -299,7 +309,7 @@ class Coordinator:
     def _set_aside(self, job: Job, effect: effects.SetAside, told: Ending) -> None:
         assert isinstance(told, JobPoisoned)
         job.spec.report.n_skipped += 1
-        job.spec.mailbox.put(PoisonSetAside(order_of(effect.task), told))
+        job.tell(PoisonSetAside(order_of(effect.task), told))
 
     def _take_attempt(self, slot: Slot, outcome: str) -> tuple[Job | None, effects.StartAttempt]:
         """End a slot's attempt in the books; the job is None if it is over already."""
@@ -357,7 +367,7 @@ class Coordinator:
         """Pass it on to the job that it belongs to, if that has not ended."""
         if printed.job in self._jobs:
             mail = SlotPrinted(printed.name, printed.stream, bytes(whole(printed.blobs[0])))
-            self._jobs[printed.job].spec.mailbox.put(mail)
+            self._jobs[printed.job].tell(mail)
 
     def worker_broke(self, reason: str) -> None:
         """Fail all jobs: there is nothing to run them on."""

@@ -6,6 +6,7 @@ Splits are kept until their map task has committed; map outputs until their redu
 from __future__ import annotations
 
 import queue
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -18,7 +19,11 @@ from jmr.shuffle.budget import Budget
 from jmr.shuffle.outputs import MapOutputs, ReduceInput
 from jmr.wire.messages import MapDone, Message, OpenJob, Range, ReduceDone, SlotExited, StartMap, StartReduce, whole
 
-__all__ = ["Job", "JobSpec", "order_of"]
+__all__ = ["Job", "JobSpec", "Letter", "order_of"]
+
+
+#: Mail, and the box that it goes to.
+Letter = tuple[queue.SimpleQueue[Mail], Mail]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +51,9 @@ class Job:
     started: float
     opening: OpenJob
     outputs: MapOutputs
-    #: Shared with the other jobs.
+    #: Shared with the other jobs, like the next.
     budget: Budget
+    outbox: deque[Letter]
     splits: dict[int, list[Buffer]] = field(default_factory=dict)
     n_splits: int = 0
     reduce_plan: list[ReduceInput] = field(default_factory=list)
@@ -58,6 +64,10 @@ class Job:
     #: Told when nothing of the job runs any more and all that was printed has arrived.
     ending: Ending | None = None
     is_draining: bool = False
+
+    def tell(self, mail: Mail) -> None:
+        """Have the calling thread told, soon."""
+        self.outbox.append((self.spec.mailbox, mail))
 
     def add_split(self, split: list[Buffer]) -> None:
         """Keep the next split until it is mapped; the scheduler counts them in the same order."""
@@ -95,7 +105,7 @@ class Job:
             self.failures.append((order_of(task), whole(done.blobs[0])))
         if isinstance(done, ReduceDone):
             report.n_reduce_tasks_done += 1
-            self.spec.mailbox.put(PartitionReady(whole(done.blobs[1])))
+            self.tell(PartitionReady(whole(done.blobs[1])))
             return
         n_bytes = byte_length(self.splits.pop(task.index))
         self.budget.use(self.outputs.add(task.index, done))
@@ -103,7 +113,7 @@ class Job:
         report.n_pairs += done.n_pairs
         report.shuffled_bytes = self.outputs.total_bytes
         report.n_map_tasks_done += 1
-        self.spec.mailbox.put(SplitDone(done.n_records, n_bytes, sum(done.lengths), done.seconds, done.flush_seconds))
+        self.tell(SplitDone(done.n_records, n_bytes, sum(done.lengths), done.seconds, done.flush_seconds))
 
     def poison(self, task: TaskId, exited: SlotExited, slot: str, n_deaths: int) -> JobPoisoned:
         """All it takes to name the record or group at which a slot ended."""

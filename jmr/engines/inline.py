@@ -19,7 +19,8 @@ from jmr.progress.report import Report
 from jmr.result import Partition
 from jmr.sources import Record, records
 from jmr.tasks.contract import Failures, PassThroughError, TaskError
-from jmr.tasks.map import NOWHERE, Folder, MapTask, map_records, map_records_apart
+from jmr.tasks.folding import Folder
+from jmr.tasks.map import NOWHERE, MapTask, map_records, map_records_apart
 from jmr.tasks.partition import Groups
 from jmr.tasks.reduce import Merged, ReduceTask, reduce_groups
 

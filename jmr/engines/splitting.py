@@ -3,7 +3,8 @@
     one record a slot ──measured──> about 0.2 s of work each ──near the end──> smaller, so that slots end together
 
 A task of 0.2 s makes 100 us of overhead invisible, and still moves the bar. Where grouping and pickling the output is a
-large part of a task, tasks grow to 2 s: what they flush grows less than what they read.
+large part of a task, tasks grow to 2 s, and the last ones do not become as small: what they flush grows less than what
+they read.
 
 Guided self-scheduling: Polychronopoulos and Kuck, "Guided self-scheduling", IEEE Transactions on Computers 36 (1987).
 """
@@ -27,17 +28,22 @@ __all__ = ["SplitSizer", "cut"]
 
 _SECONDS = 0.2
 _MOST_SECONDS = 2.0
+#: A task this long tells how dear the flush is.
+_TELLING_SECONDS = 0.02
 #: Above this share of a task's time, the flush is dear.
 _DEAR_FLUSH = 0.05
-#: Less work than this is not worth a message.
-_LEAST_SECONDS = 0.001
+#: Less work than this is not worth a message; or not worth a flush, where that is dear.
+_LEAST_SECONDS, _LEAST_DEAR_SECONDS = 0.001, 0.05
+#: Of what is left for each slot, the part that it gets: so that what is wrong with the estimate can be made up for.
+_SHARE, _DEAR_SHARE = 0.5, 0.8
 #: The first records may be cheap, and the rest not.
 _GROWTH = 16
 _MOST_BYTES = 1 << 24
 #: Longest time to gather one split from a slow source while slots may be waiting.
 _READ_SECONDS = 0.05
 #: Records pickled at once: fewest to begin with, most where their sizes are not known before, and most of all.
-_LEAST_BATCH, _MOST_UNKNOWN, _MOST_BATCH = 16, 256, 1 << 16
+#: Pickling holds the interpreter, and the coordinator waits: 4,096 records take less than half a millisecond.
+_LEAST_BATCH, _MOST_UNKNOWN, _MOST_BATCH = 16, 256, 1 << 12
 #: From so many bytes on a batch is cut, or the next one is smaller.
 _BATCH_BYTES = 1 << 20
 _SIZED = frozenset({str, bytes})
@@ -73,6 +79,7 @@ class SplitSizer:
         self._n_left = n_records
         self._largest = 0
         self._target = _SECONDS
+        self._is_dear = False
         self._seconds_per_record: float | None = None
         self._bytes_per_record = 0.0
 
@@ -86,8 +93,8 @@ class SplitSizer:
         if self._output_bytes_per_record:
             size = min(size, self._most_output_bytes / self._output_bytes_per_record)
         if self._n_left is not None:
-            least = _LEAST_SECONDS / self._seconds_per_record
-            size = min(size, max(math.ceil(self._n_left / (2 * self._n_slots)), least))
+            share, least = (_DEAR_SHARE, _LEAST_DEAR_SECONDS) if self._is_dear else (_SHARE, _LEAST_SECONDS)
+            size = min(size, max(math.ceil(share * self._n_left / self._n_slots), least / self._seconds_per_record))
         return max(1, int(size))
 
     def sent(self, n_records: int, n_bytes: int) -> None:
@@ -106,9 +113,10 @@ class SplitSizer:
         # A larger split says more than a small one, whose fixed cost is spread over few records.
         self._seconds_per_record = cost if known is None or n_records > self._largest else (known + cost) / 2
         self._largest = max(self._largest, n_records)
+        if seconds > _TELLING_SECONDS:
+            self._is_dear = flush_seconds > _DEAR_FLUSH * seconds
         if seconds > _SECONDS / 2:
-            dear = flush_seconds > _DEAR_FLUSH * seconds
-            self._target = min(_MOST_SECONDS, self._target * 2) if dear else max(_SECONDS, self._target / 2)
+            self._target = min(_MOST_SECONDS, self._target * 2) if self._is_dear else max(_SECONDS, self._target / 2)
 
 
 def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monotonic) -> tuple[list[Buffer], int]:

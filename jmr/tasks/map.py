@@ -19,26 +19,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from jmr.codec.functions import blame
-from jmr.codec.values import Buffer, dump_columns, dump_lists, load_columns
+from jmr.codec.values import Buffer, dump_groups, load_columns
 from jmr.errors import NotPicklableError, describe
 from jmr.tasks.contract import (
     Failures,
     TaskError,
-    checked_fold,
     checked_pair,
     checked_pairs,
     diagnose,
     is_of_user_code,
     outside,
 )
+from jmr.tasks.folding import FOLDED_AT, Combinefn, Folder
 from jmr.tasks.memory import uncollected
-from jmr.tasks.partition import Groups, split_by_partition
+from jmr.tasks.partition import TOKENS, Groups, split_by_partition
 
 __all__ = [
     "NOWHERE",
-    "Folder",
     "MapOutput",
     "MapTask",
+    "add_up",
     "dump_part",
     "map_records",
     "map_records_apart",
@@ -47,12 +47,9 @@ __all__ = [
 ]
 
 Mapfn = Callable[[Any, Any], Any]
-Combinefn = Callable[[Any, list[Any]], Any]
 #: Tells the index of the record or group that is being worked on; NOWHERE when that is over.
 Cursor = Callable[[int], None]
 NOWHERE = -1
-#: A list of this many values is folded: long enough to make the calls cheap, short enough to stay in the cache.
-_FOLDED_AT = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,22 +113,8 @@ def records_of(split: Buffer) -> list[tuple[Any, Any]]:
 
 
 def _map_and_flush(task: MapTask, keys: list[Any], values: list[Any], *, check: bool) -> MapOutput:
-    groups = Groups()
     failures = Failures(task.skips)
-    folder = None if task.combinefn is None else Folder(task.combinefn, failures)
-    records = zip(keys, values, strict=True)
-    if check or task.skips or task.cursor or task.leave_out:
-        map_records_apart(task, records, groups, failures, folder, check=check)
-    else:
-        map_records(task.mapfn, records, groups, failures, folder)
-    if task.cursor:
-        task.cursor(NOWHERE)  # whatever happens from here on is no single record's doing
-    n_pairs = sum(map(len, groups.values()))
-    failed: set[int] = set()
-    if folder is not None:
-        folder.fold_all(groups)
-        n_pairs += folder.n_folded
-        failed = folder.failed
+    groups, n_pairs, failed = _grouped(task, keys, values, failures, check=check)
     before = time.perf_counter()
     with uncollected():
         partitions, unstable = _partition(groups, failed, task.n_partitions, failures, check=check)
@@ -139,39 +122,69 @@ def _map_and_flush(task: MapTask, keys: list[Any], values: list[Any], *, check: 
     return MapOutput(partitions, len(keys), n_pairs, unstable, failures, flush_seconds=flush_seconds)
 
 
-class Folder:
-    """Folds the values of a key into one, in place, with the user's combinefn."""
+def _grouped(
+    task: MapTask, keys: list[Any], values: list[Any], failures: Failures, *, check: bool
+) -> tuple[Groups, int, set[int]]:
+    """The groups, combined; how many pairs there were; and `id` of the lists of groups that are set aside."""
+    groups = Groups()
+    folder = None if task.combinefn is None else Folder(task.combinefn, failures)
+    apart = check or task.skips or task.leave_out or task.cursor is not None
+    if folder is not None and not apart and folder.is_sum and (n_pairs := add_up(task.mapfn, keys, values, groups)):
+        return groups, n_pairs, set()
+    records = zip(keys, values, strict=True)
+    if apart:
+        map_records_apart(task, records, groups, failures, folder, check=check)
+    else:
+        map_records(task.mapfn, records, groups, failures, folder)
+    if task.cursor:
+        task.cursor(NOWHERE)  # whatever happens from here on is no single record's doing
+    n_pairs = sum(map(len, groups.values()))
+    if folder is None:
+        return groups, n_pairs, set()
+    folder.fold_all(groups)
+    return groups, n_pairs + folder.n_folded, folder.failed
 
-    def __init__(self, combinefn: Combinefn, failures: Failures) -> None:
-        self._combinefn = combinefn
-        self._failures = failures
-        #: Values that were folded away by `fold`.
-        self.n_folded = 0
-        #: Of groups that are set aside: `id` of their list.
-        self.failed: set[int] = set()
 
-    def fold(self, key: Any, values: list[Any]) -> None:
-        """Leave one value; of a group that is set aside, None."""
-        # A list of its own: combinefn may return, keep, or empty the one that it is given.
-        taken = values.copy()
-        folded = None
-        if id(values) not in self.failed:
-            try:
-                folded = checked_fold(self._combinefn(key, taken))
-            except BaseException as error:
-                if not is_of_user_code(error):
-                    raise
-                self._failures.add("combine", key, values, error)
-                self.failed.add(id(values))
-        self.n_folded += len(values) - 1
-        values[:] = [folded]
+def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups) -> int:
+    """Like `map_records` with a combinefn that is a sum: one value of each key in `groups`, which are empty before.
 
-    def fold_all(self, groups: Groups) -> None:
-        """Leave one value of each group."""
-        n_folded = self.n_folded
-        for key, values in groups.items():
-            self.fold(key, values)
-        self.n_folded = n_folded
+    Returns
+    -------
+    How many pairs there were. 0 if anything went wrong, or a key needs a closer look; `groups` are empty then, and
+    `map_records` will find out what it is.
+    """
+    sums: dict[Any, Any] = {}
+    so_far = sums.get
+    n_pairs = 0
+    try:
+        for key, value in zip(keys, values, strict=True):
+            pairs = mapfn(key, value)
+            if pairs is None:
+                continue
+            if type(pairs) is not list and not hasattr(pairs, "__next__"):
+                pairs = checked_pairs(pairs)
+            for pair in pairs:
+                if type(pair) is not tuple:
+                    checked_pair(pair)
+                emitted_key, emitted = pair
+                sums[emitted_key] = so_far(emitted_key, 0) + emitted
+                n_pairs += 1
+        _regroup(sums, groups)
+    except Exception:
+        groups.clear()
+        return 0
+    return n_pairs
+
+
+def _regroup(sums: dict[Any, Any], groups: Groups) -> None:
+    """A list for each sum, and one for the sums of all NaNs."""
+    if not any(TOKENS[kind] for kind in set(map(type, sums))):
+        groups.update(zip(sums, map(list, zip(sums.values())), strict=True))
+        return
+    for key, total in sums.items():
+        groups[key].append(total)
+    for values in groups.values():
+        values[:] = [sum(values)] if len(values) > 1 else values
 
 
 def map_records(
@@ -211,7 +224,7 @@ def map_records(
                     raise
                 values = groups[emitted_key]
                 values.append(emitted)
-                if len(values) >= _FOLDED_AT:
+                if len(values) >= FOLDED_AT:
                     folder.fold(emitted_key, values)
     except TaskError:  # it was combinefn
         raise
@@ -249,7 +262,7 @@ def map_records_apart(
             continue
         for (emitted_key, emitted), group in zip(pairs, looked_up, strict=True):
             group.append(emitted)
-            if folder is not None and len(group) >= _FOLDED_AT:
+            if folder is not None and len(group) >= FOLDED_AT:
                 folder.fold(emitted_key, group)
 
 
@@ -314,7 +327,7 @@ def _dump_part(keys: list[Any], ordinals: list[int], lists: list[list[Any]], fai
 
 def dump_part(keys: list[Any], ordinals: list[int], dead: list[int], lists: list[list[Any]]) -> list[Buffer]:
     """The pieces of one partition's blob; `dead` are the positions of groups that are set aside."""
-    return dump_columns(keys, ordinals, dead) + dump_lists(lists)
+    return dump_groups(keys, ordinals, dead, lists=lists)
 
 
 def _set_unpicklable_aside(

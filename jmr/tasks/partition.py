@@ -17,7 +17,7 @@ from typing import Any
 
 from jmr.tasks.places import PLACES, TOKENS, IdentityKeyError, place
 
-__all__ = ["Groups", "IdentityKeyError", "place", "split_by_partition"]
+__all__ = ["TOKENS", "Groups", "IdentityKeyError", "place", "split_by_partition"]
 
 
 def split_by_partition(keys: Iterable[Hashable], n_partitions: int) -> tuple[list[list[int]], bool]:

@@ -20,10 +20,11 @@ from types import GeneratorType
 from typing import Any
 
 from jmr.codec.functions import blame
-from jmr.codec.values import Buffer, dump_columns, load_all
+from jmr.codec.values import Buffer, dump_columns, load_columns
 from jmr.errors import NotPicklableError
 from jmr.tasks.contract import Failures, TaskError, checked_fold, is_of_user_code, outside
-from jmr.tasks.map import NOWHERE, Combinefn, Cursor, dump_part
+from jmr.tasks.folding import Combinefn
+from jmr.tasks.map import NOWHERE, Cursor, dump_part
 from jmr.tasks.memory import uncollected
 from jmr.tasks.partition import Groups, place
 
@@ -170,7 +171,7 @@ def merge(inputs: Inputs) -> Merged:
 def _loaded(blob: Buffer) -> list[Any]:
     """Keys, ordinals, positions that failed, and lists of values."""
     try:
-        return list(load_all(blob))
+        return load_columns(blob, 4)
     except Exception as error:
         raise outside("merge", error) from error
 

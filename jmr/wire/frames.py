@@ -24,6 +24,9 @@ __all__ = ["FrameError", "Receiver", "encode"]
 
 _HEAD = struct.Struct("<BII")
 _SCRATCH_BYTES = 1 << 18
+# Made once: json.dumps would make an encoder for each message.
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+_from_json = json.JSONDecoder().decode
 _NUMBER_OF = {kind: number for number, kind in enumerate(KINDS)}
 _FIELDS_OF = {kind: [f.name for f in dataclasses.fields(kind) if f.name != "blobs"] for kind in KINDS}
 
@@ -44,7 +47,7 @@ def encode(message: Message) -> list[Buffer]:
     """
     kind = type(message)
     blobs = [blob if type(blob) is list else [blob] for blob in getattr(message, "blobs", ())]
-    fields = json.dumps([getattr(message, name) for name in _FIELDS_OF[kind]], separators=(",", ":")).encode()
+    fields = _to_json([getattr(message, name) for name in _FIELDS_OF[kind]]).encode()
     lengths = struct.pack(f"<{len(blobs)}Q", *map(byte_length, blobs))
     head = _HEAD.pack(_NUMBER_OF[kind], len(blobs), len(fields)) + lengths + fields
     return [head, *(piece for blob in blobs for piece in blob if len(piece))]
@@ -122,7 +125,7 @@ class Receiver:
         if waiting < total:
             return None
         lengths = struct.unpack_from(f"<{n_blobs}Q", self._scratch, self._begin + _HEAD.size)
-        fields = json.loads(bytes(self._scratch[self._begin + total - fields_bytes : self._begin + total]))
+        fields = _from_json(str(self._scratch[self._begin + total - fields_bytes : self._begin + total], "ascii"))
         self._begin += total
         return number, fields, list(lengths)
 
