@@ -67,6 +67,8 @@ __all__ = ["Cluster", "ClusterEngine", "current_cluster", "default_cluster", "re
 _CLEANUP_SECONDS = 2.0
 #: Splits under way for each slot: one that runs, one that waits.
 _SPLITS_PER_SLOT = 2
+#: For each slot, so many bytes of splits.
+_MOST_UNDER_WAY_BYTES = 1 << 26
 _PARTITIONS_PER_SLOT = 4
 _LEAST_PARTITIONS = 8
 #: Functions that capture more than this are put into a file that all slots of a host map.
@@ -249,11 +251,12 @@ class ClusterEngine:
         report.n_records_total = source.n_records
         most_bytes = self._coordinator.input_bytes(report.n_slots)
         sizer = SplitSizer(report.n_slots, source.n_records, most_bytes)
-        under_way = _UnderWay(_SPLITS_PER_SLOT * report.n_slots, most_bytes * report.n_slots)
+        under_way = _UnderWay(min(most_bytes, _MOST_UNDER_WAY_BYTES) * report.n_slots)
         n_sent = 0
         while True:
-            self._take_mail(sizer, under_way)
-            if under_way.is_full:
+            most = report.n_slots if sizer.is_blind else _SPLITS_PER_SLOT * report.n_slots
+            self._take_mail(sizer, under_way, wait=under_way.is_full(most))
+            if under_way.is_full(most):
                 continue
             pieces, n_records = cut(source, sizer.next_size())
             interrupts.check()
@@ -267,9 +270,10 @@ class ClusterEngine:
         report.n_records_total = n_sent  # a generator's length is known now, and a wrong __len__ is found out
         self._coordinator.end_input(self._job)
 
-    def _take_mail(self, sizer: SplitSizer, under_way: _UnderWay) -> None:
+    def _take_mail(self, sizer: SplitSizer, under_way: _UnderWay, *, wait: bool) -> None:
         """Read what has come, after waiting for it if need be."""
-        while (mail := self._receive(wait=under_way.is_full)) is not None:
+        while (mail := self._receive(wait=wait)) is not None:
+            wait = False
             if isinstance(mail, SplitDone):
                 sizer.finished(mail.n_records, mail.seconds, mail.flush_seconds, mail.output_bytes)
                 under_way.remove(mail.n_bytes)
@@ -353,13 +357,12 @@ class ClusterEngine:
 class _UnderWay:
     """Splits that were sent and are not mapped yet: a bounded number, of bounded size in sum."""
 
-    def __init__(self, most: int, most_bytes: int) -> None:
-        self._most, self._most_bytes = most, most_bytes
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
         self._n = self._n_bytes = 0
 
-    @property
-    def is_full(self) -> bool:
-        return self._n >= self._most or self._n_bytes >= self._most_bytes
+    def is_full(self, most: int) -> bool:
+        return self._n >= most or self._n_bytes >= self._most_bytes
 
     def add(self, n_bytes: int) -> None:
         self._n += 1

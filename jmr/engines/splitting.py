@@ -26,8 +26,7 @@ from jmr.sources import Records
 
 __all__ = ["SplitSizer", "cut"]
 
-_SECONDS = 0.2
-_MOST_SECONDS = 2.0
+_SECONDS, _DEAR_SECONDS = 0.2, 2.0
 #: A task this long tells how dear the flush is.
 _TELLING_SECONDS = 0.02
 #: Above this share of a task's time, the flush is dear.
@@ -38,7 +37,7 @@ _LEAST_SECONDS, _LEAST_DEAR_SECONDS = 0.001, 0.05
 _SHARE, _DEAR_SHARE = 0.5, 0.8
 #: The first records may be cheap, and the rest not.
 _GROWTH = 16
-_MOST_BYTES = 1 << 24
+_MOST_BYTES = 1 << 26
 #: Longest time to gather one split from a slow source while slots may be waiting.
 _READ_SECONDS = 0.05
 #: Records pickled at once: fewest to begin with, most where their sizes are not known before, and most of all.
@@ -78,16 +77,21 @@ class SplitSizer:
         self._n_slots = n_slots
         self._n_left = n_records
         self._largest = 0
-        self._target = _SECONDS
         self._is_dear = False
         self._seconds_per_record: float | None = None
         self._bytes_per_record = 0.0
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether nothing is known yet of what a record takes."""
+        return self._seconds_per_record is None
 
     def next_size(self) -> int:
         """How many records to read for the next split; at least 1."""
         if self._seconds_per_record is None:
             return 1
-        size = min(self._target / self._seconds_per_record, self._largest * _GROWTH)
+        target = _DEAR_SECONDS if self._is_dear else _SECONDS
+        size = min(target / self._seconds_per_record, self._largest * _GROWTH)
         if self._bytes_per_record:
             size = min(size, _MOST_BYTES / self._bytes_per_record)
         if self._output_bytes_per_record:
@@ -113,10 +117,8 @@ class SplitSizer:
         # A larger split says more than a small one, whose fixed cost is spread over few records.
         self._seconds_per_record = cost if known is None or n_records > self._largest else (known + cost) / 2
         self._largest = max(self._largest, n_records)
-        if seconds > _TELLING_SECONDS:
-            self._is_dear = flush_seconds > _DEAR_FLUSH * seconds
-        if seconds > _SECONDS / 2:
-            self._target = min(_MOST_SECONDS, self._target * 2) if self._is_dear else max(_SECONDS, self._target / 2)
+        if seconds > _TELLING_SECONDS and flush_seconds > _DEAR_FLUSH * seconds:
+            self._is_dear = True
 
 
 def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monotonic) -> tuple[list[Buffer], int]:

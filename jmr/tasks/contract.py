@@ -175,8 +175,8 @@ def _has_two(pair: Any) -> bool:
         return False
 
 
-def diagnose(error: BaseException, key: Any) -> BaseException:
-    """Explain a key that a dict cannot hold; any other error stays as it is.
+def diagnose(error: BaseException, key: Any, pair: Any = ("a key", "a value")) -> BaseException:
+    """Explain what is no pair, and a key that a dict cannot hold; any other error stays as it is.
 
     Parameters
     ----------
@@ -184,8 +184,16 @@ def diagnose(error: BaseException, key: Any) -> BaseException:
         What the grouping loop caught.
     key
         The key emitted last.
+    pair
+        What was emitted last, if that is not known to be a pair.
     """
-    if isinstance(error, TypeError) and _is_ours(error) and not _is_hashable(key):
+    if not _is_ours(error):
+        return error
+    try:
+        checked_pair(pair)
+    except ContractError as refused:
+        return refused
+    if isinstance(error, TypeError) and not _is_hashable(key):
         return ContractError(
             f"mapfn emitted the key {describe(key)} ({type(key).__name__}), which is not hashable; "
             "use a tuple, a str or a frozenset"

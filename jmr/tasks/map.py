@@ -155,6 +155,7 @@ def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups) -> 
     """
     sums: dict[Any, Any] = {}
     so_far = sums.get
+    pair: Any = (None, None)
     n_pairs = 0
     try:
         for key, value in zip(keys, values, strict=True):
@@ -164,11 +165,11 @@ def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups) -> 
             if type(pairs) is not list and not hasattr(pairs, "__next__"):
                 pairs = checked_pairs(pairs)
             for pair in pairs:
-                if type(pair) is not tuple:
-                    checked_pair(pair)
                 emitted_key, emitted = pair
                 sums[emitted_key] = so_far(emitted_key, 0) + emitted
                 n_pairs += 1
+            if type(pair) is not tuple:
+                checked_pair(pair)
         _regroup(sums, groups)
     except Exception:
         groups.clear()
@@ -193,9 +194,12 @@ def map_records(
     """Call mapfn on every record and group what it emits; the first failure ends it.
 
     For jobs that skip nothing, since half of a bad record's pairs may be grouped already. Nothing of ours is called per
-    record or pair while all is well. The loop stands here twice: asking for a list's length costs a tenth of it.
+    record or pair while all is well, but for a look at the last pair of each record: a mapfn that emits what only looks
+    like pairs, such as words of two letters, hardly ever ends with a tuple. The loop stands here twice: asking for a
+    list's length costs a tenth of it.
     """
     key = value = emitted_key = None
+    pair: Any = (None, None)
     try:
         for key, value in records:
             pairs = mapfn(key, value)
@@ -205,33 +209,23 @@ def map_records(
                 pairs = checked_pairs(pairs)
             if folder is None:
                 for pair in pairs:
-                    if type(pair) is not tuple:
-                        checked_pair(pair)
-                    try:
-                        emitted_key, emitted = pair
-                    except ValueError:
-                        checked_pair(pair)
-                        raise
-                    groups[emitted_key].append(emitted)
-                continue
-            for pair in pairs:
-                if type(pair) is not tuple:
-                    checked_pair(pair)
-                try:
                     emitted_key, emitted = pair
-                except ValueError:
-                    checked_pair(pair)
-                    raise
-                values = groups[emitted_key]
-                values.append(emitted)
-                if len(values) >= FOLDED_AT:
-                    folder.fold(emitted_key, values)
+                    groups[emitted_key].append(emitted)
+            else:
+                for pair in pairs:
+                    emitted_key, emitted = pair
+                    values = groups[emitted_key]
+                    values.append(emitted)
+                    if len(values) >= FOLDED_AT:
+                        folder.fold(emitted_key, values)
+            if type(pair) is not tuple:
+                checked_pair(pair)
     except TaskError:  # it was combinefn
         raise
     except BaseException as error:
         if not is_of_user_code(error):
             raise
-        failures.add("map", key, value, diagnose(error, emitted_key))
+        failures.add("map", key, value, diagnose(error, emitted_key, pair))
 
 
 def map_records_apart(

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import Any
 
-from jmr.tasks.places import PLACES, TOKENS, IdentityKeyError, place
+from jmr.tasks.places import TOKENS, IdentityKeyError, place, places
 
 __all__ = ["TOKENS", "Groups", "IdentityKeyError", "place", "split_by_partition"]
 
@@ -48,14 +48,14 @@ def split_by_partition(keys: Iterable[Hashable], n_partitions: int) -> tuple[lis
     ([[1], [0]], True)
     """
     partitions: list[list[int]] = [[] for _ in range(n_partitions)]
+    adders = [positions.append for positions in partitions]
     unstable = False
-    places = PLACES
-    for position, key in enumerate(keys):
-        where = places[type(key)](key)
+    for position, where in enumerate(places(list(keys))):
         if where is None:
             unstable = True
-            where = 0
-        partitions[where % n_partitions].append(position)
+            adders[0](position)
+        else:
+            adders[where % n_partitions](position)
     return partitions, unstable
 
 

@@ -20,12 +20,13 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Hashable
+from itertools import repeat
 from operator import attrgetter
 from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperType
 from typing import Any, TypeAlias
 from zlib import crc32
 
-__all__ = ["PLACES", "TOKENS", "IdentityKeyError", "place"]
+__all__ = ["PLACES", "TOKENS", "IdentityKeyError", "place", "places"]
 
 Place: TypeAlias = Callable[[Any], int | None]
 #: None: a key of this type neither holds a NaN nor must be refused. Else a function: the key's token, or None.
@@ -81,6 +82,19 @@ def place(key: Hashable) -> int | None:
     None
     """
     return PLACES[type(key)](key)
+
+
+def places(keys: list[Hashable]) -> list[int | None]:
+    """The place of each key; where all keys are of one type, and that is str or int, in half the time."""
+    kinds = set(map(type, keys))
+    if kinds == {str}:
+        try:
+            return list(map(crc32, map(str.encode, keys)))  # type: ignore[arg-type]
+        except UnicodeEncodeError:  # `_text` knows how
+            pass
+    if kinds == {int}:
+        return [mixed & _64_BITS for mixed in map(hash, zip(keys, repeat(7)))]
+    return [PLACES[type(key)](key) for key in keys]
 
 
 # The sentinels of tokens: keys with NaNs in them become structures that compare as if NaN were equal to NaN.

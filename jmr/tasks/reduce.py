@@ -26,7 +26,8 @@ from jmr.tasks.contract import Failures, TaskError, checked_fold, is_of_user_cod
 from jmr.tasks.folding import Combinefn
 from jmr.tasks.map import NOWHERE, Cursor, dump_part
 from jmr.tasks.memory import uncollected
-from jmr.tasks.partition import Groups, place
+from jmr.tasks.partition import Groups
+from jmr.tasks.places import places
 
 __all__ = ["Merged", "ReduceTask", "deal", "group_at", "merge", "reduce_groups", "run_reduce"]
 
@@ -116,8 +117,7 @@ def deal(inputs: Inputs, n_partitions: int, n_parts: int) -> Iterator[tuple[int,
         keys, ordinals, dead, lists = _loaded(blob)
         members: list[list[int]] = [[] for _ in range(n_parts)]
         try:
-            for position, key in enumerate(keys):
-                where = place(key)
+            for position, where in enumerate(places(keys)):
                 assert where is not None
                 members[where // n_partitions % n_parts].append(position)
         except Exception as error:  # a key's own __hash__
