@@ -102,10 +102,17 @@ def dump_by_value(obj: object) -> list[Buffer]:
     return _pieces([file.getvalue()], buffers)
 
 
-def dump_columns(*columns: list[Any]) -> list[Buffer]:
+def dump_columns(*columns: list[Any], kinds: list[set[type]] | None = None) -> list[Buffer]:
     """Turn lists, of the same length or empty, into pieces; see `load_columns`.
 
     What two columns share may come back as two objects.
+
+    Parameters
+    ----------
+    columns
+        The lists.
+    kinds
+        For each column the types of its values, if somebody knows.
 
     Raises
     ------
@@ -119,7 +126,9 @@ def dump_columns(*columns: list[Any]) -> list[Buffer]:
     """
     if len(columns[0]) < _FEW:
         return dump(columns)
-    return [piece for column in columns for piece in _dump_column(column)]
+    if kinds is None:
+        kinds = [set(map(type, column)) for column in columns]
+    return [piece for column, of in zip(columns, kinds, strict=True) for piece in _dump_column(column, of)]
 
 
 def dump_groups(*columns: list[Any], lists: list[list[Any]]) -> list[Buffer]:
@@ -127,16 +136,16 @@ def dump_groups(*columns: list[Any], lists: list[list[Any]]) -> list[Buffer]:
     if len(lists) < _FEW:
         return dump((*columns, lists))
     short = sum(map(len, lists)) <= _SHORT * len(lists)
-    plain = short and _is_plain(list(itertools.chain.from_iterable(lists)))
+    flat = list(itertools.chain.from_iterable(lists)) if short else []
+    plain = short and _is_plain(flat, set(map(type, flat)))
     return dump_columns(*columns) + (_dump_fast(lists) if plain else dump(lists))
 
 
-def _dump_column(column: list[Any]) -> list[Buffer]:
-    return _dump_fast(column) if _is_plain(column) else dump(column)
+def _dump_column(column: list[Any], kinds: set[type]) -> list[Buffer]:
+    return _dump_fast(column) if _is_plain(column, kinds) else dump(column)
 
 
-def _is_plain(column: list[Any]) -> bool:
-    kinds = set(map(type, column))
+def _is_plain(column: list[Any], kinds: set[type]) -> bool:
     return kinds <= PLAIN_TYPES and not (str in kinds and _repeats_itself(column))
 
 

@@ -16,7 +16,6 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import accumulate
-from operator import add
 from typing import Any
 
 from jmr.codec.functions import blame
@@ -37,7 +36,7 @@ _LEAST_SECONDS, _LEAST_DEAR_SECONDS = 0.001, 0.05
 _SHARE, _DEAR_SHARE = 0.5, 0.8
 #: The first records may be cheap, and the rest not.
 _GROWTH = 16
-_MOST_BYTES = 1 << 26
+_MOST_BYTES = 1 << 25
 #: Longest time to gather one split from a slow source while slots may be waiting.
 _READ_SECONDS = 0.05
 #: Records pickled at once: fewest to begin with, most where their sizes are not known before, and most of all.
@@ -46,6 +45,7 @@ _LEAST_BATCH, _MOST_UNKNOWN, _MOST_BATCH = 16, 256, 1 << 12
 #: From so many bytes on a batch is cut, or the next one is smaller.
 _BATCH_BYTES = 1 << 20
 _SIZED = frozenset({str, bytes})
+_UNSIZED = PLAIN_TYPES - _SIZED
 _IMMUTABLE = PLAIN_TYPES | {complex}
 
 
@@ -151,11 +151,12 @@ def _cut_settled(source: Records, n_records: int) -> tuple[list[Buffer], int]:
         if not batch:
             break
         keys, values = [key for key, _ in batch], [value for _, value in batch]
-        n_fitting = _n_fitting(keys, values)
+        kinds = [set(map(type, keys)), set(map(type, values))]
+        n_fitting = _n_fitting([keys, values], kinds)
         if n_fitting < len(batch):
             source.put_back(batch[n_fitting:])
             del keys[n_fitting:], values[n_fitting:]
-        dumped = _dump(keys, values)
+        dumped = _dump(keys, values, kinds)
         pieces += dumped
         n_read += n_fitting
         batch_bytes = byte_length(dumped)
@@ -164,20 +165,21 @@ def _cut_settled(source: Records, n_records: int) -> tuple[list[Buffer], int]:
     return pieces, n_read
 
 
-def _n_fitting(keys: list[Any], values: list[Any]) -> int:
-    """How many records, one at least, may be pickled at once."""
-    if len(keys) <= _LEAST_BATCH:
-        return len(keys)
-    sizes = [0] * len(keys)
-    for column in (keys, values):
-        kinds = set(map(type, column))
-        if not kinds <= PLAIN_TYPES:
-            return min(len(keys), _MOST_UNKNOWN)
-        if kinds <= _SIZED:
-            sizes = list(map(add, sizes, map(len, column)))
-        elif kinds & _SIZED:
-            sizes = list(map(add, sizes, map(_text_bytes, column)))
-    return max(1, bisect_right(list(accumulate(sizes)), _BATCH_BYTES))
+def _n_fitting(columns: list[list[Any]], kinds: list[set[type]]) -> int:
+    """How many records, one at least, may be pickled at once; `kinds` are the types in each column."""
+    n_records = len(columns[0])
+    if n_records <= _LEAST_BATCH:
+        return n_records
+    if not all(of <= PLAIN_TYPES for of in kinds):
+        return min(n_records, _MOST_UNKNOWN)
+    sizes = [
+        list(map(len if of <= _SIZED else _text_bytes, column))
+        for column, of in zip(columns, kinds, strict=True)
+        if of & _SIZED
+    ]
+    if sum(map(sum, sizes)) <= _BATCH_BYTES:
+        return n_records
+    return max(1, bisect_right(list(accumulate(map(sum, zip(*sizes, strict=True)))), _BATCH_BYTES))
 
 
 def _cut_unsettled(source: Records, n_records: int, clock: Callable[[], float]) -> tuple[list[Buffer], int]:
@@ -191,7 +193,9 @@ def _cut_unsettled(source: Records, n_records: int, clock: Callable[[], float]) 
         keys.append(key)
         values.append(value)
         n_read += 1
-        if _is_immutable(key) and _is_immutable(value):
+        if type(key) in _UNSIZED and type(value) in _UNSIZED:
+            pass
+        elif _is_immutable(key) and _is_immutable(value):
             n_bytes += _text_bytes(key) + _text_bytes(value)
         else:
             pieces.append(b"".join(_dump(keys, values)))
@@ -215,9 +219,9 @@ def _is_immutable(value: object) -> bool:
     return type(value) in _IMMUTABLE or (type(value) is tuple and all(type(item) in _IMMUTABLE for item in value))
 
 
-def _dump(keys: list[Any], values: list[Any]) -> list[Buffer]:
+def _dump(keys: list[Any], values: list[Any], kinds: list[set[type]] | None = None) -> list[Buffer]:
     try:
-        return dump_columns(keys, values)
+        return dump_columns(keys, values, kinds=kinds)
     except Exception as error:  # pickling runs the objects' own code
         for key, value in zip(keys, values, strict=True):
             for role, obj in (("key", key), ("value", value)):
