@@ -357,6 +357,24 @@ def test_a_partition_that_does_not_fit_is_dealt_out(monkeypatch: pytest.MonkeyPa
         assert list(rest) == [key for key in result if key != 17]
 
 
+def test_arrays_that_a_mapfn_keeps_stay_what_they_were(cluster: jmr.Cluster) -> None:
+    kept: list[Any] = []
+
+    def mapfn(key: int, value: Any) -> Any:
+        kept.append((key, value))
+        value[0] += 0.5
+        return [(key, all(float(array[1]) == of for of, array in kept))]
+
+    def refilled() -> Iterator[tuple[int, Any]]:
+        buffer = np.zeros(200_000)
+        for i in range(12):
+            buffer[:] = i
+            yield i, buffer
+
+    for source in ({i: np.full(200_000, float(i)) for i in range(12)}, refilled()):
+        assert run(source, mapfn, lambda key, values: values[0]) == dict.fromkeys(range(12), True)
+
+
 def test_large_captured_data_is_mapped_and_may_be_written(cluster: jmr.Cluster) -> None:
     table = np.arange(500_000)
 

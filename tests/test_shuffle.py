@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from jmr.shuffle.directory import PrivateDirectory
-from jmr.shuffle.files import Room, SpillError, fetch, store
+from jmr.shuffle.files import Room, SpillError, fetch, let_go, store
+from jmr.shuffle.lending import Lender
 from jmr.shuffle.outputs import MapOutputs, ReduceInput
 from jmr.wire.messages import MapDone
 
@@ -21,7 +22,7 @@ def room(path: Path, memory_bytes: int) -> Room:
 
 
 def done(path: str | None, lengths: list[int], crcs: list[int], inline: bytes, *, unstable: bool = False) -> MapDone:
-    return MapDone(1, 1, unstable, 0.0, 0.0, 0, path, lengths, crcs, [b"", inline])
+    return MapDone(1, 1, unstable, 0.0, 0.0, 0, False, path, lengths, crcs, [b"", inline])
 
 
 def test_a_small_output_stays_inline(tmp_path: Path) -> None:
@@ -101,3 +102,35 @@ def test_leftovers_of_killed_kernels_are_removed_and_others_are_not(
         assert not Path(directory.path).exists()
     finally:
         os.close(alive)
+
+
+def test_a_buffer_is_lent_again_unless_it_was_kept(tmp_path: Path) -> None:
+    lender = Lender(room(tmp_path, 0))
+    assert lender.lend([b"x" * 1000]) is None
+    first = lender.lend([b"a" * 300_000, memoryview(b"b" * 300_000)])
+    assert first is not None
+    held = fetch(first)
+    kept = memoryview(held)[:3]
+    assert (bytes(kept), held[-1]) == (b"aaa", ord("b"))
+    assert not let_go(held)
+    lender.take_back(first, kept=True)
+    second = lender.lend([b"c" * 600_000])
+    assert second is not None
+    assert bytes(kept) == b"aaa", "whoever holds on to it has it for good"
+    assert let_go(fetch(second))
+    lender.take_back(second, kept=False)
+    assert lender.lend([b"d" * 400_000]) == (second[0], 0, 400_000, None)
+    assert [path.name for path in (tmp_path / "memory").iterdir()] == ["split-buffer-2"]
+    lender.close()
+
+
+def test_where_there_is_no_memory_nothing_is_lent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Lender(Room(str(tmp_path), None, 0)).lend([b"x" * 1_000_000]) is None
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "writev", full)
+    lender = Lender(room(tmp_path, 0))
+    assert lender.lend([b"x" * 1_000_000]) is None
+    lender.close()

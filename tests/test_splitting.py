@@ -44,7 +44,7 @@ def test_the_tail_is_shared_out() -> None:
 
 def test_large_records_make_small_splits() -> None:
     sizer = SplitSizer(n_slots=2, n_records=None)
-    sizer.sent(1, 16 << 20)
+    sizer.sent(1, 2 << 20)
     sizer.finished(1, 1e-6, 0.0)
     assert sizer.next_size() == 2
 

@@ -15,7 +15,7 @@ blobs = st.lists(st.one_of(st.binary(max_size=40), st.just(b"x" * 700_000)), max
 messages = st.one_of(
     st.builds(CloseJob, st.integers(0, 2**40)),
     st.builds(Printed, st.integers(0, 9), st.text(max_size=5), st.sampled_from([1, 2]), blobs),
-    st.builds(StartMap, st.just(1), st.just(2), st.just(3), st.booleans(), st.just([4]), st.just(5), blobs),
+    st.builds(StartMap, st.just(1), st.just(2), st.just(3), st.booleans(), st.just([4]), st.just(5), st.none(), blobs),
     st.builds(SlotExited, st.just(1), st.integers(-64, 255), st.none(), st.just(7), st.just(["f (a.py:1)"])),
 )
 
@@ -50,6 +50,6 @@ def test_junk_is_refused() -> None:
 
 
 def test_a_long_head_makes_the_buffer_grow() -> None:
-    message = StartMap(1, 2, 3, False, list(range(200_000)), 5)
+    message = StartMap(1, 2, 3, False, list(range(200_000)), 5, None)
     data = b"".join(bytes(piece) for piece in encode(message))
-    assert fed(data, [100_000]) == [StartMap(1, 2, 3, False, list(range(200_000)), 5, [])]
+    assert fed(data, [100_000]) == [StartMap(1, 2, 3, False, list(range(200_000)), 5, None, [])]

@@ -43,7 +43,7 @@ from jmr.shuffle.budget import Budget, memory_budget
 from jmr.shuffle.directory import PrivateDirectory, disk_parent, memory_parent
 from jmr.shuffle.files import Room
 from jmr.shuffle.outputs import MapOutputs
-from jmr.wire.messages import AttemptFailed, CloseJob, MapDone, OpenJob, Printed, ReduceDone, SlotExited, whole
+from jmr.wire.messages import AttemptFailed, CloseJob, MapDone, OpenJob, Printed, Range, ReduceDone, SlotExited, whole
 
 __all__ = ["Coordinator"]
 
@@ -95,7 +95,7 @@ class Coordinator:
             patience.acquire()
             self._call(self._open_job, number, spec, n_slots)
 
-    def add_split(self, job: int, split: list[Buffer]) -> None:
+    def add_split(self, job: int, split: list[Buffer] | Range) -> None:
         """Queue the next split of a job's source."""
         self._call(self._add_split, job, split)
 
@@ -221,7 +221,7 @@ class Coordinator:
         if n_slots is not None and n_slots > self._worker.n_slots:
             self._worker.resize(n_slots)
 
-    def _add_split(self, number: int, split: list[Buffer]) -> None:
+    def _add_split(self, number: int, split: list[Buffer] | Range) -> None:
         job = self._jobs.get(number)
         if job is None or job.ending is not None:
             return

@@ -54,7 +54,8 @@ class Job:
     #: Shared with the other jobs, like the next.
     budget: Budget
     outbox: deque[Letter]
-    splits: dict[int, list[Buffer]] = field(default_factory=dict)
+    #: In pieces, or where they lie.
+    splits: dict[int, list[Buffer] | Range] = field(default_factory=dict)
     n_splits: int = 0
     reduce_plan: list[ReduceInput] = field(default_factory=list)
     #: Blobs of what tasks set aside; see `JobDone`.
@@ -69,7 +70,7 @@ class Job:
         """Have the calling thread told, soon."""
         self.outbox.append((self.spec.mailbox, mail))
 
-    def add_split(self, split: list[Buffer]) -> None:
+    def add_split(self, split: list[Buffer] | Range) -> None:
         """Keep the next split until it is mapped; the scheduler counts them in the same order."""
         self.splits[self.n_splits] = split
         self.n_splits += 1
@@ -82,7 +83,10 @@ class Job:
         common = (self.number, task.index, attempt.number, careful, attempt.leave_out)
         if task.phase is Phase.MAP:
             memory_bytes = self.budget.reserve(attempt.slot, self.spec.n_slots)
-            return StartMap(*common, memory_bytes, blobs=[self.splits[task.index]])
+            split = self.splits[task.index]
+            if isinstance(split, list):
+                return StartMap(*common, memory_bytes, None, blobs=[split])
+            return StartMap(*common, memory_bytes, split)
         plan = self.reduce_plan[task.index]
         inputs, blobs = self.outputs.inputs(plan.partitions)
         return StartReduce(*common, inputs, plan.n_parts, blobs=list(blobs))
@@ -107,17 +111,19 @@ class Job:
             report.n_reduce_tasks_done += 1
             self.tell(PartitionReady(whole(done.blobs[1])))
             return
-        n_bytes = byte_length(self.splits.pop(task.index))
+        split = self.splits.pop(task.index)
+        at, n_bytes = (None, byte_length(split)) if isinstance(split, list) else (split, split[2])
         self.budget.use(self.outputs.add(task.index, done))
         report.n_records += done.n_records
         report.n_pairs += done.n_pairs
         report.shuffled_bytes = self.outputs.total_bytes
         report.n_map_tasks_done += 1
-        self.tell(SplitDone(done.n_records, n_bytes, sum(done.lengths), done.seconds, done.flush_seconds))
+        n_output = sum(done.lengths)
+        self.tell(SplitDone(done.n_records, n_bytes, at, done.kept_split, n_output, done.seconds, done.flush_seconds))
 
     def poison(self, task: TaskId, exited: SlotExited, slot: str, n_deaths: int) -> JobPoisoned:
         """All it takes to name the record or group at which a slot ended."""
-        split: list[Buffer] | None = None
+        split: list[Buffer] | Range | None = None
         inputs: Sequence[tuple[int, Range]] = ()
         inline: Sequence[Buffer] = ()
         n_parts = 1

@@ -30,6 +30,9 @@ class SplitDone:
     n_records: int
     #: Of the split.
     n_bytes: int
+    #: Where it lies, if in a file; and whether user code in a slot holds on to some of it.
+    split_at: Range | None
+    kept_split: bool
     output_bytes: int
     seconds: float
     flush_seconds: float
@@ -82,8 +85,8 @@ class JobPoisoned:
     status: int | None
     peak_bytes: int
     stack: Sequence[str]
-    #: The split of a map task, in pieces; None for a reduce task.
-    split: list[Buffer] | None
+    #: The split of a map task, in pieces or in a file; None for a reduce task.
+    split: list[Buffer] | Range | None
     inputs: Sequence[tuple[int, Range]] = ()
     inline: Sequence[Buffer] = ()
     #: How the keys of a reduce task are dealt out.

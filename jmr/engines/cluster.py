@@ -52,6 +52,7 @@ from jmr.progress.text import aside
 from jmr.result import BadRecord, Partition
 from jmr.scheduler.jobs import JobOptions
 from jmr.shuffle.files import Room, SpillError, store_blob
+from jmr.shuffle.lending import Lender
 from jmr.sources import records
 from jmr.tasks.contract import KEPT_FAILURES
 from jmr.wire.messages import Range
@@ -189,6 +190,7 @@ class ClusterEngine:
         self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self._name = "job"
         self._room: Room | None = None
+        self._lender: Lender | None = None
         #: The function that reduce tasks call.
         self._folder = "reducefn"
         self._job = 0
@@ -247,15 +249,17 @@ class ClusterEngine:
         return n_slots
 
     def _feed(self, plan: Plan, report: Report) -> None:
+        assert self._room is not None
         source = records(plan.source)
         report.n_records_total = source.n_records
         most_bytes = self._coordinator.input_bytes(report.n_slots)
         sizer = SplitSizer(report.n_slots, source.n_records, most_bytes)
+        lender = self._lender = Lender(self._room)
         under_way = _UnderWay(min(most_bytes, _MOST_UNDER_WAY_BYTES) * report.n_slots)
         n_sent = 0
         while True:
             most = report.n_slots if sizer.is_blind else _SPLITS_PER_SLOT * report.n_slots
-            self._take_mail(sizer, under_way, wait=under_way.is_full(most))
+            self._take_mail(sizer, under_way, lender, wait=under_way.is_full(most))
             if under_way.is_full(most):
                 continue
             pieces, n_records = cut(source, sizer.next_size())
@@ -266,17 +270,20 @@ class ClusterEngine:
             n_bytes = byte_length(pieces)
             sizer.sent(n_records, n_bytes)
             under_way.add(n_bytes)
-            self._coordinator.add_split(self._job, pieces)
+            at = lender.lend(pieces)
+            self._coordinator.add_split(self._job, at or (pieces if source.settled else [b"".join(pieces)]))
         report.n_records_total = n_sent  # a generator's length is known now, and a wrong __len__ is found out
         self._coordinator.end_input(self._job)
 
-    def _take_mail(self, sizer: SplitSizer, under_way: _UnderWay, *, wait: bool) -> None:
+    def _take_mail(self, sizer: SplitSizer, under_way: _UnderWay, lender: Lender, *, wait: bool) -> None:
         """Read what has come, after waiting for it if need be."""
         while (mail := self._receive(wait=wait)) is not None:
             wait = False
             if isinstance(mail, SplitDone):
                 sizer.finished(mail.n_records, mail.seconds, mail.flush_seconds, mail.output_bytes)
                 under_way.remove(mail.n_bytes)
+                if mail.split_at is not None:
+                    lender.take_back(mail.split_at, kept=mail.kept_split)
             else:
                 self._answer(mail)
 
@@ -338,6 +345,8 @@ class ClusterEngine:
                 self._is_clean = True
 
     def _remove_files(self) -> None:
+        if self._lender is not None:
+            self._lender.close()
         if self._room is not None:
             for directory in (self._room.directory, self._room.memory_directory):
                 if directory is not None and os.path.exists(directory):

@@ -70,7 +70,8 @@ def _culprit(poison: JobPoisoned) -> tuple[Any, Any] | None:
         return None
     try:
         if poison.split is not None:
-            return records_of(b"".join(poison.split))[poison.index]
+            split = b"".join(poison.split) if isinstance(poison.split, list) else fetch(poison.split)
+            return records_of(split)[poison.index]
         return group_at(lambda: _inputs(poison), poison.n_partitions, poison.n_parts, poison.index)
     except Exception:  # unpickling runs the objects' own code; the death is told without
         return None

@@ -37,6 +37,8 @@ _SHARE, _DEAR_SHARE = 0.5, 0.8
 #: The first records may be cheap, and the rest not.
 _GROWTH = 16
 _MOST_BYTES = 1 << 25
+#: The same for large records, which gain nothing by being together.
+_LARGE_RECORD, _MOST_LARGE_BYTES = 1 << 16, 1 << 22
 #: Longest time to gather one split from a slow source while slots may be waiting.
 _READ_SECONDS = 0.05
 #: Records pickled at once: fewest to begin with, most where their sizes are not known before, and most of all.
@@ -93,7 +95,8 @@ class SplitSizer:
         target = _DEAR_SECONDS if self._is_dear else _SECONDS
         size = min(target / self._seconds_per_record, self._largest * _GROWTH)
         if self._bytes_per_record:
-            size = min(size, _MOST_BYTES / self._bytes_per_record)
+            most_bytes = _MOST_BYTES if self._bytes_per_record < _LARGE_RECORD else _MOST_LARGE_BYTES
+            size = min(size, most_bytes / self._bytes_per_record)
         if self._output_bytes_per_record:
             size = min(size, self._most_output_bytes / self._output_bytes_per_record)
         if self._n_left is not None:
@@ -136,7 +139,8 @@ def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monot
     Returns
     -------
     Pieces of one or more pairs of blobs, a list of keys and one of values; and the number of records, 0 at the end of
-    the source.
+    the source. The pieces may lie in the records' own memory, so they must be copied before the next call, unless the
+    source is settled.
     """
     return _cut_settled(source, n_records) if source.settled else _cut_unsettled(source, n_records, clock)
 
@@ -198,9 +202,14 @@ def _cut_unsettled(source: Records, n_records: int, clock: Callable[[], float]) 
         elif _is_immutable(key) and _is_immutable(value):
             n_bytes += _text_bytes(key) + _text_bytes(value)
         else:
-            pieces.append(b"".join(_dump(keys, values)))
-            n_bytes += len(pieces[-1])
+            dumped = _dump(keys, values)
+            n_dumped = byte_length(dumped)
+            n_bytes += n_dumped
             keys, values = [], []
+            if n_dumped >= _BATCH_BYTES:  # sent before the next one is read
+                pieces += dumped
+                break
+            pieces.append(b"".join(dumped))
         if n_read >= n_records or n_bytes > _MOST_BYTES or clock() > deadline:
             break
     if keys:

@@ -20,7 +20,19 @@ from typing import Self
 from jmr.codec.values import Buffer, byte_length
 from jmr.wire.messages import Range
 
-__all__ = ["INLINE_BYTES", "Dealt", "Room", "SpillError", "Stored", "fetch", "store", "store_blob", "write_all"]
+__all__ = [
+    "INLINE_BYTES",
+    "Dealt",
+    "Room",
+    "SpillError",
+    "Stored",
+    "fetch",
+    "let_go",
+    "new_file",
+    "store",
+    "store_blob",
+    "write_all",
+]
 
 #: A map output of at most this travels inside the slot's answer.
 INLINE_BYTES = 1 << 16
@@ -28,7 +40,6 @@ INLINE_BYTES = 1 << 16
 _MAPPED_BYTES = 1 << 16
 #: Room on a disk that is left to others.
 _SPARED_BYTES = 1 << 26
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 #: Most pieces that one writev takes.
 _IOV_MAX = 1024
 
@@ -145,6 +156,19 @@ def _fetched(descriptor: int, offset: int, length: int, *, mapped: bool) -> Buff
     return memoryview(mapping)[before:]
 
 
+def let_go(blob: Buffer) -> bool:
+    """Unmap what `fetch` gave; False if somebody holds on to some of it, which stays mapped then."""
+    if not isinstance(blob, memoryview) or not isinstance(blob.obj, mmap.mmap):
+        return True
+    mapping = blob.obj
+    try:
+        blob.release()
+        mapping.close()
+    except BufferError:
+        return False
+    return True
+
+
 class Dealt:
     """Blobs that are dealt out to parts, in one file on disk that goes with the `with` block."""
 
@@ -158,7 +182,7 @@ class Dealt:
     def __enter__(self) -> Self:
         with _told(self._directory, 0):
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
-            self._descriptor = os.open(self._path, _NEW, 0o600)
+            self._descriptor = new_file(self._path)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -211,7 +235,7 @@ def _written(directory: str, name: str, pieces: Sequence[Buffer]) -> str:
     """Write all of it to a new file, or leave none."""
     os.makedirs(directory, mode=0o700, exist_ok=True)
     path = os.path.join(directory, name)
-    descriptor = os.open(path, _NEW, 0o600)
+    descriptor = new_file(path)
     try:
         write_all(descriptor, pieces)
     except OSError:
@@ -221,6 +245,11 @@ def _written(directory: str, name: str, pieces: Sequence[Buffer]) -> str:
     finally:
         os.close(descriptor)
     return path
+
+
+def new_file(path: str) -> int:
+    """Make a file that nobody else can read; returns its descriptor."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
 def write_all(descriptor: int, pieces: Iterable[Buffer]) -> None:

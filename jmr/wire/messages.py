@@ -73,7 +73,7 @@ class CloseJob:
 
 @dataclass(frozen=True, slots=True)
 class StartMap:
-    """Run a map task; blobs: the split."""
+    """Run a map task; blobs: the split, if it lies in no file."""
 
     job: int
     task: int
@@ -83,6 +83,7 @@ class StartMap:
     leave_out: Sequence[int]
     #: Most bytes of output that may stay in memory; more goes to disk.
     memory_bytes: int
+    split_at: Range | None
     blobs: Sequence[Blob] = ()
 
 
@@ -118,6 +119,8 @@ class MapDone:
     seconds: float
     flush_seconds: float
     n_failures: int
+    #: Whether user code holds on to some of the file that the split lies in.
+    kept_split: bool
     #: None where the output is inline.
     path: str | None
     lengths: Sequence[int]

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 from jmr.codec import values
 from jmr.codec.failures import raised_from
 from jmr.codec.values import Buffer, dump, load
-from jmr.shuffle.files import Dealt, Room, SpillError, fetch, store, write_all
+from jmr.shuffle.files import Dealt, Room, SpillError, fetch, let_go, store, write_all
 from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
 from jmr.tasks.map import NOWHERE, MapTask, run_map
 from jmr.tasks.memory import uncollected
@@ -173,9 +173,11 @@ class Slot:
             leave_out=frozenset(message.leave_out),
             cursor=self._tell if message.careful else None,
         )
-        output = run_map(task, whole(message.blobs[0]))
+        split = whole(message.blobs[0]) if message.split_at is None else fetch(message.split_at)
+        output = run_map(task, split)
         room = Room(settings.directory, settings.memory_directory, message.memory_bytes)
         stored = store(output.partitions, f"map-{message.task}-{message.number}", room)
+        output.partitions.clear()  # arrays that mapfn passed on lie in the split
         return MapDone(
             n_records=output.n_records,
             n_pairs=output.n_pairs,
@@ -183,6 +185,7 @@ class Slot:
             seconds=output.seconds,
             flush_seconds=output.flush_seconds,
             n_failures=output.failures.n_failures,
+            kept_split=not let_go(split),
             path=stored.path,
             lengths=stored.lengths,
             crcs=stored.crcs,
