@@ -39,7 +39,9 @@ from jmr.scheduler.machine import Scheduler
 
 
 class Checked:
-    """A scheduler whose invariants are checked after every event."""
+    """A scheduler whose invariants are checked after every event, and whose neediest job is the one that a look at all
+    of them finds.
+    """
 
     def __init__(self) -> None:
         self.scheduler = Scheduler()
@@ -49,6 +51,8 @@ class Checked:
         for event in events:
             effects += self.scheduler.handle(event)
             self.scheduler.check()
+            wanting = [job for job in self.scheduler._jobs.values() if job.wants_slot()]
+            assert self.scheduler._neediest() is min(wanting, key=lambda job: len(job.slots), default=None)
         return effects
 
 
@@ -123,6 +127,14 @@ def test_what_a_stopped_slot_still_delivers_is_dropped(scheduler: Checked) -> No
     assert scheduler(JobCancelled(1.0, 1)) == [StopSlot(1)]
     assert scheduler(AttemptFinished(1.0, 1)) == []
     assert scheduler(opened(2), SplitAdded(1.0, 2)) == [], "a slot that is being stopped gets no work"
+
+
+def test_an_ended_job_is_quiet_when_its_last_slot_is(scheduler: Checked) -> None:
+    scheduler(opened(), *[SlotJoined(0.0, slot) for slot in (1, 2)], *[SplitAdded(0.0, 1)] * 3)
+    scheduler(AttemptRaised(1.0, 2))
+    assert not scheduler.scheduler.is_quiet(1)
+    scheduler(SlotDied(1.0, 1))
+    assert scheduler.scheduler.is_quiet(1)
 
 
 def test_jobs_share_slots_fairly(scheduler: Checked) -> None:

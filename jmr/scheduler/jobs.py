@@ -91,12 +91,17 @@ class Job:
 
     id: int
     options: JobOptions
+    #: Which job it is that was opened.
+    order: int
     state: JobState = JobState.MAPPING
     input_ended: bool = False
     n_map_tasks: int = 0
     tasks: dict[TaskId, Task] = field(default_factory=dict)
     queue: deque[Task] = field(default_factory=deque)
-    n_running: int = 0
+    #: Slots that work for it.
+    slots: set[int] = field(default_factory=set)
+    #: How many it has by the least of its entries in the line for one more; None if it has no entry.
+    in_line_with: int | None = None
 
     def add(self, phase: Phase, index: int) -> None:
         """Queue a new task."""
@@ -107,4 +112,4 @@ class Job:
     def wants_slot(self) -> bool:
         """Whether one more slot would have work here."""
         most = self.options.max_slots
-        return bool(self.queue) and (most is None or self.n_running < most)
+        return bool(self.queue) and (most is None or len(self.slots) < most)

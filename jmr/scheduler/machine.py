@@ -4,15 +4,21 @@
                                             ├─> AttemptRaised   ──> FailJob, StopSlot for what still runs
                                             └─> SlotDied, SlotLost  ──> the task is queued again, first in line
 
-An event costs the same however many tasks and slots there are, but for the jobs that share them: a free slot goes to
-the job that runs on the fewest. A task's output is committed once; a slot of an ended job is stopped, and what it still
-delivers is dropped.
+An event costs the same however many tasks and slots there are, and a free slot goes to the job that runs on the fewest,
+found in a heap: O(log n) in the number of jobs. A task's output is committed once; a slot of an ended job is stopped,
+and what it still delivers is dropped.
 
-Invariants, checked by `check` after every event in the tests: a running task has exactly one slot; a job's n_running
-counts its running tasks; no slot is idle while a job wants one.
+The heap is never searched. A job that has fewer slots than its entry says gets in line once more; an entry that says
+too few is put right when it comes up, and one that is not its job's least is dropped.
+
+Invariants, checked by `check` after every event in the tests: a running task has exactly one slot; a job knows the
+slots that work for it; a job that wants a slot stands in line; no slot is idle while a job wants one.
 """
 
 from __future__ import annotations
+
+import heapq
+import itertools
 
 from jmr.scheduler.effects import (
     Commit,
@@ -49,6 +55,10 @@ class Scheduler:
 
     def __init__(self) -> None:
         self._jobs: dict[int, Job] = {}
+        #: Jobs that have ended while slots still work for them.
+        self._ending: dict[int, Job] = {}
+        #: Jobs that want a slot: how many they have, when they were opened, which.
+        self._line: list[tuple[int, int, int]] = []
         #: Slots without work, the one that worked last at the end; a dict for its order.
         self._idle: dict[int, None] = {}
         self._running: dict[int, Task] = {}
@@ -56,12 +66,13 @@ class Scheduler:
         self._stopping: set[int] = set()
         #: Slots that shall stop when their attempt is over.
         self._unwanted: set[int] = set()
+        self._n_opened = itertools.count()
 
     def handle(self, event: Event) -> list[Effect]:
         """Apply one event and say what must be done about it."""
         match event:
             case JobOpened(_, job, options):
-                self._jobs[job] = Job(job, options)
+                self._jobs[job] = Job(job, options, next(self._n_opened))
                 return []
             case SplitAdded(_, job):
                 return self._add_split(job)
@@ -91,7 +102,7 @@ class Scheduler:
 
     def is_quiet(self, job: int) -> bool:
         """Whether no slot works for the job any more."""
-        return job not in self._jobs and not any(task.id.job == job for task in self._running.values())
+        return job not in self._jobs and job not in self._ending
 
     def _add_split(self, job_id: int) -> list[Effect]:
         job = self._jobs.get(job_id)
@@ -99,6 +110,7 @@ class Scheduler:
             return []
         job.add(Phase.MAP, job.n_map_tasks)
         job.n_map_tasks += 1
+        self._get_in_line(job)
         return self._assign()
 
     def _end_input(self, job_id: int) -> list[Effect]:
@@ -115,6 +127,7 @@ class Scheduler:
         job.state = JobState.REDUCING
         for index in range(n_tasks):
             job.add(Phase.REDUCE, index)
+        self._get_in_line(job)
         return self._advance(job) + self._assign()
 
     def _advance(self, job: Job) -> list[Effect]:
@@ -138,23 +151,50 @@ class Scheduler:
 
     def _neediest(self) -> Job | None:
         """Of the jobs that want a slot, the one that runs on the fewest; the oldest of equals."""
-        wanting = (job for job in self._jobs.values() if job.wants_slot())
-        return min(wanting, key=lambda job: job.n_running, default=None)
+        while self._line:
+            n_slots, order, job_id = self._line[0]
+            job = self._jobs.get(job_id)
+            if job is None or job.in_line_with != n_slots:
+                heapq.heappop(self._line)
+            elif not job.wants_slot():
+                heapq.heappop(self._line)
+                job.in_line_with = None
+            elif n_slots == len(job.slots):
+                return job
+            else:
+                job.in_line_with = len(job.slots)
+                heapq.heapreplace(self._line, (len(job.slots), order, job_id))
+        return None
+
+    def _get_in_line(self, job: Job) -> None:
+        """Let a job be found, if it wants a slot."""
+        n_slots = len(job.slots)
+        if (job.in_line_with is None or job.in_line_with > n_slots) and job.wants_slot():
+            job.in_line_with = n_slots
+            heapq.heappush(self._line, (n_slots, job.order, job.id))
 
     def _start(self, job: Job, slot: int) -> Effect:
         task = job.queue.popleft()
         task.state = TaskState.RUNNING
         task.n_attempts += 1
-        job.n_running += 1
+        job.slots.add(slot)
         self._running[slot] = task
         return StartAttempt(slot, task.id, task.n_attempts, task.left_out)
 
     def _release(self, slot: int) -> tuple[Job | None, Task | None]:
         """Take the slot's task away from it."""
         task = self._running.pop(slot, None)
-        job = self._jobs.get(task.id.job) if task else None
-        if job:
-            job.n_running -= 1
+        if task is None:
+            return None, None
+        job = self._jobs.get(task.id.job)
+        if job is None:
+            ending = self._ending[task.id.job]
+            ending.slots.discard(slot)
+            if not ending.slots:
+                del self._ending[task.id.job]
+        else:
+            job.slots.discard(slot)
+            self._get_in_line(job)
         return job, task
 
     def _finish(self, slot: int) -> list[Effect]:
@@ -202,11 +242,13 @@ class Scheduler:
     def _end(self, job: Job) -> list[Effect]:
         """Give up a job; the slots that work for it are stopped, since user code cannot be."""
         self._drop(job)
-        return self._stop([slot for slot, task in self._running.items() if task.id.job == job.id])
+        return self._stop(sorted(job.slots))
 
     def _drop(self, job: Job) -> None:
         job.state = JobState.ENDED
         del self._jobs[job.id]
+        if job.slots:
+            self._ending[job.id] = job
 
     def _lose_slot(self, slot: int, cursor: int | None, *, blamed: bool) -> list[Effect]:
         job, task = self._release(slot)
@@ -219,6 +261,7 @@ class Scheduler:
         if job.state is not JobState.ENDED:
             task.state = TaskState.QUEUED
             job.queue.appendleft(task)
+            self._get_in_line(job)
         return effects + self._assign()
 
     def _count_death(self, job: Job, task: Task, cursor: int | None) -> list[Effect]:
@@ -235,11 +278,17 @@ class Scheduler:
         """Assert the invariants that the module docstring names."""
         for job in self._jobs.values():
             running = [task for task in self._running.values() if task.id.job == job.id]
-            assert job.n_running == len(running) == len({task.id for task in running})
+            assert job.slots == {slot for slot, task in self._running.items() if task.id.job == job.id}
+            assert len(job.slots) == len({task.id for task in running})
             assert all(task.state is TaskState.RUNNING for task in running)
             assert len(job.tasks) == len(running) + len(job.queue)
             assert all(task.state is TaskState.QUEUED for task in job.queue)
             assert job.state is not JobState.ENDED
             assert not (self._idle and job.wants_slot())
+            if job.wants_slot():
+                assert job.in_line_with is not None
+                assert job.in_line_with <= len(job.slots)
+            assert job.in_line_with is None or (job.in_line_with, job.order, job.id) in self._line
+        assert {task.id.job for task in self._running.values()} - self._jobs.keys() == self._ending.keys()
         assert not self._idle.keys() & self._running.keys()
         assert not self._idle.keys() & self._stopping
