@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     )
     from jmr.notebook.magics import load_ipython_extension
     from jmr.result import Result
-    from jmr.session import Job, run, submit
+    from jmr.session.calling import run
+    from jmr.session.job import Job, submit
 
 __version__ = "0.1.0"
 
@@ -83,11 +84,11 @@ __all__ = [
 
 _HOMES = {
     "Cluster": "jmr.engines.cluster",
-    "Job": "jmr.session",
+    "Job": "jmr.session.job",
     "Result": "jmr.result",
     "load_ipython_extension": "jmr.notebook.magics",
-    "run": "jmr.session",
-    "submit": "jmr.session",
+    "run": "jmr.session.calling",
+    "submit": "jmr.session.job",
 }
 
 

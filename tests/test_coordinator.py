@@ -14,6 +14,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from jmr.coordinator.worker import Answer, Slot, Worker
+from jmr.launch import start_local
 from jmr.wire.messages import Printed, SlotExited
 
 pytestmark = pytest.mark.slow
@@ -55,7 +56,7 @@ class Notes:
 
 @asynccontextmanager
 async def worker_of(notes: Notes, directory: Path, n_slots: int) -> AsyncIterator[Worker]:
-    worker = Worker(notes, [str(directory)], n_slots)
+    worker = Worker(notes, [str(directory)], start_local([str(directory)]), n_slots)
     worker.attach(IOLoop.current())
     yield worker
     worker.close()

@@ -13,9 +13,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import jmr
-from jmr import session
 from jmr.engines import cluster as engines_cluster
 from jmr.notebook.line import words
+from jmr.session import calling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,13 +78,13 @@ def shown(capsys: pytest.CaptureFixture[str]) -> str:
 def called(monkeypatch) -> list[tuple[Any, dict[str, Any]]]:
     """The session's calls: notes and arguments."""
     calls = []
-    real = session.run_with_notes
+    real = calling.run_with_notes
 
     def run_with_notes(notes, **arguments):
         calls.append((list(notes), arguments))
         return real(notes, **arguments | {"engine": "inline"})
 
-    monkeypatch.setattr(session, "run_with_notes", run_with_notes)
+    monkeypatch.setattr(calling, "run_with_notes", run_with_notes)
     return calls
 
 
@@ -479,7 +479,7 @@ def test_loading_the_extension_imports_no_widgets_and_no_engine():
     assert ran.returncode == 0, ran.stderr
     loaded = set(ran.stdout.split())
     assert "jmr.notebook.magics" in loaded
-    assert not loaded & {"ipywidgets", "cloudpickle", "tornado", "jmr.session"}
+    assert not loaded & {"ipywidgets", "cloudpickle", "tornado", "jmr.session.calling"}
 
 
 def test_an_error_of_ours_shows_no_frame_of_ours(ip, capsys):

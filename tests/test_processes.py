@@ -131,24 +131,31 @@ def test_an_interrupt_ends_the_job_and_the_slots_stay_usable(call: str) -> None:
             assert running.line() == "{'sum': 4950}"
 
 
-def test_an_interrupt_while_jmr_is_imported_waits() -> None:
+RUN = "jmr.run({1: 2}, identity, progress=False)"
+
+
+@pytest.mark.parametrize(
+    ("module", "first"),
+    [("jmr.plan", "jmr.run"), ("asyncio.coroutines", RUN), ("jmr.engines.slots", RUN), ("jmr.session.running", RUN)],
+)
+def test_an_interrupt_while_jmr_is_imported_waits(module: str, first: str) -> None:
     body = """
 for name in [name for name in sys.modules if name.startswith(("jmr", "asyncio"))]:
     del sys.modules[name]
 import jmr, jmr.interrupts
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "asyncio.coroutines":
+        if name == "MODULE":
             sys.meta_path.remove(self)
             signal.raise_signal(signal.SIGINT)
 sys.meta_path.insert(0, Finder())
 try:
-    jmr.run
+    FIRST
 except KeyboardInterrupt:
-    say("interrupted", "jmr.session" in sys.modules)
+    say("interrupted", "MODULE" in sys.modules)
 say(jmr.run({1: 2}, identity, progress=False))
 """
-    with script(body) as running:
+    with script(body.replace("MODULE", module).replace("FIRST", first)) as running:
         assert running.line() == "interrupted True", "after the import, not in its midst"
         assert running.line() == "{1: [2]}"
         running.end()

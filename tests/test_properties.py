@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import jmr
 from jmr.codec.values import dump_columns, load_columns
-from jmr.engines import cluster as cluster_engine
+from jmr.engines import slots as cluster_engine
 from jmr.result import Partition, in_order
 from jmr.tasks.map import MapTask, run_map
 from jmr.tasks.reduce import ReduceTask, deal, run_reduce

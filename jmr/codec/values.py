@@ -33,6 +33,7 @@ from typing import Any, ClassVar
 import cloudpickle
 from cloudpickle import cloudpickle as dynamic
 
+from jmr.codec import process
 from jmr.errors import NotPicklableError
 
 __all__ = [
@@ -247,9 +248,8 @@ def _fill_cache(cached: Any, function: Callable[..., Any]) -> None:
     # update_wrapper points __wrapped__ at the function; a second trip must find the function there, as at home.
 
 
-#: Whether this process is a slot. There a class that came from the kernel goes back by its identity: by value,
-#: cloudpickle would write the slot's copy of its methods and attributes over the kernel's own class.
-in_slot = False
+# In a slot, a class that came from the kernel goes back by its identity: by value, cloudpickle would write the slot's
+# copy of its methods and attributes over the kernel's own class.
 _class_blobs: weakref.WeakKeyDictionary[type, bytes] = weakref.WeakKeyDictionary()
 
 
@@ -307,6 +307,6 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, functools._lru_cache_wrapper) and obj.__module__ == "__main__":
             return _empty_cache, (obj.cache_parameters(),), obj.__wrapped__, None, None, _fill_cache
-        if in_slot and isinstance(obj, type) and obj in dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS:
+        if process.is_slot and isinstance(obj, type) and obj in dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS:
             return _known_class, (dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS[obj], _class_blob(obj))
         return super().reducer_override(obj)

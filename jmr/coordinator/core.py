@@ -36,11 +36,12 @@ from jmr.coordinator.mail import (
 )
 from jmr.coordinator.worker import Answer, Slot, Worker
 from jmr.errors import WorkerError
+from jmr.launch import LocalWorker
 from jmr.result import Attempt
 from jmr.scheduler import effects, events
 from jmr.scheduler.machine import Scheduler
 from jmr.shuffle.budget import Budget, memory_budget
-from jmr.shuffle.directory import PrivateDirectory, disk_parent, memory_parent
+from jmr.shuffle.directory import Directories
 from jmr.shuffle.files import Room
 from jmr.shuffle.outputs import MapOutputs
 from jmr.wire.messages import AttemptFailed, CloseJob, MapDone, OpenJob, Printed, Range, ReduceDone, SlotExited, whole
@@ -57,17 +58,17 @@ class Coordinator:
     ----------
     n_slots
         How many to start with.
+    directories
+        Where files of jobs lie; closed with this.
+    supervisor
+        The worker of this host.
     """
 
-    def __init__(self, n_slots: int) -> None:
+    def __init__(self, n_slots: int, directories: Directories, supervisor: LocalWorker) -> None:
         self._pid = os.getpid()
         self._budget = Budget(memory_budget())
-        self._directories = _Directories()
-        try:
-            self._worker = Worker(self, self._directories.paths, n_slots)
-        except BaseException:
-            self._directories.close()
-            raise
+        self._directories = directories
+        self._worker = Worker(self, directories.paths, supervisor, n_slots)
         self._scheduler = Scheduler()
         self._jobs: dict[int, Job] = {}
         #: Mail that is not delivered yet.
@@ -381,29 +382,6 @@ class Coordinator:
         for number in list(self._jobs):
             self._tell_end(number)
         self._worker.close()
-
-
-class _Directories:
-    """Those of one coordinator, on disk and in memory."""
-
-    def __init__(self) -> None:
-        self.disk = PrivateDirectory(disk_parent())
-        parent = memory_parent()
-        try:
-            self.memory = None if parent is None else PrivateDirectory(parent)
-        except BaseException:
-            self.disk.close()
-            raise
-        self._all = [self.disk] if self.memory is None else [self.disk, self.memory]
-        self.paths = [directory.path for directory in self._all]
-
-    def close(self) -> None:
-        for directory in self._all:
-            directory.close()
-
-    def remove_leftovers(self) -> None:
-        for directory in self._all:
-            directory.remove_leftovers()
 
 
 def _doing(slot: Slot) -> str:

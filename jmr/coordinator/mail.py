@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SplitDone:
     """A map task has committed; the feeder may send more, and knows better how much."""
 
@@ -38,14 +38,14 @@ class SplitDone:
     flush_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PartitionReady:
     """A reduce task's result."""
 
     blob: Buffer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SlotPrinted:
     """What user code printed, in whole lines."""
 
@@ -54,7 +54,7 @@ class SlotPrinted:
     text: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobDone:
     """Everything was delivered; with the blobs of what was set aside.
 
@@ -64,7 +64,7 @@ class JobDone:
     failures: Sequence[tuple[tuple[int, int], Buffer]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobFailed:
     """A user function failed."""
 
@@ -74,7 +74,7 @@ class JobFailed:
     failure: Buffer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobPoisoned:
     """A task killed its slot too often; with what it takes to name the record or group."""
 
@@ -94,12 +94,12 @@ class JobPoisoned:
     n_partitions: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobStopped:
     """Somebody cancelled it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PoisonSetAside:
     """The record or group that killed its slots is left out, and the job goes on."""
 
@@ -107,7 +107,7 @@ class PoisonSetAside:
     poison: JobPoisoned
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkersLost:
     """No worker can be had."""
 

@@ -112,16 +112,18 @@ class Worker:
         Is told what happens, in the loop's thread.
     directories
         Where slots put large map outputs.
+    supervisor
+        Has been started with these directories.
     n_slots
         How many to start with.
     """
 
-    def __init__(self, owner: Owner, directories: list[str], n_slots: int) -> None:
+    def __init__(self, owner: Owner, directories: list[str], supervisor: LocalWorker, n_slots: int) -> None:
         self._owner = owner
         self._directories = directories
         #: How many slots are wanted.
         self.n_slots = n_slots
-        self._supervisor: LocalWorker | None = start_local(directories)
+        self._supervisor: LocalWorker | None = supervisor
         self._control: Channel | None = None
         self._slots: dict[int, Slot] = {}
         self._slot_numbers = itertools.count(1)

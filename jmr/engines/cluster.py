@@ -1,79 +1,29 @@
-"""Our own slots. The calling thread's side of a job:
+"""Clusters, and which one a job runs on.
 
-    source ──cut──> splits ──────> coordinator ──> slots
-    result <──load── partitions <── mailbox <── coordinator
+    Cluster  a coordinator and its workers; the kernel's own one starts at the first job and stays warm
 
-    Cluster        a coordinator and its workers; the kernel's own one starts at the first job and stays warm
-    ClusterEngine  one job on it: feeds, waits, decodes, prints what slots print
-
-The source is read, and everything is unpickled, in the calling thread: cursors and thread-bound objects work, and an
-interrupt arrives in user code, where it belongs. At most two splits a slot are under way, of bounded size, so an
-endless source fills no memory.
+A worker is started before anything else is imported that it takes to run jobs: it imports its own part meanwhile.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
-import queue
-import shutil
-import sys
 import threading
-import time
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from jmr import interrupts
-from jmr.codec.functions import dump_functions
-from jmr.codec.values import Buffer, byte_length, dump, load, load_columns
-from jmr.coordinator.jobs import JobSpec
-from jmr.coordinator.mail import (
-    Ending,
-    JobDone,
-    JobFailed,
-    JobPoisoned,
-    JobStopped,
-    Mail,
-    PartitionReady,
-    PoisonSetAside,
-    SlotPrinted,
-    SplitDone,
-    WorkersLost,
-)
-from jmr.engines.base import bad_record, error_from
-from jmr.engines.deaths import bad_record_of, error_of_death
-from jmr.engines.splitting import SplitSizer, cut
-from jmr.errors import JmrError, JobCancelled, NotPicklableError, WorkerError
-from jmr.launch import default_slots
+from jmr.errors import WorkerError
+from jmr.launch import default_slots, start_local
 from jmr.plan import MOST_WORKERS, Plan, checked_count
-from jmr.progress.report import Report
-from jmr.progress.text import aside
-from jmr.result import BadRecord, Partition
-from jmr.scheduler.jobs import JobOptions
-from jmr.shuffle.files import Room, SpillError, store_blob
-from jmr.shuffle.lending import Lender
-from jmr.sources import records
-from jmr.tasks.contract import KEPT_FAILURES
-from jmr.wire.messages import Range
-from jmr.worker.surroundings import Surroundings
+from jmr.shuffle.directory import Directories
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from jmr.coordinator.core import Coordinator
 
-__all__ = ["Cluster", "ClusterEngine", "current_cluster", "default_cluster", "resize"]
-
-_CLEANUP_SECONDS = 2.0
-#: Splits under way for each slot: one that runs, one that waits.
-_SPLITS_PER_SLOT = 2
-#: For each slot, so many bytes of splits.
-_MOST_UNDER_WAY_BYTES = 1 << 26
-_PARTITIONS_PER_SLOT = 4
-_LEAST_PARTITIONS = 8
-#: Functions that capture more than this are put into a file that all slots of a host map.
-_SHARED_BYTES = 1 << 20
+__all__ = ["Cluster", "current_cluster", "default_cluster", "resize"]
 
 
 class Cluster:
@@ -173,251 +123,18 @@ class Cluster:
 
 
 def _start(n_slots: int) -> Coordinator:
-    """Start a coordinator; only now is tornado imported."""
+    """Start a worker and a coordinator; only now is tornado imported."""
     if os.name == "nt":
         raise WorkerError('jmr\'s own workers need Linux or macOS: use WSL, or engine="inline"')
-    from jmr.coordinator.core import Coordinator
-
-    return Coordinator(n_slots)
-
-
-class ClusterEngine:
-    """One job on a cluster."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
-        self._coordinator = cluster._running()
-        self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
-        self._name = "job"
-        self._room: Room | None = None
-        self._lender: Lender | None = None
-        #: The function that reduce tasks call.
-        self._folder = "reducefn"
-        self._job = 0
-        self._ended = self._is_clean = False
-        self._cancelled = threading.Event()
-        #: What was set aside, each with its place in source order.
-        self._bad: list[tuple[tuple[int, int], int, list[BadRecord]]] = []
-
-    def run(self, plan: Plan, report: Report) -> Generator[Partition, None, None]:
-        """Yield partitions as their reduce tasks finish."""
-        try:
-            self._name = plan.name
-            self._folder = "reducefn" if plan.combinefn is None or plan.reducefn is not None else "combinefn"
-            report.n_slots = self._open(plan, report)
-            self._feed(plan, report)
-            while (partition := self._next_partition()) is not None:
-                yield partition
-            self._collect_bad(report)
-        except KeyboardInterrupt:
-            self._clean_up()
-            raise
-        finally:  # also after a KeyboardInterrupt that came while that was cleaned up
-            self._clean_up()
-            self._remove_files()
-
-    def cancel(self) -> None:
-        """Stop the job, from any thread."""
-        self._cancelled.set()
-        if self._job:
-            self._coordinator.cancel(self._job, JobStopped())
-
-    def close(self) -> None:
-        """The cluster stays: it was there before, or is warm for the next job."""
-
-    def _open(self, plan: Plan, report: Report) -> int:
-        """Open the job; returns how many slots it may use."""
-        n_slots = min(self._cluster._limit(plan), max(self._cluster.n_slots, plan.workers or 1))
-        n_threads = max(1, default_slots() // n_slots)
-        functions = dump_functions({"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn})
-        number = self._coordinator.job_number()
-        self._room = self._coordinator.room(number)
-        spec = JobSpec(
-            options=JobOptions(plan.max_attempts, n_slots, plan.skips),
-            n_partitions=plan.n_partitions or max(_LEAST_PARTITIONS, _PARTITIONS_PER_SLOT * n_slots),
-            n_slots=n_slots,
-            functions=_shared(functions, self._room),
-            surroundings=dump(Surroundings.here(n_threads)),
-            report=report,
-            mailbox=self._mailbox,
-        )
-        with interrupts.deferred():
-            self._coordinator.open_job(number, spec, plan.workers)
-            self._job = number
-        if self._cancelled.is_set():  # before there was anything to stop
-            self.cancel()
-        return n_slots
-
-    def _feed(self, plan: Plan, report: Report) -> None:
-        assert self._room is not None
-        source = records(plan.source)
-        report.n_records_total = source.n_records
-        most_bytes = self._coordinator.input_bytes(report.n_slots)
-        sizer = SplitSizer(report.n_slots, source.n_records, most_bytes)
-        lender = self._lender = Lender(self._room)
-        under_way = _UnderWay(min(most_bytes, _MOST_UNDER_WAY_BYTES) * report.n_slots)
-        n_sent = 0
-        while True:
-            most = report.n_slots if sizer.is_blind else _SPLITS_PER_SLOT * report.n_slots
-            self._take_mail(sizer, under_way, lender, wait=under_way.is_full(most))
-            if under_way.is_full(most):
-                continue
-            pieces, n_records = cut(source, sizer.next_size())
-            interrupts.check()
-            if not n_records:
-                break
-            n_sent += n_records
-            n_bytes = byte_length(pieces)
-            sizer.sent(n_records, n_bytes)
-            under_way.add(n_bytes)
-            at = lender.lend(pieces)
-            self._coordinator.add_split(self._job, at or (pieces if source.settled else [b"".join(pieces)]))
-        report.n_records_total = n_sent  # a generator's length is known now, and a wrong __len__ is found out
-        self._coordinator.end_input(self._job)
-
-    def _take_mail(self, sizer: SplitSizer, under_way: _UnderWay, lender: Lender, *, wait: bool) -> None:
-        """Read what has come, after waiting for it if need be."""
-        while (mail := self._receive(wait=wait)) is not None:
-            wait = False
-            if isinstance(mail, SplitDone):
-                sizer.finished(mail.n_records, mail.seconds, mail.flush_seconds, mail.output_bytes)
-                under_way.remove(mail.n_bytes)
-                if mail.split_at is not None:
-                    lender.take_back(mail.split_at, kept=mail.kept_split)
-            else:
-                self._answer(mail)
-
-    def _receive(self, *, wait: bool) -> Mail | None:
-        try:
-            return self._mailbox.get(timeout=1.0) if wait else self._mailbox.get_nowait()
-        except queue.Empty:
-            return None
-
-    def _next_partition(self) -> Partition | None:
-        """Wait for the next partition; None at the end."""
-        while not self._ended:
-            mail = self._receive(wait=True)
-            if isinstance(mail, PartitionReady):
-                return _decoded(mail.blob)
-            if mail is not None:
-                self._answer(mail)
-        return None
-
-    def _answer(self, mail: Mail) -> None:
-        """Do what any other mail asks for: show, remember, or raise."""
-        match mail:
-            case SlotPrinted(name, stream, text):
-                _show(name, stream, text)
-            case PoisonSetAside(order, poison):
-                self._bad.append((order, 1, [bad_record_of(poison, self._folder)]))
-            case JobDone(failures):
-                self._ended = True
-                self._bad += [_set_aside(order, blob) for order, blob in failures]
-            case JobFailed() | JobPoisoned() | JobStopped() | WorkersLost():
-                self._ended = True
-                raise self._error_of(mail)
-            case _:  # a split of a job that is ending
-                return
-
-    def _error_of(self, ending: JobFailed | JobPoisoned | JobStopped | WorkersLost) -> JmrError:
-        match ending:
-            case JobFailed(task, number, slot, failure):
-                split = "split " if task.startswith("map") else ""
-                return error_from(load(failure), f"{split}{task}, attempt {number}, worker {slot}")
-            case JobPoisoned():
-                return error_of_death(ending, self._folder)
-            case JobStopped():
-                return JobCancelled(f"job {self._name!r} was cancelled")
-            case WorkersLost(reason):
-                return WorkerError(reason)
-
-    def _collect_bad(self, report: Report) -> None:
-        for _, n_total, kept in sorted(self._bad, key=lambda item: item[0]):
-            report.errors.n_total += n_total
-            report.errors += kept[: KEPT_FAILURES - len(report.errors)]
-        report.n_skipped = report.errors.n_total
-
-    def _clean_up(self) -> None:
-        """Wait for the job's end in the coordinator; show what was printed. Harmless if repeated."""
-        if self._job and not self._is_clean:
-            with interrupts.deferred():
-                self._wait_for_end()
-                self._is_clean = True
-
-    def _remove_files(self) -> None:
-        if self._lender is not None:
-            self._lender.close()
-        if self._room is not None:
-            for directory in (self._room.directory, self._room.memory_directory):
-                if directory is not None and os.path.exists(directory):
-                    shutil.rmtree(directory, ignore_errors=True)
-
-    def _wait_for_end(self) -> None:
-        if not self._ended:
-            self.cancel()
-        deadline = time.monotonic() + _CLEANUP_SECONDS
-        while not self._ended and time.monotonic() < deadline:
-            mail = self._receive(wait=True)
-            if isinstance(mail, SlotPrinted):
-                _show(mail.name, mail.stream, mail.text)
-            self._ended = isinstance(mail, Ending)
-
-
-class _UnderWay:
-    """Splits that were sent and are not mapped yet: a bounded number, of bounded size in sum."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._n = self._n_bytes = 0
-
-    def is_full(self, most: int) -> bool:
-        return self._n >= most or self._n_bytes >= self._most_bytes
-
-    def add(self, n_bytes: int) -> None:
-        self._n += 1
-        self._n_bytes += n_bytes
-
-    def remove(self, n_bytes: int) -> None:
-        self._n -= 1
-        self._n_bytes -= n_bytes
-
-
-def _shared(functions: list[Buffer], room: Room) -> list[Buffer] | Range:
-    """The functions themselves, or, where they capture much, the file that they lie in."""
-    if byte_length(functions) < _SHARED_BYTES:
-        return functions
+    directories = Directories()
     try:
-        return store_blob(functions, "functions", room)
-    except SpillError as error:
-        raise WorkerError(f"what your functions capture cannot be handed to the slots: {error}") from error
+        supervisor = start_local(directories.paths)
+        from jmr.coordinator.core import Coordinator
 
-
-def _decoded(blob: Any) -> Partition:
-    try:
-        return Partition(*load_columns(blob, 3))
-    except Exception as error:  # unpickling runs the objects' own code
-        raise NotPicklableError(
-            f"a result came back and cannot be unpickled here: {type(error).__name__}: {error}. "
-            "Return plain values, or a class that can be pickled and unpickled."
-        ) from error
-
-
-def _set_aside(order: tuple[int, int], blob: Any) -> tuple[tuple[int, int], int, list[BadRecord]]:
-    failures = load(blob)
-    return order, failures.n_failures, [bad_record(failure) for failure in failures.first]
-
-
-def _show(name: str, stream: int, text: bytes) -> None:
-    """Print what a slot printed, each line with the slot's name."""
-    lines = text.decode("utf-8", errors="backslashreplace").removesuffix("\n").split("\n")
-    out = sys.stdout if stream == 1 else sys.stderr
-    if out is None:
-        return
-    shown = "".join(f"[{name}] {line}\n" for line in lines)
-    encoding = getattr(out, "encoding", None) or "utf-8"
-    with aside(), contextlib.suppress(OSError, ValueError):  # closed, or a pipe that nobody reads: no reason to fail
-        out.write(shown.encode(encoding, errors="backslashreplace").decode(encoding))
-        out.flush()
+        return Coordinator(n_slots, directories, supervisor)
+    except BaseException:
+        directories.close()
+        raise
 
 
 #: Clusters inside their `with` blocks, each with the thread that entered it.

@@ -2,7 +2,7 @@
 
     line ──> options
     cell ──> run in the user's namespace ──> source, mapfn, reducefn, and notes on those that an earlier cell defined
-                                             └──> session.run_with_notes ──> NAME, or the cell's value
+                                             └──> calling.run_with_notes ──> NAME, or the cell's value
 
 Thin: what a job is, and every check of its arguments, is the session's business.
 """
@@ -196,9 +196,9 @@ def _notes(inherited: list[str]) -> list[str]:
 def _run(notes: Any, **arguments: Any) -> Any:
     """The session is loaded when the first job runs, so that `%load_ext` is instant."""
     __tracebackhide__ = True
-    from jmr import session
+    from jmr.session import calling
 
-    return session.run_with_notes(notes, **arguments)
+    return calling.run_with_notes(notes, **arguments)
 
 
 def _status() -> str:

@@ -9,7 +9,7 @@ from jmr.scheduler.jobs import TaskId
 __all__ = ["Commit", "Effect", "EndJob", "FailJob", "PlanReduce", "PoisonTask", "SetAside", "StartAttempt", "StopSlot"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartAttempt:
     """Send a task to a slot."""
 
@@ -20,21 +20,21 @@ class StartAttempt:
     leave_out: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StopSlot:
     """End the slot's process; its work is no longer wanted."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Commit:
     """Take the output that the slot just delivered as the task's one and only."""
 
     task: TaskId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SetAside:
     """A record or group killed its slot too often, and the job skips such."""
 
@@ -42,28 +42,28 @@ class SetAside:
     index: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlanReduce:
     """Every map task of the job has committed: say how many reduce tasks there are."""
 
     job: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class EndJob:
     """Every reduce task has committed."""
 
     job: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FailJob:
     """User code raised in an attempt at this task; its slot delivered the exception."""
 
     task: TaskId
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PoisonTask:
     """An attempt at this task killed its slot too often; `index` is the record or group it was at, if known."""
 

@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobOpened:
     """Somebody wants a job run; its splits will follow."""
 
@@ -31,7 +31,7 @@ class JobOpened:
     options: JobOptions
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SplitAdded:
     """The next split of a job's source is there."""
 
@@ -39,7 +39,7 @@ class SplitAdded:
     job: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class InputEnded:
     """A job's source has no more splits."""
 
@@ -47,7 +47,7 @@ class InputEnded:
     job: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReduceTasksKnown:
     """The answer to `PlanReduce`: how many reduce tasks the map outputs make."""
 
@@ -56,7 +56,7 @@ class ReduceTasksKnown:
     n_tasks: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SlotJoined:
     """A slot is ready for its first attempt."""
 
@@ -64,7 +64,7 @@ class SlotJoined:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SlotDied:
     """A slot is gone, by itself, by a signal, or because we stopped it."""
 
@@ -74,7 +74,7 @@ class SlotDied:
     cursor: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SlotLost:
     """A slot is gone with its worker: no task of its own is to blame."""
 
@@ -82,7 +82,7 @@ class SlotLost:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SlotUnwanted:
     """There are more slots than the user wants now; this one may finish what it is at."""
 
@@ -90,7 +90,7 @@ class SlotUnwanted:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptFinished:
     """A slot's attempt succeeded and its output lies with us."""
 
@@ -98,7 +98,7 @@ class AttemptFinished:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptRaised:
     """User code raised, and the job does not skip that."""
 
@@ -106,7 +106,7 @@ class AttemptRaised:
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JobCancelled:
     """The job's owner wants no more of it."""
 

@@ -22,7 +22,8 @@ from jmr.plan import Plan
 from jmr.progress.report import Report
 from jmr.progress.routing import current_parent, routed_to
 from jmr.result import Result
-from jmr.session.running import engine_for, run, run_plan
+from jmr.session.calling import engine_for, run
+from jmr.session.running import run_plan
 
 __all__ = ["Job", "submit"]
 

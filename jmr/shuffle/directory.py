@@ -13,14 +13,14 @@ from pathlib import Path
 
 from jmr.errors import WorkerError
 
-__all__ = ["PrivateDirectory", "disk_parent", "memory_parent"]
+__all__ = ["Directories", "PrivateDirectory"]
 
 _PREFIX = "jmr-"
 _YOUNG_SECONDS = 60.0
 _MEMORY = "/dev/shm"
 
 
-def disk_parent() -> str:
+def _disk_parent() -> str:
     """JMR_TMP if that is set; else the first of the usual places that can be written and is no tmpfs."""
     said = os.environ.get("JMR_TMP")
     if said:
@@ -29,7 +29,7 @@ def disk_parent() -> str:
     return next((path for path in usual if not _is_in_memory(path)), usual[0])
 
 
-def memory_parent() -> str | None:
+def _memory_parent() -> str | None:
     """Where files lie in memory; None where there is no such place."""
     return _MEMORY if os.access(_MEMORY, os.W_OK) and _is_in_memory(_MEMORY) else None
 
@@ -101,3 +101,28 @@ def _is_locked(path: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+class Directories:
+    """Those of one coordinator, on disk and in memory."""
+
+    def __init__(self) -> None:
+        self.disk = PrivateDirectory(_disk_parent())
+        parent = _memory_parent()
+        try:
+            self.memory = None if parent is None else PrivateDirectory(parent)
+        except BaseException:
+            self.disk.close()
+            raise
+        self._all = [self.disk] if self.memory is None else [self.disk, self.memory]
+        self.paths = [directory.path for directory in self._all]
+
+    def close(self) -> None:
+        """Remove them."""
+        for directory in self._all:
+            directory.close()
+
+    def remove_leftovers(self) -> None:
+        """Remove what this user's killed kernels left beside them."""
+        for directory in self._all:
+            directory.remove_leftovers()

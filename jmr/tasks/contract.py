@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import GeneratorType
 from typing import Any
 
-from jmr.codec import values
+from jmr.codec import process, values
 from jmr.codec.failures import Raised, raised_from
 from jmr.errors import NotPicklableError, describe
 from jmr.tasks.partition import IdentityKeyError
@@ -115,7 +115,7 @@ def is_of_user_code(error: BaseException) -> bool:
 
     In a slot everything is. In a process of the user's, a KeyboardInterrupt is the user's.
     """
-    return values.in_slot or not isinstance(error, (KeyboardInterrupt, GeneratorExit, PassThroughError))
+    return process.is_slot or not isinstance(error, (KeyboardInterrupt, GeneratorExit, PassThroughError))
 
 
 def outside(phase: str, error: Exception) -> TaskError:

@@ -6,6 +6,9 @@
     coordinator ──ForkSlot (with a socket), KillSlot, Drain──> supervisor
     coordinator <──WorkerReady, SlotExited, Printed, Drained── supervisor
 
+Nobody changes a message. They are not frozen because that doubles what it takes to import the class, which every start
+of a worker waits for, and trebles what it takes to make an object; the same holds for events, effects and mail.
+
 Fields are what JSON can say; `blobs` are opaque bytes, moved but never looked into on the way. Whoever sends one may
 give it in pieces, which need not be joined for that; what arrives is one bytearray.
 """
@@ -49,7 +52,7 @@ Range = tuple[str | None, int, int, int | None]
 Blob = Buffer | list[Buffer]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenJob:
     """Functions and surroundings of a job, once for each slot; blobs: functions, environment."""
 
@@ -64,14 +67,14 @@ class OpenJob:
     blobs: Sequence[Blob] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CloseJob:
     """No more attempts of this job."""
 
     job: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartMap:
     """Run a map task; blobs: the split, if it lies in no file."""
 
@@ -87,7 +90,7 @@ class StartMap:
     blobs: Sequence[Blob] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StartReduce:
     """Run a reduce task over (split, range) inputs; blobs: those that are inline, in the same order."""
 
@@ -102,14 +105,14 @@ class StartReduce:
     blobs: Sequence[Blob] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SlotReady:
     """A slot runs and waits for work."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MapDone:
     """A map attempt's output; blobs: failures set aside (may be empty), then the output if it is inline."""
 
@@ -129,7 +132,7 @@ class MapDone:
     blobs: Sequence[Blob] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ReduceDone:
     """A reduce attempt's result; blobs: failures set aside (may be empty), the result."""
 
@@ -137,21 +140,21 @@ class ReduceDone:
     blobs: Sequence[Blob] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AttemptFailed:
     """User code failed; blobs: the failure."""
 
     blobs: Sequence[Blob] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkerReady:
     """A supervisor runs."""
 
     pid: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ForkSlot:
     """Fork a slot; a socket to the coordinator comes with this message."""
 
@@ -159,14 +162,14 @@ class ForkSlot:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KillSlot:
     """End a slot and whatever it started."""
 
     slot: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SlotExited:
     """A slot's process is gone."""
 
@@ -179,21 +182,21 @@ class SlotExited:
     stack: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Drain:
     """Send what slots have printed so far, then say so."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Drained:
     """Everything printed before `Drain` was sent on."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Printed:
     """Whole lines that a slot printed; blobs: the text."""
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from jmr.codec import values
+from jmr.codec import process
 from jmr.codec.failures import raised_from
 from jmr.codec.values import Buffer, dump, load
 from jmr.shuffle.files import Dealt, Room, SpillError, fetch, let_go, store, write_all
@@ -245,7 +245,7 @@ def _failed(failure: Failure) -> AttemptFailed:
 
 
 def _become_a_slot(crash_file: int) -> None:
-    values.in_slot = True
+    process.is_slot = True
     # User code pickled by value belongs to __main__; the supervisor's own must not be found there.
     sys.modules["__main__"] = types.ModuleType("__main__")
     sys.stdin = open(0, encoding="utf-8")  # noqa: SIM115 - for the life of the process

@@ -1,0 +1,182 @@
+"""jmr.run: the call is checked, an engine found, and the plan run.
+
+    arguments ──> Plan ──> engine (its worker starts) ──> running.run_plan ──> Result
+
+Whatever is not needed before a worker can be started is imported after that: the worker imports its own part meanwhile.
+Frames of ours are cut out of every traceback that leaves here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from jmr import interrupts
+from jmr.codec import process
+from jmr.errors import ArgumentTypeError, NestedRunError, describe, hide_ours
+from jmr.plan import Plan
+
+if TYPE_CHECKING:
+    from jmr.engines.base import Engine
+    from jmr.engines.cluster import Cluster
+    from jmr.result import Result
+
+__all__ = ["engine_for", "run", "run_with_notes"]
+
+
+def run(
+    source: Any,
+    mapfn: Callable[[Any, Any], Any],
+    reducefn: Callable[[Any, list[Any]], Any] | None = None,
+    *,
+    combinefn: Callable[[Any, list[Any]], Any] | None = None,
+    final: Callable[[Any, Any], Any] | None = None,
+    engine: Cluster | Literal["inline"] | None = None,
+    workers: int | None = None,
+    n_partitions: int | None = None,
+    max_attempts: int = 4,
+    on_error: Literal["raise", "skip"] = "raise",
+    progress: bool | None = None,
+    name: str | None = None,
+) -> Result:
+    """Run a MapReduce job and return the dict that a plain loop would have given.
+
+    Parameters
+    ----------
+    source
+        A mapping, whose items are the records; an object with only `__iter__` and `__getitem__` that is no sequence,
+        likewise; or an iterable of (key, value) pairs. Read once, lazily, in this thread. It may be longer than memory.
+    mapfn
+        Called as `mapfn(key, value)` for every record. Returns or yields (key, value) pairs, or returns None for
+        nothing. Keys must be hashable and compare by value; all NaNs are one key.
+    reducefn
+        Called as `reducefn(key, values)` for every key, with a list of the key's values in source order. What it
+        returns is the key's value in the result; a generator's items become a list. Left out: the list itself.
+    combinefn
+        Called as `combinefn(key, values)`, any number of times and on its own results too; folds values into one
+        before they travel.
+    final
+        Called as `final(key, value)` in this process for every key of the result, in sorted order, or in the result's
+        order where keys do not compare. What it returns is ignored.
+    engine
+        None: the innermost `with jmr.Cluster`, or this process's own slots. A `Cluster`. "inline": one plain loop in
+        this process, for a debugger.
+    workers
+        Most processes (slots) to use; the warm cluster grows to it. Default: as many as the cluster was made with, or
+        one for each CPU that this process may use.
+    n_partitions
+        How many parts the keys are reduced in; never changes the answer. Default: 4 for each slot, at least 8.
+    max_attempts
+        How often a piece of work may end its process (by a signal, or os._exit) before the job fails.
+    on_error
+        "raise": the first exception of a user function ends the job. "skip": a bad record contributes nothing, a
+        failing group is left out; both are set aside in `result.errors`. `final` always raises.
+    progress
+        False: be silent. True: show it also where nobody seems to look. Default: a bar in a notebook, a line in a
+        terminal, and elsewhere nothing, unless records were skipped.
+    name
+        Shown with the progress. Default: mapfn's own name; "job" if that says nothing ("mapfn", or a lambda).
+
+    Returns
+    -------
+    A dict with keys in order of first appearance; of equal keys, the object seen first.
+
+    Raises
+    ------
+    ArgumentTypeError, ArgumentValueError, NotPicklableError
+        At once: something in the call cannot be right, or cannot travel to a slot.
+    SourceError
+        The source cannot be iterated, or yields something that is no pair. What it raises itself comes out unchanged.
+    MapError, CombineError, ReduceError, FinalError
+        A user function failed; `__cause__` is its exception, or a RemoteError in place of one that cannot be pickled.
+    SlotDiedError
+        A user function ended its process `max_attempts` times.
+    KeyboardInterrupt
+        After Ctrl-C or the kernel's interrupt; the slots stay usable.
+
+    References
+    ----------
+    Dean and Ghemawat, "MapReduce: Simplified Data Processing on Large Clusters", OSDI 2004.
+
+    Examples
+    --------
+    >>> import jmr
+    >>> documents = {"a.txt": "the cat the dog", "b.txt": "the end"}
+    >>> def mapfn(name, text):
+    ...     for word in text.split():
+    ...         yield word, 1
+    >>> jmr.run(documents, mapfn, lambda word, counts: sum(counts), engine="inline")
+    {'the': 3, 'cat': 1, 'dog': 1, 'end': 1}
+    """
+    __tracebackhide__ = True
+    return run_with_notes(
+        (),
+        source,
+        mapfn,
+        reducefn,
+        combinefn=combinefn,
+        final=final,
+        engine=engine,
+        workers=workers,
+        n_partitions=n_partitions,
+        max_attempts=max_attempts,
+        on_error=on_error,
+        progress=progress,
+        name=name,
+    )
+
+
+def run_with_notes(
+    notes: Sequence[str],
+    source: Any,
+    mapfn: Callable[[Any, Any], Any],
+    reducefn: Callable[[Any, list[Any]], Any] | None = None,
+    **options: Any,
+) -> Result:
+    """Like `run`; `notes` are said at the end of the summary line."""
+    __tracebackhide__ = True
+    try:
+        with interrupts.watched():
+            plan = Plan.checked(source, mapfn, reducefn, **options)
+            engine = engine_for(plan)
+            with interrupts.deferred():
+                from jmr.progress.report import Report
+                from jmr.session.running import run_plan
+
+            return run_plan(plan, engine, Report(plan.name, notes=list(notes)))
+    except BaseException as error:
+        hide_ours(error)
+        raise
+
+
+def engine_for(plan: Plan) -> Engine:
+    """The engine that a plan asks for, ready to run it."""
+    from jmr.engines.cluster import Cluster, current_cluster
+
+    if process.is_slot:
+        raise NestedRunError(
+            "jmr.run was called inside a slot, by a mapfn or reducefn: slots cannot run jobs of their own, which would "
+            "wait for each other. Run the jobs one after another, or emit the records for a second job."
+        )
+    match plan.engine:
+        case None:
+            return _on_slots(current_cluster(plan.workers))
+        case "inline":
+            from jmr.engines.inline import InlineEngine
+
+            return InlineEngine()
+        case Cluster():
+            return _on_slots(plan.engine)
+        case _:
+            raise ArgumentTypeError(
+                f'engine must be None, "inline" or a jmr.Cluster, not {describe(plan.engine)} '
+                f"({type(plan.engine).__name__})"
+            )
+
+
+def _on_slots(cluster: Cluster) -> Engine:
+    """Ours; imported when its worker is already starting."""
+    with interrupts.deferred():
+        from jmr.engines.slots import ClusterEngine
+
+    return ClusterEngine(cluster)
