@@ -15,7 +15,7 @@ import pytest
 
 from jmr.codec.failures import raised_from, rebuild
 from jmr.codec.functions import blame
-from jmr.codec.values import dump, dump_by_value, load, load_all
+from jmr.codec.values import dump, dump_by_value, dump_columns, dump_groups, load, load_all, load_columns
 from jmr.errors import RemoteError, describe
 
 
@@ -137,3 +137,48 @@ def test_describe_survives_a_bad_repr() -> None:
             raise ValueError("no")
 
     assert describe(Bad()).startswith("<Bad ")
+
+
+COLUMNS: list[list[Any]] = [
+    list(range(-50, 150)),
+    [f"word{i}" for i in range(100)],
+    ["same", "other"] * 100,
+    [1, 1.0, True, None, "x", b"y", "\ud800"] * 20,
+    [10**30, -(10**30), float("inf"), -0.0] * 30,
+    [[i] for i in range(100)],
+    [(i, "x") for i in range(100)],
+    [b"x" * 100_000, b"y"] * 40,
+    [np.arange(3), "x"] * 40,
+    [collections.Counter("ab")] * 80,
+]
+
+
+@pytest.mark.parametrize("column", COLUMNS, ids=lambda column: repr(column[:2])[:20])
+def test_columns_come_back_as_they_were(column: list[Any]) -> None:
+    for n in (0, 5, len(column)):
+        blob = bytearray(b"".join(dump_columns(column[:n], list(range(n)))))
+        assert repr(load_columns(blob, 2)) == repr([column[:n], list(range(n))])
+        lists = [column[i : i + 3] for i in range(0, n, 3)]
+        blob = bytearray(b"".join(dump_groups(list(range(len(lists))), lists=lists)))
+        assert repr(load_columns(blob, 2)) == repr([list(range(len(lists))), lists])
+
+
+def test_columns_dumped_in_a_row_are_joined() -> None:
+    pieces = dump_columns([1, 2], ["a", "b"]) + dump_columns(list(range(100)), list("x" * 100)) + dump_columns([], [])
+    assert load_columns(bytearray(b"".join(pieces)), 2) == [[1, 2, *range(100)], ["a", "b", *"x" * 100]]
+
+
+def test_what_a_value_shares_with_itself_is_shared_there() -> None:
+    inner: list[int] = []
+    pair = [inner, inner]
+    ((loaded, *_),) = load_columns(bytearray(b"".join(dump_columns([pair] * 100))), 1)
+    assert loaded[0] is loaded[1]
+    text = "a word that is one object"
+    (loaded,) = load_columns(bytearray(b"".join(dump_columns([text] * 100))), 1)
+    assert len(set(map(id, loaded))) == 1, "what repeats itself is sent once"
+
+
+def test_large_bytes_are_not_copied() -> None:
+    large = bytes(1 << 20)
+    assert any(piece is large for piece in dump([large, 1]))
+    assert any(piece is large for piece in dump_columns([large] + [b"small"] * 100))

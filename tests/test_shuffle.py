@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from jmr.shuffle.directory import PrivateDirectory
-from jmr.shuffle.files import Room, SpillError, fetch, let_go, store
+import jmr
+from jmr.shuffle.budget import Budget, memory_budget
+from jmr.shuffle.directory import PrivateDirectory, _is_in_memory
+from jmr.shuffle.files import Dealt, Room, SpillError, fetch, let_go, store
 from jmr.shuffle.lending import Lender
 from jmr.shuffle.outputs import MapOutputs, ReduceInput
 from jmr.wire.messages import MapDone
@@ -134,3 +136,57 @@ def test_where_there_is_no_memory_nothing_is_lent(tmp_path: Path, monkeypatch: p
     lender = Lender(room(tmp_path, 0))
     assert lender.lend([b"x" * 1_000_000]) is None
     lender.close()
+
+
+def test_a_share_is_promised_before_it_is_known_how_much_is_needed() -> None:
+    budget = Budget(100)
+    assert [budget.reserve(slot, n_slots=4) for slot in (1, 2, 3, 4)] == [25, 25, 25, 25]
+    for slot in (1, 2):
+        budget.release(slot)
+        budget.use(20)
+    assert budget.reserve(1, n_slots=4) == 5, "10 are left for two"
+    budget.release(9)
+    budget.free(40)
+    assert budget.reserve(5, n_slots=4) == 45
+
+
+def test_the_budget_is_what_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for said, n_bytes in [("512M", 1 << 29), ("1.5 GiB", 3 << 29), ("0", 0), (" 100kb ", 102_400), ("1T", 1 << 40)]:
+        monkeypatch.setenv("JMR_MEMORY", said)
+        assert memory_budget() == n_bytes
+    monkeypatch.setenv("JMR_MEMORY", "lots")
+    with pytest.raises(jmr.ArgumentValueError, match='JMR_MEMORY is \'lots\', which is no size: write "512M" or "4G"'):
+        memory_budget()
+    monkeypatch.delenv("JMR_MEMORY")
+    assert memory_budget() > 1 << 20
+
+
+def test_what_exceeds_memory_goes_to_a_place_that_is_not_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = f"/dev/vda / ext4 rw\ntmpfs {tmp_path}/in tmpfs rw\n/dev/vdb {tmp_path}/in/deep ext4 rw\n"
+    monkeypatch.setattr(Path, "read_text", lambda self: mounts)
+    assert [_is_in_memory(f"{tmp_path}{end}") for end in ("", "/in", "/in/side", "/in/deep/er", "/inside")] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_map_output_that_finds_no_room_in_memory_goes_to_disk(tmp_path: Path) -> None:
+    (tmp_path / "memory").write_text("a file, so that no directory can be made here")
+    stored = store(PARTITIONS, "map-0-1", room(tmp_path, 1 << 30))
+    assert stored.path == str(tmp_path / "disk" / "map-0-1")
+    assert len(stored.crcs) == 3
+
+
+def test_a_disk_is_not_filled_to_the_brim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nearly_full = os.statvfs_result((4096, 4096, 0, 0, 16_000, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(os, "statvfs", lambda path: nearly_full)
+    with pytest.raises(SpillError, match="No space left"):
+        store(PARTITIONS, "map-0-1", room(tmp_path, 0))
+    with pytest.raises(SpillError, match="No space left"), Dealt(str(tmp_path / "disk"), "reduce-0-1", 2) as dealt:
+        dealt.add(0, 1, [b"x"])
+    assert list((tmp_path / "disk").iterdir()) == []

@@ -30,6 +30,28 @@ def test_a_dear_flush_makes_splits_longer() -> None:
     assert sizer.next_size() == 2 * 2**16
 
 
+def test_where_a_flush_is_dear_the_tail_is_cut_into_fewer() -> None:
+    counts = []
+    for flush in (0.0, 0.2):
+        sizer = SplitSizer(n_slots=2, n_records=1_000_000)
+        sizer.finished(30_000, 0.3, 0.3 * flush)
+        n_left, n_splits = 1_000_000, 0
+        while n_left:
+            size = min(n_left, sizer.next_size())
+            n_left -= size
+            n_splits += 1
+            sizer.sent(size, size)
+            sizer.finished(size, size * 1e-5, size * 1e-5 * flush)
+        counts.append(n_splits)
+    assert counts == [69, 13]
+
+
+def test_a_large_output_makes_small_splits() -> None:
+    sizer = SplitSizer(n_slots=2, n_records=None, most_output_bytes=1_000_000)
+    sizer.finished(100, 1e-4, 0.0, output_bytes=1_000_000)
+    assert sizer.next_size() == 100
+
+
 def test_the_tail_is_shared_out() -> None:
     sizer = SplitSizer(n_slots=2, n_records=100)
     sizer.finished(1, 0.02, 0.0)

@@ -171,7 +171,7 @@ def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups) -> 
             if type(pair) is not tuple:
                 checked_pair(pair)
         _regroup(sums, groups)
-    except Exception:
+    except BaseException:  # this is a slot's: whatever it is, it is user code's
         groups.clear()
         return 0
     return n_pairs
@@ -254,6 +254,8 @@ def map_records_apart(
                 raise
             failures.add("map", key, value, error)
             continue
+        if task.cursor:
+            task.cursor(NOWHERE)  # combinefn is not this record's affair
         for (emitted_key, emitted), group in zip(pairs, looked_up, strict=True):
             group.append(emitted)
             if folder is not None and len(group) >= FOLDED_AT:
