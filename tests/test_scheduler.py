@@ -159,6 +159,13 @@ def test_an_unwanted_slot_finishes_what_it_is_at(scheduler: Checked) -> None:
     ]
 
 
+def test_an_idle_slot_takes_over_where_an_unwanted_one_leaves_a_job_below_its_limit(scheduler: Checked) -> None:
+    scheduler(opened(max_slots=1), SplitAdded(0.0, 1), SplitAdded(0.0, 1), InputEnded(0.0, 1))
+    assert scheduler(SlotJoined(0.0, 1), SlotJoined(0.0, 2)) == [StartAttempt(1, map_task(0), 1)]
+    assert scheduler(SlotUnwanted(0.5, 1)) == []
+    assert scheduler(AttemptFinished(1.0, 1)) == [Commit(map_task(0)), StopSlot(1), StartAttempt(2, map_task(1), 1)]
+
+
 @pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(0, 12), st.booleans())
 @settings(max_examples=300, deadline=None)

@@ -208,11 +208,12 @@ class Scheduler:
 
     def _return(self, slot: int) -> list[Effect]:
         """A slot is free again, unless it was told to stop."""
+        effects: list[Effect] = []
         if slot in self._unwanted:
-            return self._stop([slot])
-        if slot not in self._stopping:
+            effects += self._stop([slot])
+        elif slot not in self._stopping:
             self._idle[slot] = None
-        return self._assign()
+        return effects + self._assign()
 
     def _retire(self, slot: int) -> list[Effect]:
         if slot in self._idle:
