@@ -100,8 +100,8 @@ class Job:
     queue: deque[Task] = field(default_factory=deque)
     #: Slots that work for it.
     slots: set[int] = field(default_factory=set)
-    #: How many it has by the least of its entries in the line for one more; None if it has no entry.
-    in_line_with: int | None = None
+    #: With how many slots it stands in the line for one more: once with each number, most of them out of date.
+    in_line: set[int] = field(default_factory=set)
 
     def add(self, phase: Phase, index: int) -> None:
         """Queue a new task."""
