@@ -134,7 +134,7 @@ class Scheduler:
 
     def _advance(self, job: Job) -> list[Effect]:
         """Move a job to its next state when nothing of this one is left to do."""
-        if job.tasks:
+        if job.n_left:
             return []
         if job.state is JobState.MAPPING and job.input_ended:
             job.state = JobState.PLANNING
@@ -198,7 +198,7 @@ class Scheduler:
         effects: list[Effect] = []
         if job and task:
             task.state = TaskState.DONE
-            del job.tasks[task.id]
+            job.n_left -= 1
             effects = [Commit(task.id), *self._advance(job)]
         return effects + self._return(slot)
 
@@ -279,7 +279,7 @@ class Scheduler:
             assert job.slots == {slot for slot, task in self._running.items() if task.id.job == job.id}
             assert len(job.slots) == len({task.id for task in running})
             assert all(task.state is TaskState.RUNNING for task in running)
-            assert len(job.tasks) == len(running) + len(job.queue)
+            assert job.n_left == len(running) + len(job.queue)
             assert all(task.state is TaskState.QUEUED for task in job.queue)
             assert job.state is not JobState.ENDED
             assert not (self._idle and job.wants_slot())
