@@ -34,25 +34,43 @@ from jmr.scheduler.events import (
     SlotUnwanted,
     SplitAdded,
 )
-from jmr.scheduler.jobs import JobOptions, Phase, TaskId
+from jmr.scheduler.jobs import Job, JobOptions, Phase, TaskId
 from jmr.scheduler.machine import Scheduler
 
 
+class NaiveScheduler(Scheduler):
+    """Looks at all jobs and all running tasks each time."""
+
+    def _neediest(self) -> Job | None:
+        wanting = (job for job in self._jobs.values() if job.wants_slot())
+        return min(wanting, key=lambda job: len(job.slots), default=None)
+
+    def is_quiet(self, job: int) -> bool:
+        return job not in self._jobs and not any(task.id.job == job for task in self._running.values())
+
+
 class Checked:
-    """A scheduler whose invariants are checked after every event, and whose neediest job is the one that a look at all
-    of them finds.
+    """A scheduler whose invariants are checked after every event, and whose answers are those of a naive one.
+
+    It is a twin that is asked for the neediest job: to ask the scheduler itself would tidy up its line.
     """
 
     def __init__(self) -> None:
         self.scheduler = Scheduler()
+        self._naive = NaiveScheduler()
+        self._opened: set[int] = set()
 
     def __call__(self, *events: Event) -> list[Effect]:
         effects: list[Effect] = []
         for event in events:
-            effects += self.scheduler.handle(event)
+            new = self.scheduler.handle(event)
+            assert new == self._naive.handle(event)
             self.scheduler.check()
-            wanting = [job for job in self.scheduler._jobs.values() if job.wants_slot()]
-            assert self.scheduler._neediest() is min(wanting, key=lambda job: len(job.slots), default=None)
+            if isinstance(event, JobOpened):
+                self._opened.add(event.job)
+            for job in self._opened:
+                assert self.scheduler.is_quiet(job) == self._naive.is_quiet(job)
+            effects += new
         return effects
 
 
@@ -143,6 +161,18 @@ def test_jobs_share_slots_fairly(scheduler: Checked) -> None:
     assert [effect.task.job for effect in started if isinstance(effect, StartAttempt)] == [1, 2, 1, 2]
 
 
+def test_the_line_does_not_grow_with_the_tasks() -> None:
+    scheduler, dice = Scheduler(), random.Random(1)
+    for job in range(3):
+        for event in (opened(job), *[SplitAdded(0.0, job)] * 1_000):
+            scheduler.handle(event)
+    for slot in range(6):
+        scheduler.handle(SlotJoined(0.0, slot))
+    for _ in range(1_000):
+        scheduler.handle(AttemptFinished(1.0, dice.randrange(6)))
+        assert len(scheduler._line) <= 3 * (2 + 1), "a job runs on 2 of 6 slots, or on 1, or for a moment on 3"
+
+
 def test_a_job_keeps_to_its_limit(scheduler: Checked) -> None:
     scheduler(opened(max_slots=1), SplitAdded(0.0, 1), SplitAdded(0.0, 1))
     assert scheduler(SlotJoined(0.0, 2), SlotJoined(0.0, 1)) == [StartAttempt(2, map_task(0), 1)]
@@ -157,6 +187,45 @@ def test_an_unwanted_slot_finishes_what_it_is_at(scheduler: Checked) -> None:
         StartAttempt(2, map_task(1), 1),
         StopSlot(3),
     ]
+
+
+def test_an_idle_slot_takes_over_where_an_unwanted_one_leaves_a_job_below_its_limit(scheduler: Checked) -> None:
+    scheduler(opened(max_slots=1), SplitAdded(0.0, 1), SplitAdded(0.0, 1), InputEnded(0.0, 1))
+    assert scheduler(SlotJoined(0.0, 1), SlotJoined(0.0, 2)) == [StartAttempt(1, map_task(0), 1)]
+    assert scheduler(SlotUnwanted(0.5, 1)) == []
+    assert scheduler(AttemptFinished(1.0, 1)) == [Commit(map_task(0)), StopSlot(1), StartAttempt(2, map_task(1), 1)]
+
+
+@pytest.mark.slow
+@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 2), st.integers(0, 5)), max_size=80))
+@settings(max_examples=300, deadline=None)
+def test_random_events_have_the_effects_that_a_look_at_all_jobs_gives_them(steps: list[tuple[int, int, int]]) -> None:
+    """Events of every kind, to jobs and slots that may have ended; `Checked` compares."""
+    run, slots = Checked(), set[int]()
+    run(*[opened(job, max_attempts=2, skips=job == 1, max_slots=2 + 2 * job) for job in range(3)])
+    for what, job, slot in steps:
+        works = run.scheduler.task_of(slot) is not None
+        effects: list[Effect] = []
+        match what:
+            case 0 | 1 | 2:
+                effects = run(SplitAdded(0.0, job), SplitAdded(0.0, job))
+            case 3 | 4 | 5 if slot not in slots:
+                slots.add(slot)
+                effects = run(SlotJoined(0.0, slot))
+            case 3 | 4 | 5 | 6 if works:
+                effects = run(AttemptFinished(0.0, slot))
+            case 7 if slot in slots:
+                slots.remove(slot)
+                effects = run(SlotDied(0.0, slot, slot) if job else SlotLost(0.0, slot))
+            case 8 if slot in slots:
+                effects = run(SlotUnwanted(0.0, slot))
+            case 9 if works:
+                effects = run(AttemptRaised(0.0, slot))
+            case 10:
+                effects = run(JobCancelled(0.0, job))
+            case 11:
+                effects = run(InputEnded(0.0, job))
+        run(*[ReduceTasksKnown(0.0, effect.job, 4) for effect in effects if isinstance(effect, PlanReduce)])
 
 
 @pytest.mark.slow

@@ -87,7 +87,7 @@ class JobState(enum.Enum):
 
 @dataclass(slots=True)
 class Job:
-    """The tasks of one job that are not DONE."""
+    """One job, and its tasks that wait."""
 
     id: int
     options: JobOptions
@@ -96,18 +96,18 @@ class Job:
     state: JobState = JobState.MAPPING
     input_ended: bool = False
     n_map_tasks: int = 0
-    tasks: dict[TaskId, Task] = field(default_factory=dict)
+    #: Tasks that are not DONE.
+    n_left: int = 0
     queue: deque[Task] = field(default_factory=deque)
     #: Slots that work for it.
     slots: set[int] = field(default_factory=set)
-    #: How many it has by the least of its entries in the line for one more; None if it has no entry.
-    in_line_with: int | None = None
+    #: With how many slots it stands in the line for one more: once with each number, most of them out of date.
+    in_line: set[int] = field(default_factory=set)
 
     def add(self, phase: Phase, index: int) -> None:
         """Queue a new task."""
-        task = Task(TaskId(self.id, phase, index))
-        self.tasks[task.id] = task
-        self.queue.append(task)
+        self.queue.append(Task(TaskId(self.id, phase, index)))
+        self.n_left += 1
 
     def wants_slot(self) -> bool:
         """Whether one more slot would have work here."""

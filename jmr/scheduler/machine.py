@@ -5,14 +5,16 @@
                                             └─> SlotDied, SlotLost  ──> the task is queued again, first in line
 
 An event costs the same however many tasks and slots there are, and a free slot goes to the job that runs on the fewest,
-found in a heap: O(log n) in the number of jobs. A task's output is committed once; a slot of an ended job is stopped,
-and what it still delivers is dropped.
+found in a heap: O(log n) in the number of jobs and slots. A task's output is committed once; a slot of an ended job is
+stopped, and what it still delivers is dropped.
 
-The heap is never searched. A job that has fewer slots than its entry says gets in line once more; an entry that says
-too few is put right when it comes up, and one that is not its job's least is dropped.
+The heap is never searched. A job that wants a slot stands in line with the number it has; when that changes it gets in
+line again, and the entry that is out of date is dropped when it comes up. If the number changes back before that, the
+entry is true once more and no second one is made: the line does not grow with the tasks.
 
 Invariants, checked by `check` after every event in the tests: a running task has exactly one slot; a job knows the
-slots that work for it; a job that wants a slot stands in line; no slot is idle while a job wants one.
+slots that work for it; a job that wants a slot stands in line with its number of slots, and nobody stands there twice
+with one number; no slot is idle while a job wants one.
 """
 
 from __future__ import annotations
@@ -57,8 +59,8 @@ class Scheduler:
         self._jobs: dict[int, Job] = {}
         #: Jobs that have ended while slots still work for them.
         self._ending: dict[int, Job] = {}
-        #: Jobs that want a slot: how many they have, when they were opened, which.
-        self._line: list[tuple[int, int, int]] = []
+        #: Jobs that want a slot: how many they have, when they were opened (no two are equal so far), which.
+        self._line: list[tuple[int, int, Job]] = []
         #: Slots without work, the one that worked last at the end; a dict for its order.
         self._idle: dict[int, None] = {}
         self._running: dict[int, Task] = {}
@@ -132,7 +134,7 @@ class Scheduler:
 
     def _advance(self, job: Job) -> list[Effect]:
         """Move a job to its next state when nothing of this one is left to do."""
-        if job.tasks:
+        if job.n_left:
             return []
         if job.state is JobState.MAPPING and job.input_ended:
             job.state = JobState.PLANNING
@@ -152,32 +154,26 @@ class Scheduler:
     def _neediest(self) -> Job | None:
         """Of the jobs that want a slot, the one that runs on the fewest; the oldest of equals."""
         while self._line:
-            n_slots, order, job_id = self._line[0]
-            job = self._jobs.get(job_id)
-            if job is None or job.in_line_with != n_slots:
-                heapq.heappop(self._line)
-            elif not job.wants_slot():
-                heapq.heappop(self._line)
-                job.in_line_with = None
-            elif n_slots == len(job.slots):
+            n_slots, _, job = self._line[0]
+            if n_slots == len(job.slots) and job.wants_slot():
                 return job
-            else:
-                job.in_line_with = len(job.slots)
-                heapq.heapreplace(self._line, (len(job.slots), order, job_id))
+            heapq.heappop(self._line)
+            job.in_line.discard(n_slots)
         return None
 
     def _get_in_line(self, job: Job) -> None:
-        """Let a job be found, if it wants a slot."""
+        """Let a job be found by the number of slots that it has now, if it wants one more."""
         n_slots = len(job.slots)
-        if (job.in_line_with is None or job.in_line_with > n_slots) and job.wants_slot():
-            job.in_line_with = n_slots
-            heapq.heappush(self._line, (n_slots, job.order, job.id))
+        if n_slots not in job.in_line and job.wants_slot():
+            job.in_line.add(n_slots)
+            heapq.heappush(self._line, (n_slots, job.order, job))
 
     def _start(self, job: Job, slot: int) -> Effect:
         task = job.queue.popleft()
         task.state = TaskState.RUNNING
         task.n_attempts += 1
         job.slots.add(slot)
+        self._get_in_line(job)
         self._running[slot] = task
         return StartAttempt(slot, task.id, task.n_attempts, task.left_out)
 
@@ -202,17 +198,18 @@ class Scheduler:
         effects: list[Effect] = []
         if job and task:
             task.state = TaskState.DONE
-            del job.tasks[task.id]
+            job.n_left -= 1
             effects = [Commit(task.id), *self._advance(job)]
         return effects + self._return(slot)
 
     def _return(self, slot: int) -> list[Effect]:
         """A slot is free again, unless it was told to stop."""
+        effects: list[Effect] = []
         if slot in self._unwanted:
-            return self._stop([slot])
-        if slot not in self._stopping:
+            effects += self._stop([slot])
+        elif slot not in self._stopping:
             self._idle[slot] = None
-        return self._assign()
+        return effects + self._assign()
 
     def _retire(self, slot: int) -> list[Effect]:
         if slot in self._idle:
@@ -246,6 +243,7 @@ class Scheduler:
 
     def _drop(self, job: Job) -> None:
         job.state = JobState.ENDED
+        job.queue.clear()
         del self._jobs[job.id]
         if job.slots:
             self._ending[job.id] = job
@@ -281,14 +279,13 @@ class Scheduler:
             assert job.slots == {slot for slot, task in self._running.items() if task.id.job == job.id}
             assert len(job.slots) == len({task.id for task in running})
             assert all(task.state is TaskState.RUNNING for task in running)
-            assert len(job.tasks) == len(running) + len(job.queue)
+            assert job.n_left == len(running) + len(job.queue)
             assert all(task.state is TaskState.QUEUED for task in job.queue)
             assert job.state is not JobState.ENDED
             assert not (self._idle and job.wants_slot())
-            if job.wants_slot():
-                assert job.in_line_with is not None
-                assert job.in_line_with <= len(job.slots)
-            assert job.in_line_with is None or (job.in_line_with, job.order, job.id) in self._line
+            assert len(job.slots) in job.in_line or not job.wants_slot()
+            assert sorted(job.in_line) == sorted(n for n, order, _ in self._line if order == job.order)
+        assert not any(job.wants_slot() for _, _, job in self._line if job.state is JobState.ENDED)
         assert {task.id.job for task in self._running.values()} - self._jobs.keys() == self._ending.keys()
         assert not self._idle.keys() & self._running.keys()
         assert not self._idle.keys() & self._stopping
