@@ -14,7 +14,7 @@ A record's way through the package, room by room; a module imports only from roo
     progress     what a job has done so far, and how that is shown
     scheduler    who runs what: events in, effects out
     wire         messages <-> bytes, without I/O
-    shuffle      where map outputs lie: inline bytes or ranges of files
+    shuffle      where map outputs lie: inline, in files in memory, or on disk
     worker       the far end: a supervisor process, and the slots it forks
     launch       starts workers
     coordinator  the near end: an event loop around scheduler, wire and shuffle

@@ -4,5 +4,6 @@ base       the protocol, and how a failure becomes the error that the user sees
 inline     one plain loop in this process: for a debugger, and the oracle of the tests
 splitting  how many records a split takes
 deaths     which record or group ended its slot
-cluster    our own slots: feeds splits, takes partitions, prints what slots print
+slots      our own slots: feeds splits, takes partitions, prints what slots print
+cluster    Cluster: whose slots these are, and which cluster a job runs on
 """

@@ -3,6 +3,8 @@
     places      a number for a key that its equals share in every process
     partition   which partition a key belongs to; the dict in which pairs are grouped
     contract    what mapfn may return; what is set aside when user code fails
+    memory      keeps the garbage collector out of the way
+    folding     combinefn, a few dozen values at a time
     map         split -> mapfn -> group -> combine -> one blob a partition
     reduce      blobs in split order -> merge -> reducefn -> one blob of results
 
