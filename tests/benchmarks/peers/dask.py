@@ -1,42 +1,38 @@
-"""dask.distributed: two workers; partitions go from worker to worker."""
+"""dask.distributed: futures on two workers, which fetch the parts from each other."""
 
 from __future__ import annotations
 
-from operator import getitem
-from typing import Any
+from operator import itemgetter
 
 from distributed import Client, LocalCluster
 
-from tests.benchmarks.peers.parts import N_PARTITIONS, batches, map_batch_apart, reduce_parts
+from tests.benchmarks.peers.batches import N_PARTITIONS, cut, joined, map_to_blobs, reduce_blobs
 from tests.benchmarks.workloads import Workload
-
-_client: Client
 
 
 def start() -> None:
-    global _client
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, silence_logs=50)
-    _client = Client(cluster)
-    _client.wait_for_workers(2)
+    """Scheduler here, two workers of one thread, no dashboard."""
+    global cluster, client
+    cluster = LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, memory_limit=0, silence_logs=50
+    )
+    client = Client(cluster)
 
 
-def run(workload: Workload, source: Any) -> dict[Any, Any]:
-    functions = workload.mapfn, workload.reducefn, workload.combinefn
-    inputs = _client.scatter(batches(source, workload.n_batches), hash=False)
-    maps = [_client.submit(map_batch_apart, functions, batch, pure=False) for batch in inputs]
-    reduces = [
-        _client.submit(
-            reduce_parts, functions, *[_client.submit(getitem, parts, p, pure=False) for parts in maps], pure=False
+def run(workload: Workload, source) -> dict:
+    """Batches are scattered; a part is a future of its own, so that only the parts that are needed travel."""
+    batches = client.scatter(cut(workload, source), hash=False)
+    mapped = client.map(map_to_blobs, batches, mapfn=workload.mapfn, combinefn=workload.combinefn, pure=False)
+    reduced = [
+        client.submit(
+            reduce_blobs, client.map(itemgetter(p), mapped, pure=False), reducefn=workload.reducefn, pure=False
         )
         for p in range(N_PARTITIONS)
     ]
-    result: dict[Any, Any] = {}
-    for part in _client.gather(reduces):
-        result |= part
-    return result
+    return joined(client.gather(reduced))
 
 
 def stop() -> None:
-    cluster = _client.cluster
-    _client.close()
+    """End them."""
+    client.close()
     cluster.close()

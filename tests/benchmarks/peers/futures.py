@@ -1,27 +1,26 @@
-"""concurrent.futures.ProcessPoolExecutor."""
+"""concurrent.futures.ProcessPoolExecutor, with bytes through the parent."""
 
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from typing import Any
+from itertools import repeat
 
-from tests.benchmarks.peers.parts import batches, map_batch, reduce_all
+from tests.benchmarks.peers.batches import cut, joined, map_to_blobs, reduce_blobs
 from tests.benchmarks.workloads import Workload
-
-_executor: ProcessPoolExecutor
 
 
 def start() -> None:
-    global _executor
-    _executor = ProcessPoolExecutor(2)
+    """Two workers."""
+    global executor
+    executor = ProcessPoolExecutor(2)
 
 
-def run(workload: Workload, source: Any) -> dict[Any, Any]:
-    functions = workload.mapfn, workload.reducefn, workload.combinefn
-    parts = _executor.map(partial(map_batch, functions), batches(source, workload.n_batches))
-    return reduce_all(functions, parts)
+def run(workload: Workload, source) -> dict:
+    """Two rounds; a task is taken by whoever is idle."""
+    mapped = executor.map(map_to_blobs, cut(workload, source), repeat(workload.mapfn), repeat(workload.combinefn))
+    return joined(executor.map(reduce_blobs, zip(*mapped, strict=True), repeat(workload.reducefn)))
 
 
 def stop() -> None:
-    _executor.shutdown()
+    """End them."""
+    executor.shutdown()

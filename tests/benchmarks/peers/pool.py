@@ -1,29 +1,27 @@
-"""multiprocessing.Pool."""
+"""multiprocessing.Pool, with bytes through the parent: it has no other way between two workers."""
 
 from __future__ import annotations
 
-import multiprocessing
-import multiprocessing.pool
-from functools import partial
-from typing import Any
+from multiprocessing import Pool
 
-from tests.benchmarks.peers.parts import batches, map_batch, reduce_all
+from tests.benchmarks.peers.batches import cut, joined, map_to_blobs, reduce_blobs
 from tests.benchmarks.workloads import Workload
-
-_pool: multiprocessing.pool.Pool
 
 
 def start() -> None:
-    global _pool
-    _pool = multiprocessing.Pool(2)
+    """Two workers."""
+    global pool
+    pool = Pool(2)
 
 
-def run(workload: Workload, source: Any) -> dict[Any, Any]:
-    functions = workload.mapfn, workload.reducefn, workload.combinefn
-    parts = _pool.imap(partial(map_batch, functions), batches(source, workload.n_batches))
-    return reduce_all(functions, parts)
+def run(workload: Workload, source) -> dict:
+    """Two rounds; a task is taken by whoever is idle."""
+    tasks = [(batch, workload.mapfn, workload.combinefn) for batch in cut(workload, source)]
+    mapped = pool.starmap(map_to_blobs, tasks, chunksize=1)
+    return joined(pool.starmap(reduce_blobs, [(p, workload.reducefn) for p in zip(*mapped, strict=True)], chunksize=1))
 
 
 def stop() -> None:
-    _pool.terminate()
-    _pool.join()
+    """End them."""
+    pool.terminate()
+    pool.join()

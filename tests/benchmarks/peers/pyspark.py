@@ -1,50 +1,51 @@
-"""PySpark on local[2]: mapPartitions, partitionBy, mapPartitions."""
+"""PySpark, local mode: RDDs of batches, parts as bytes, so that Java moves few large values and not many small ones."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from functools import partial
-from typing import Any
 
-from pyspark.sql import SparkSession
-
-from tests.benchmarks.peers.parts import N_PARTITIONS, Functions, Groups, batches, map_batch_apart, reduce_parts
+from tests.benchmarks.peers.batches import N_PARTITIONS, cut, joined, map_to_blobs, reduce_blobs
 from tests.benchmarks.workloads import Workload
-
-_session: SparkSession
 
 
 def start() -> None:
-    global _session
-    os.environ["PYSPARK_PYTHON"] = sys.executable
-    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.driver.memory", "6g").config("spark.driver.maxResultSize", "0")
-    _session = builder.config("spark.driver.host", "127.0.0.1").getOrCreate()
-    _session.sparkContext.setLogLevel("OFF")
+    """Two task threads, each with a Python worker that stays."""
+    global session
+    os.environ.update(PYSPARK_PYTHON=sys.executable, PYSPARK_DRIVER_PYTHON=sys.executable)
+    from pyspark.sql import SparkSession
+
+    session = (
+        SparkSession.builder.master("local[2]")
+        .config("spark.driver.host", "127.0.0.1")
+        .config("spark.driver.bindAddress", "127.0.0.1")
+        .config("spark.driver.memory", "6g")
+        .config("spark.driver.maxResultSize", "0")
+        .config("spark.local.dir", os.environ.get("TMPDIR", "/tmp"))
+        .config("spark.ui.enabled", "false")
+        .config("spark.ui.showConsoleProgress", "false")
+        .config("spark.log.level", "ERROR")
+        .getOrCreate()
+    )
 
 
-def parts_of(functions: Functions, numbered: tuple[int, list[Any]]) -> list[tuple[int, tuple[int, Groups]]]:
-    number, batch = numbered
-    return [(p, (number, part)) for p, part in enumerate(map_batch_apart(functions, batch))]
+def run(workload: Workload, source) -> dict:
+    """Map each batch, shuffle (partition, (batch, blob)), reduce each partition, collect."""
+    mapfn, combinefn, reducefn = workload.mapfn, workload.combinefn, workload.reducefn
 
+    def mapped(numbered):
+        number, records = numbered
+        return ((p, (number, blob)) for p, blob in enumerate(map_to_blobs(records, mapfn, combinefn)))
 
-def reduced(functions: Functions, found: Iterator[tuple[int, tuple[int, Groups]]]) -> Iterator[dict[Any, Any]]:
-    numbered = sorted((part for _, part in found), key=lambda part: part[0])
-    yield reduce_parts(functions, *[part for _, part in numbered])
+    def reduced(pairs):
+        blobs = [blob for _, blob in sorted(numbered for _, numbered in pairs)]
+        yield reduce_blobs(blobs, reducefn)
 
-
-def run(workload: Workload, source: Any) -> dict[Any, Any]:
-    functions = workload.mapfn, workload.reducefn, workload.combinefn
-    inputs = list(enumerate(batches(source, workload.n_batches)))
-    maps = _session.sparkContext.parallelize(inputs, len(inputs)).flatMap(partial(parts_of, functions))
-    reduces = maps.partitionBy(N_PARTITIONS, lambda p: p).mapPartitions(partial(reduced, functions))
-    result: dict[Any, Any] = {}
-    for part in reduces.collect():
-        result |= part
-    return result
+    batches = list(enumerate(cut(workload, source)))
+    rdd = session.sparkContext.parallelize(batches, len(batches))
+    return joined(rdd.flatMap(mapped).partitionBy(N_PARTITIONS, int).mapPartitions(reduced).collect())
 
 
 def stop() -> None:
-    _session.stop()
+    """End Java and its workers."""
+    session.stop()
