@@ -85,6 +85,12 @@ def test_a_sum_is_added_up_to_what_folding_gives(records: list[tuple[Any, Any]])
     assert repr(groups_of(by_adding)) == repr(groups_of(by_folding))
 
 
+def test_a_mapfn_that_emits_nothing_is_called_once_a_record() -> None:
+    called = []
+    assert mapped(lambda key, value: called.append(key), adds, [(i, i) for i in range(5)]).n_pairs == 0
+    assert called == [0, 1, 2, 3, 4]
+
+
 def test_nans_are_one_key_of_a_sum() -> None:
     records = [(float("nan"), 1), (2.0, 10), (float("nan"), 2), ((1, float("nan")), 5), ((1, float("nan")), 6)]
     found = groups_of(mapped(identity, adds, records))
@@ -133,7 +139,8 @@ class Alone:
 )
 def test_a_mistake_in_a_sum_is_told_like_any_other(mapfn: Any, phase: str, said: str, in_a_slot: None) -> None:
     groups = Groups()
-    assert add_up(mapfn, list(range(40)), list(range(40)), groups) == 0 == len(groups)
+    assert add_up(mapfn, list(range(40)), list(range(40)), groups) is None
+    assert not groups
     with pytest.raises(TaskError) as caught:
         mapped(mapfn, adds, [(i, i) for i in range(40)])
     assert (caught.value.failure.phase, caught.value.failure.raised.type_name) == (phase, said)

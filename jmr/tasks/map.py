@@ -129,8 +129,10 @@ def _grouped(
     groups = Groups()
     folder = None if task.combinefn is None else Folder(task.combinefn, failures)
     apart = check or task.skips or task.leave_out or task.cursor is not None
-    if folder is not None and not apart and folder.is_sum and (n_pairs := add_up(task.mapfn, keys, values, groups)):
-        return groups, n_pairs, set()
+    if folder is not None and folder.is_sum and not apart:
+        n_added = add_up(task.mapfn, keys, values, groups)
+        if n_added is not None:
+            return groups, n_added, set()
     records = zip(keys, values, strict=True)
     if apart:
         map_records_apart(task, records, groups, failures, folder, check=check)
@@ -145,13 +147,13 @@ def _grouped(
     return groups, n_pairs + folder.n_folded, folder.failed
 
 
-def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups) -> int:
+def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups) -> int | None:
     """Like `map_records` with a combinefn that is a sum: one value of each key in `groups`, which are empty before.
 
     Returns
     -------
-    How many pairs there were. 0 if anything went wrong, or a key needs a closer look; `groups` are empty then, and
-    `map_records` will find out what it is.
+    How many pairs there were. None if anything went wrong; `groups` are empty then, and `map_records` will find out
+    what it was.
     """
     sums: dict[Any, Any] = {}
     so_far = sums.get
@@ -173,7 +175,7 @@ def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups) -> 
         _regroup(sums, groups)
     except BaseException:  # this is a slot's: whatever it is, it is user code's
         groups.clear()
-        return 0
+        return None
     return n_pairs
 
 
