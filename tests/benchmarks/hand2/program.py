@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.benchmarks.hand2.adding import run_adding
-from tests.benchmarks.hand2.carrying import run_carrying
+from tests.benchmarks.hand2.carrying import run_carrying, run_sharing
 from tests.benchmarks.hand2.listing import run_listing
 from tests.benchmarks.hand2.working import run_working
 from tests.benchmarks.workloads import Workload
@@ -22,10 +22,12 @@ def run_by_hand(workload: Workload, source) -> dict:
         case "wordcount_combine":
             return run_adding(workload, records)
         case "index":
-            return run_listing(workload, records, "i", answers="i")
+            return run_listing(workload, records)
         case "groupby":
-            return run_listing(workload, records, "d")
-        case "arrays_in" | "arrays_shuffle":
+            return run_listing(workload, records)
+        case "arrays_in":
             return run_carrying(workload, records)
+        case "arrays_shuffle":
+            return run_sharing(workload, records)
         case name:
             raise ValueError(f"there is no program for {name}")
