@@ -15,12 +15,13 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
-__all__ = ["SYSTEMS", "Figures", "interval", "machine", "missing", "run_once"]
+__all__ = ["MARK", "SYSTEMS", "Figures", "interval", "machine", "missing", "run_once"]
 
 #: Of each system: the packages that it takes, whose versions are told.
 SYSTEMS: dict[str, tuple[str, ...]] = {
@@ -36,6 +37,8 @@ SYSTEMS: dict[str, tuple[str, ...]] = {
     "ipyparallel": ("ipyparallel",),
 }
 _TIMEOUT_SECONDS = 900
+#: Before what a run itself prints, so that it is not taken for what a system prints.
+MARK = "benchmark: "
 
 
 def missing(system: str) -> str | None:
@@ -56,10 +59,12 @@ def run_once(system: str, workload: str, scale: float, *, memory: bool = False) 
     environment |= {"JMR_MEMORY": "512M"} if workload == "bigshuffle" else {}
     command = [sys.executable, "-m", "tests.benchmarks.child", system, workload, str(scale)]
     began = time.perf_counter()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as child:
+    with (
+        tempfile.TemporaryFile("w+") as said,  # a pipe that nobody reads would stop a system that has much to say
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True, env=environment) as child,
+    ):
         assert child.stdout is not None
-        assert child.stderr is not None
-        first = child.stdout.readline().strip()
+        first = _heard(child.stdout)
         waited = time.perf_counter() - began
         sampler = None
         if memory and first:
@@ -67,13 +72,14 @@ def run_once(system: str, workload: str, scale: float, *, memory: bool = False) 
 
             sampler = Sampler(child.pid)
             sampler.start()
-        line = child.stdout.readline()
+        line = _heard(child.stdout)
         peak = sampler.stop() if sampler else None
         try:
-            _, errors = child.communicate(timeout=_TIMEOUT_SECONDS)
+            child.wait(timeout=_TIMEOUT_SECONDS)
         except subprocess.TimeoutExpired:
             child.kill()
-            errors = "it does not end"
+        said.seek(0)
+        errors = said.read()
     if not line:
         return {"error": (errors.strip().splitlines() or ["it says nothing"])[-1][:200]}
     found: dict[str, Any] = json.loads(line)
@@ -82,6 +88,14 @@ def run_once(system: str, workload: str, scale: float, *, memory: bool = False) 
     if peak is not None:
         found["peak_bytes"] = peak
     return found
+
+
+def _heard(stdout: IO[str]) -> str:
+    """The next line that is the child's own, and no system's; empty when it has ended."""
+    for line in stdout:
+        if line.startswith(MARK):
+            return line.removeprefix(MARK).strip()
+    return ""
 
 
 @dataclass
@@ -96,30 +110,35 @@ class Figures:
 
     def seconds(self, workload: str, system: str) -> list[float]:
         """Of each run that gave an answer."""
-        return [run["seconds"] for run in self.runs[workload].get(system, []) if "error" not in run]
+        agreed = self._agreed(workload)
+        return [run["seconds"] for run in self.runs[workload].get(system, []) if run.get("digest") == agreed]
 
     def ratios(self, workload: str, system: str, reference: str = "hand2") -> list[float]:
         """To the reference, round by round."""
         pairs = zip(self.runs[workload].get(system, []), self.runs[workload].get(reference, []), strict=False)
-        return [run["seconds"] / of["seconds"] for run, of in pairs if "error" not in run and "error" not in of]
+        agreed = self._agreed(workload)
+        return [run["seconds"] / of["seconds"] for run, of in pairs if run.get("digest") == of.get("digest") == agreed]
 
     def trouble(self, workload: str) -> list[str]:
         """What went wrong: errors, and answers that are not everybody's."""
         found = []
-        digests = {
-            system: {run["digest"] for run in runs if "error" not in run}
-            for system, runs in self.runs[workload].items()
-        }
-        agreed = statistics.multimode(digest for of in digests.values() for digest in of)[:1]
+        agreed = self._agreed(workload)
         for system, runs in self.runs[workload].items():
             found += sorted({f"{system}: {run['error']}" for run in runs if "error" in run})
-            if digests[system] - set(agreed):
+            if any(run.get("digest", agreed) != agreed for run in runs):
                 found.append(f"{system}: ITS ANSWER IS ANOTHER ONE")
         return found
 
+    def _agreed(self, workload: str) -> str | None:
+        """The digest of the right answer: the plain loop's, or else what most say."""
+        runs = self.runs[workload]
+        judges = [runs["serial"]] if "serial" in runs else runs.values()
+        digests = [run["digest"] for of in judges for run in of if "digest" in run]
+        return statistics.mode(digests) if digests else None
+
 
 def interval(values: Sequence[float]) -> tuple[float, float]:
-    """The 95 % interval of the median, by order statistics; of fewer than 6 values the range.
+    """The 95 % interval of the median, by order statistics; of fewer than 6 values, which have none, the range.
 
     References
     ----------

@@ -226,8 +226,8 @@ WORKLOADS = {
         Workload("index", "inverted index, 20 k documents", documents, words_of, everything),
         Workload("groupby", "group-by, 3 M records, 100 k keys", amounts, identity, mean),
         Workload("hotkey", "half of 4 M pairs on one key", seeds, half_on_one_key, total),
-        Workload("arrays_in", "64 arrays of 4 MB in, 8 KB out", arrays, means, first, n_calls=5),
-        Workload("arrays_shuffle", "64 arrays of 4 MB through the shuffle", arrays, pass_on, grand_total, n_calls=5),
+        Workload("arrays_in", "64 arrays of 4 MB in, 8 KB out", arrays, means, first),
+        Workload("arrays_shuffle", "64 arrays of 4 MB through the shuffle", arrays, pass_on, grand_total),
         Workload("textfiles", "words of 200 text files", text_files, count_file, total, total),
         Workload("bigshuffle", "4 GB through a budget of 512 MB", endless_blobs, blob, checksum),
     )

@@ -62,6 +62,11 @@ def map_to_blobs(records: list, mapfn: Callable, combinefn: Callable | None) -> 
     return [pickle.dumps(part, 5) for part in map_batch(records, mapfn, combinefn)]
 
 
+def map_pickled(blob: bytes, mapfn: Callable, combinefn: Callable | None) -> list[bytes]:
+    """`map_to_blobs` of a batch that is pickled: for those that walk through a list to see what needs care."""
+    return map_to_blobs(pickle.loads(blob), mapfn, combinefn)
+
+
 def reduce_blobs(blobs: Iterable[bytes], reducefn: Callable) -> dict:
     """`reduce_parts` of such parts."""
     with no_collector():

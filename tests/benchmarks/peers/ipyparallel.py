@@ -6,7 +6,7 @@ import pickle
 
 import ipyparallel
 
-from tests.benchmarks.peers.batches import cut, joined, map_to_blobs, reduce_blobs
+from tests.benchmarks.peers.batches import cut, joined, map_pickled, reduce_blobs
 from tests.benchmarks.workloads import Workload
 
 
@@ -17,15 +17,10 @@ def start() -> None:
     view = cluster.start_and_connect_sync(activate=False).load_balanced_view()
 
 
-def map_pickled(blob: bytes) -> list[bytes]:
-    """A map task: else ipyparallel walks through the list of records to look for what needs care."""
-    return map_to_blobs(*pickle.loads(blob))
-
-
 def run(workload: Workload, source) -> dict:
     """Two rounds."""
-    tasks = (pickle.dumps((batch, workload.mapfn, workload.combinefn), 5) for batch in cut(workload, source))
-    mapped = [view.apply_async(map_pickled, task) for task in tasks]
+    blobs = [pickle.dumps(batch, 5) for batch in cut(workload, source)]
+    mapped = [view.apply_async(map_pickled, blob, workload.mapfn, workload.combinefn) for blob in blobs]
     parts = zip(*(result.get() for result in mapped), strict=True)
     return joined([r.get() for r in [view.apply_async(reduce_blobs, list(p), workload.reducefn) for p in parts]])
 
