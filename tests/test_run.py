@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 
 import jmr
+from jmr.shuffle.directory import Directories
 from jmr.worker.modules import UserModules
 
 ENGINES = pytest.mark.parametrize("engine", [None, "inline"])
@@ -330,6 +331,17 @@ def test_large_outputs_go_through_files_and_are_removed(
         assert seen == [], "the job's directories are gone when final runs"
         assert result.stats.shuffled_bytes > 800_000
         assert cluster._running()._budget._left == cluster._running()._budget.total_bytes
+
+
+@pytest.mark.slow
+def test_a_budget_that_is_no_size_is_refused_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a worker, which `no_leaks` looks for, nor a directory."""
+    made: list[Directories] = []
+    monkeypatch.setattr("jmr.engines.cluster.Directories", lambda: made.append(Directories()) or made[-1])
+    monkeypatch.setenv("JMR_MEMORY", "lots")
+    with pytest.raises(jmr.ArgumentValueError, match="JMR_MEMORY is 'lots'"):
+        jmr.Cluster(workers=1)
+    assert not any(os.path.exists(path) for path in made[0].paths)
 
 
 @pytest.mark.slow

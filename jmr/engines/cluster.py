@@ -127,12 +127,15 @@ def _start(n_slots: int) -> Coordinator:
     if os.name == "nt":
         raise WorkerError('jmr\'s own workers need Linux or macOS: use WSL, or engine="inline"')
     directories = Directories()
+    supervisor = None
     try:
         supervisor = start_local(directories.paths)
         from jmr.coordinator.core import Coordinator
 
         return Coordinator(n_slots, directories, supervisor)
     except BaseException:
+        if supervisor is not None:
+            supervisor.last_words()  # it ends, and is waited for
         directories.close()
         raise
 
