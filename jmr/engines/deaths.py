@@ -7,14 +7,13 @@ becomes a key.
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from jmr.codec.values import Buffer
 from jmr.coordinator.mail import JobPoisoned
 from jmr.errors import SlotDiedError, describe
 from jmr.result import BadRecord
-from jmr.shuffle.files import fetch
+from jmr.shuffle.files import fetch, fetch_all
 from jmr.tasks.map import records_of
 from jmr.tasks.reduce import group_at
 from jmr.wire.messages import CANNOT_ANSWER
@@ -72,15 +71,11 @@ def _culprit(poison: JobPoisoned) -> tuple[Any, Any] | None:
         if poison.split is not None:
             split = b"".join(poison.split) if isinstance(poison.split, list) else fetch(poison.split)
             return records_of(split)[poison.index]
-        return group_at(lambda: _inputs(poison), poison.n_partitions, poison.n_parts, poison.index)
+        return group_at(
+            lambda: fetch_all(poison.inputs, poison.inline), poison.n_partitions, poison.n_parts, poison.index
+        )
     except Exception:  # unpickling runs the objects' own code; the death is told without
         return None
-
-
-def _inputs(poison: JobPoisoned) -> Iterator[tuple[int, Buffer]]:
-    inline = iter(poison.inline)
-    for split, where in poison.inputs:
-        yield split, (next(inline) if where[0] is None else fetch(where))
 
 
 def _where(stack: Sequence[str]) -> str:

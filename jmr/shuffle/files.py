@@ -27,6 +27,7 @@ __all__ = [
     "SpillError",
     "Stored",
     "fetch",
+    "fetch_all",
     "let_go",
     "new_file",
     "store",
@@ -38,6 +39,8 @@ __all__ = [
 INLINE_BYTES = 1 << 16
 #: A range of at least this is mapped; a smaller one is read.
 _MAPPED_BYTES = 1 << 16
+#: Each mapping keeps a file descriptor for as long as an array lies in it, and the user's code needs some, too.
+_MOST_MAPPED = 128
 #: Room on a disk that is left to others.
 _SPARED_BYTES = 1 << 26
 #: Most pieces that one writev takes.
@@ -139,6 +142,13 @@ def fetch(where: Range, *, mapped: bool = True) -> Buffer:
     if blob is None or (crc is not None and zlib.crc32(blob) != crc):
         raise SpillError(f"the map output {path} is damaged at bytes {offset} to {offset + length}")
     return blob
+
+
+def fetch_all(ranges: Iterable[tuple[int, Range]], inline: Iterable[Buffer]) -> Iterator[tuple[int, Buffer]]:
+    """The (split, blob) inputs of a reduce task, from files and from what is inline. Errors as of `fetch`."""
+    rest = iter(inline)
+    for index, (split, where) in enumerate(ranges):
+        yield split, (next(rest) if where[0] is None else fetch(where, mapped=index < _MOST_MAPPED))
 
 
 def _fetched(descriptor: int, offset: int, length: int, *, mapped: bool) -> Buffer | None:

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 from jmr.codec import process
 from jmr.codec.failures import raised_from
 from jmr.codec.values import Buffer, dump, load
-from jmr.shuffle.files import Dealt, Room, SpillError, fetch, let_go, store, write_all
+from jmr.shuffle.files import Dealt, Room, SpillError, fetch, fetch_all, let_go, store, write_all
 from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
 from jmr.tasks.map import NOWHERE, MapTask, run_map
 from jmr.tasks.memory import uncollected
@@ -54,8 +54,6 @@ __all__ = ["Slot"]
 
 #: Young objects before a collection: user code makes lists by the million, and few of them in cycles.
 _GC_THRESHOLD = 50_000
-#: Each mapping keeps a file descriptor for as long as an array lies in it, and the user's code needs some, too.
-_MOST_MAPPED = 128
 
 
 @dataclass(slots=True)
@@ -228,12 +226,10 @@ def _identity_of(connection: socket.socket) -> tuple[int, int]:
 
 
 def _inputs(ranges: Iterable[tuple[int, Range]], inline: Iterable[Blob]) -> Iterator[tuple[int, Buffer]]:
-    rest = iter(inline)
-    for index, (split, where) in enumerate(ranges):
-        try:
-            yield split, (whole(next(rest)) if where[0] is None else fetch(where, mapped=index < _MOST_MAPPED))
-        except SpillError as error:
-            raise PassThroughError(error) from error
+    try:
+        yield from fetch_all(ranges, map(whole, inline))
+    except SpillError as error:
+        raise PassThroughError(error) from error
 
 
 def _dump_failures(failures: Failures) -> bytes:

@@ -9,6 +9,5 @@
     program   which of these for which workload
 
 All fork, so that the source is inherited for nothing; the parent works as much as the child; the collector is off. They
-call the workload's own functions, and may know the types of its keys and values. What was tried and is slower stands in
-comments, with figures.
+call the workload's own functions, and may know the types of its keys and values.
 """
