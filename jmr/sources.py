@@ -22,32 +22,57 @@ from jmr.errors import SourceError, describe
 __all__ = ["Record", "Records", "records"]
 
 Record = tuple[Any, Any]
-#: Records of a list that are checked at once.
-_BLOCK = 1024
+#: A list of keys, and one of as many values.
+Columns = tuple[list[Any], list[Any]]
+#: Records of a list or dict that are read at once: few to begin with, since somebody waits for the first.
+_LEAST_BLOCK, _MOST_BLOCK = 16, 1 << 12
+#: Most blocks to have ready: a million records, of which a block holds no more than two pointers each.
+_MOST_AHEAD = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some records, in two columns, and of what types the values in each are, at most."""
+
+    keys: list[Any]
+    values: list[Any]
+    kinds: tuple[set[type], set[type]]
+
+    def __getitem__(self, chosen: slice) -> Block:
+        return Block(self.keys[chosen], self.values[chosen], self.kinds)
 
 
 @dataclass(slots=True)
 class Records:
     """An iterator of records, with what is known beforehand."""
 
+    #: To be read one by one.
     pairs: Iterator[Record]
     #: None where only reading to the end can tell.
     n_records: int | None
-    #: Whether a record stays as it is after the next one was read. An iterator may refill one buffer; a dict does not.
-    settled: bool
-    #: Records that were read, and will be taken next.
-    _ahead: list[Record] = field(default_factory=list)
+    #: To be read many at a time instead; None where a record may not stay as it is after the next one was read. An
+    #: iterator may refill one buffer; a list or dict does not.
+    blocks: Iterator[Block] | None = None
+    #: What was read of `blocks`, and will be taken next.
+    _ahead: deque[Block] = field(default_factory=deque)
 
-    def take(self, n: int) -> list[Record]:
-        """Read up to `n` records; fewer at the end. For a source that is settled."""
-        taken, self._ahead = self._ahead[:n], self._ahead[n:]
-        if len(taken) < n:
-            taken += itertools.islice(self.pairs, n - len(taken))
-        return taken
+    def read_ahead(self) -> bool:
+        """Read a block that will be taken later; False if there is none, or there are enough."""
+        block = None if self.blocks is None or len(self._ahead) >= _MOST_AHEAD else next(self.blocks, None)
+        if block is not None:
+            self._ahead.append(block)
+        return block is not None
 
-    def put_back(self, records: list[Record]) -> None:
-        """Have these taken next."""
-        self._ahead = records + self._ahead
+    def take(self, n: int) -> Block | None:
+        """Read one to `n` records of `blocks`; None at the end."""
+        assert self.blocks is not None
+        block = self._ahead.popleft() if self._ahead else next(self.blocks, None)
+        return block if block is None or len(block.keys) <= n else self.put_back(block, n)
+
+    def put_back(self, block: Block, n: int) -> Block:
+        """Have all but the first `n` records taken next; returns these `n`."""
+        self._ahead.appendleft(block[n:])
+        return block[:n]
 
 
 def records(source: Any) -> Records:
@@ -65,12 +90,14 @@ def records(source: Any) -> Records:
     >>> list(records(zip("ab", [1, 2])).pairs)
     [('a', 1), ('b', 2)]
     """
+    if _is_read_as(source, dict, "items"):
+        return _in_blocks(_blocks_of_dict(source), source)
     if isinstance(source, Mapping):
-        return Records(iter(source.items()), _length(source), settled=_is_read_as(source, dict, "items"))
+        return Records(iter(source.items()), _length(source))
     if hasattr(source, "keys") and hasattr(source, "__getitem__"):
-        return Records(_items(source, source.keys()), _length(source), settled=False)
+        return Records(_items(source, source.keys()), _length(source))
     if _is_lazy_mapping(source):
-        return Records(_items(source, source), _length(source), settled=False)
+        return Records(_items(source, source), _length(source))
     if isinstance(source, (str, bytes, bytearray)):
         raise SourceError(
             f"source is {describe(source, 60)} ({type(source).__name__}), and its characters are no (key, value) "
@@ -83,9 +110,18 @@ def records(source: Any) -> Records:
             f"source is {describe(source)} ({type(source).__name__}), which cannot be iterated: pass a dict, or an "
             "iterable of (key, value) pairs"
         ) from error
-    settled = any(_is_read_as(source, plain, "__iter__") for plain in (list, tuple, deque))
-    pairs = itertools.chain.from_iterable(_blocks(iterator)) if settled else _pairs(iterator)
-    return Records(pairs, _length(source), settled=settled)
+    if any(_is_read_as(source, plain, "__iter__") for plain in (list, tuple, deque)):
+        return _in_blocks(_blocks(iterator), source)
+    return Records(_pairs(iterator), _length(source))
+
+
+def _in_blocks(columns: Iterator[Columns], source: Any) -> Records:
+    pairs = itertools.chain.from_iterable(itertools.starmap(zip, columns))
+    return Records(pairs, _length(source), itertools.starmap(_block, columns))
+
+
+def _block(keys: list[Any], values: list[Any]) -> Block:
+    return Block(keys, values, (set(map(type, keys)), set(map(type, values))))
 
 
 def _is_read_as(source: Any, plain: type, method: str) -> bool:
@@ -121,14 +157,60 @@ def _items(source: Any, keys: Iterable[Any]) -> Iterator[Record]:
         yield key, value
 
 
-def _blocks(iterator: Iterator[Any]) -> Iterator[Iterable[Record]]:
-    """What a list holds, as pairs, a thousand at a time: checked together they cost half as much."""
-    for n_before in itertools.count(0, _BLOCK):
-        block = list(itertools.islice(iterator, _BLOCK))
+def _block_sizes() -> Iterator[int]:
+    size = _LEAST_BLOCK
+    while True:
+        yield size
+        size = min(4 * size, _MOST_BLOCK)
+
+
+def _blocks_of_dict(source: dict[Any, Any]) -> Iterator[Columns]:
+    keys, values = iter(dict.keys(source)), iter(dict.values(source))
+    for size in _block_sizes():
+        block = list(itertools.islice(keys, size)), list(itertools.islice(values, size))
+        if not block[0]:
+            return
+        yield block
+
+
+def _blocks(iterator: Iterator[Any]) -> Iterator[Columns]:
+    """What a list holds; checked together, pairs cost half as much as one by one."""
+    n_before = 0
+    for size in _block_sizes():
+        block = list(itertools.islice(iterator, size))
         if not block:
             return
-        is_well = set(map(type, block)) == {tuple} and set(map(len, block)) == {2}
-        yield block if is_well else _pairs(iter(block), n_before)
+        columns = _unzipped(block)
+        if columns is not None:
+            yield columns
+        else:
+            yield from _one_by_one(block, n_before)
+        n_before += len(block)
+
+
+def _unzipped(block: list[Any]) -> Columns | None:
+    """None unless all are tuples of two."""
+    if set(map(type, block)) != {tuple}:
+        return None
+    try:
+        return [key for key, _ in block], [value for _, value in block]
+    except ValueError:
+        return None
+
+
+def _one_by_one(block: list[Any], n_before: int) -> Iterator[Columns]:
+    """The records, up to the first that is no pair."""
+    keys: list[Any] = []
+    values: list[Any] = []
+    try:
+        for key, value in _pairs(iter(block), n_before):
+            keys.append(key)
+            values.append(value)
+    except BaseException:
+        if keys:
+            yield keys, values
+        raise
+    yield keys, values
 
 
 def _pairs(iterator: Iterator[Any], n_before: int = 0) -> Iterator[Record]:

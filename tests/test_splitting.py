@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from jmr.codec.values import load_all
 from jmr.engines.splitting import SplitSizer, cut
+from jmr.errors import SourceError
 from jmr.sources import records
+from jmr.tasks.map import records_of
 
 
 def test_splits_grow_to_a_fifth_of_a_second() -> None:
@@ -18,8 +23,8 @@ def test_splits_grow_to_a_fifth_of_a_second() -> None:
         sizes.append(size)
         sizer.sent(size, 10 * size)
         sizer.finished(size, size * 1e-5, 0.0)
-    assert sizes[:5] == [1, 16, 256, 4096, 20_000]
-    assert set(sizes[4:]) == {20_000}
+    assert sizes[:4] == [1, 64, 4096, 20_000]
+    assert set(sizes[3:]) == {20_000}
 
 
 def test_a_dear_flush_makes_splits_longer() -> None:
@@ -43,7 +48,7 @@ def test_where_a_flush_is_dear_the_tail_is_cut_into_fewer() -> None:
             sizer.sent(size, size)
             sizer.finished(size, size * 1e-5, size * 1e-5 * flush)
         counts.append(n_splits)
-    assert counts == [69, 13]
+    assert counts == [66, 10]
 
 
 def test_a_large_output_makes_small_splits() -> None:
@@ -60,8 +65,18 @@ def test_the_tail_is_shared_out() -> None:
         sizes.append(min(sizer.next_size(), 100 - sum(sizes)))
         sizer.sent(sizes[-1], sizes[-1])
         sizer.finished(sizes[-1], 0.02 * sizes[-1], 0.0)
-    assert sizes[-4:] == [1, 1, 1, 1]
+    assert sizes[-4:] == [2, 2, 1, 1]
     assert max(sizes) <= 10
+
+
+def test_slots_get_equal_parts_of_what_is_left() -> None:
+    sizer = SplitSizer(n_slots=4, n_records=1_000)
+    sizer.finished(1_000, 0.05, 0.0)
+    sizes = []
+    while sum(sizes) < 1_000:
+        sizes.append(min(sizer.next_size(), 1_000 - sum(sizes)))
+        sizer.sent(sizes[-1], sizes[-1])
+    assert sizes == [125] * 4 + [63] * 4 + [31] * 4 + [20] * 6 + [4]
 
 
 def test_large_records_make_small_splits() -> None:
@@ -124,6 +139,32 @@ def test_a_split_grows_no_larger_because_records_do() -> None:
         for source in (grown(place), list(grown(place))):
             pieces, _ = cut(records(source), 3_000, lambda: 0.0)
             assert sum(map(len, pieces)) < 140e6
+
+
+@pytest.mark.parametrize("kind", [list, dict])
+def test_what_was_read_ahead_is_cut_in_order(kind: Any) -> None:
+    source = records(kind((i, str(i)) for i in range(3_000)))
+    sizes, cut_records = iter([1, 40, 7, 900, 5_000]), []
+    for size in sizes:
+        while len(cut_records) < 900 and source.read_ahead():
+            pass
+        pieces, n_records = cut(source, size)
+        cut_records += records_of(b"".join(pieces))
+        assert n_records == min(size, 3_000 - (len(cut_records) - n_records))
+    assert cut_records == [(i, str(i)) for i in range(3_000)]
+    assert not source.read_ahead()
+
+
+def test_only_lists_and_dicts_are_read_ahead() -> None:
+    assert not records(iter([(1, 2)])).read_ahead()
+    assert not records(OrderedDict({1: 2})).read_ahead()
+
+
+def test_a_list_ends_before_the_first_record_that_is_no_pair() -> None:
+    source = records([[i, i] for i in range(10)] + [(10, 10), 11, (12, 12)])
+    assert [next(source.pairs) for _ in range(11)] == [(i, i) for i in range(11)]
+    with pytest.raises(SourceError, match="record number 11"):
+        next(source.pairs)
 
 
 def test_the_end_of_a_source_is_an_empty_split() -> None:

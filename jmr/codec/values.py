@@ -26,7 +26,7 @@ import sys
 import types
 import weakref
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import NoneType, SimpleNamespace
 from typing import Any, ClassVar
 
@@ -103,7 +103,7 @@ def dump_by_value(obj: object) -> list[Buffer]:
     return _pieces([file.getvalue()], buffers)
 
 
-def dump_columns(*columns: list[Any], kinds: list[set[type]] | None = None) -> list[Buffer]:
+def dump_columns(*columns: list[Any], kinds: Sequence[set[type]] | None = None) -> list[Buffer]:
     """Turn lists, of the same length or empty, into pieces; see `load_columns`.
 
     What two columns share may come back as two objects.

@@ -147,7 +147,8 @@ class ClusterEngine:
         n_sent = 0
         while True:
             most = report.n_slots if sizer.is_blind else _SPLITS_PER_SLOT * report.n_slots
-            self._take_mail(sizer, under_way, lender, wait=under_way.is_full(most))
+            is_idle = under_way.is_full(most) and not source.read_ahead()
+            self._take_mail(sizer, under_way, lender, wait=is_idle)
             if under_way.is_full(most):
                 continue
             pieces, n_records = cut(source, sizer.next_size())
@@ -159,7 +160,7 @@ class ClusterEngine:
             sizer.sent(n_records, n_bytes)
             under_way.add(n_bytes)
             at = lender.lend(pieces)
-            self._coordinator.add_split(self._job, at or (pieces if source.settled else [b"".join(pieces)]))
+            self._coordinator.add_split(self._job, at or (pieces if source.blocks else [b"".join(pieces)]))
         report.n_records_total = n_sent  # a generator's length is known now, and a wrong __len__ is found out
         self._coordinator.end_input(self._job)
 

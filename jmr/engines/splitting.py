@@ -6,7 +6,8 @@ A task of 0.2 s makes 100 us of overhead invisible, and still moves the bar. Whe
 large part of a task, tasks grow to 2 s, and the last ones do not become as small: what they flush grows less than what
 they read.
 
-Guided self-scheduling: Polychronopoulos and Kuck, "Guided self-scheduling", IEEE Transactions on Computers 36 (1987).
+Slots get equal parts, in rounds: Hummel, Schonberg and Flynn, "Factoring: a method for scheduling parallel loops",
+Communications of the ACM 35 (1992).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -32,10 +33,10 @@ _TELLING_SECONDS = 0.02
 _DEAR_FLUSH = 0.05
 #: Less work than this is not worth a message; or not worth a flush, where that is dear.
 _LEAST_SECONDS, _LEAST_DEAR_SECONDS = 0.001, 0.05
-#: Of what is left for each slot, the part that it gets: so that what is wrong with the estimate can be made up for.
+#: Of what is left, the part that a round hands out: so that what is wrong with the estimate can be made up for.
 _SHARE, _DEAR_SHARE = 0.5, 0.8
 #: The first records may be cheap, and the rest not.
-_GROWTH = 16
+_GROWTH = 64
 _MOST_BYTES = 1 << 25
 #: The same for large records, which gain nothing by being together.
 _LARGE_RECORD, _MOST_LARGE_BYTES = 1 << 16, 1 << 22
@@ -70,7 +71,7 @@ class SplitSizer:
     1
     >>> sizer.finished(n_records=1, seconds=0.001, flush_seconds=0.0)
     >>> sizer.next_size()
-    16
+    64
     """
 
     def __init__(self, n_slots: int, n_records: int | None, most_output_bytes: int = 1 << 30) -> None:
@@ -78,6 +79,8 @@ class SplitSizer:
         self._output_bytes_per_record = 0.0
         self._n_slots = n_slots
         self._n_left = n_records
+        #: What was left when the round began, and to how many slots it has still to hand out their parts.
+        self._n_left_in_round, self._n_in_round = n_records or 0, n_slots
         self._largest = 0
         self._is_dear = False
         self._seconds_per_record: float | None = None
@@ -100,15 +103,23 @@ class SplitSizer:
         if self._output_bytes_per_record:
             size = min(size, self._most_output_bytes / self._output_bytes_per_record)
         if self._n_left is not None:
-            share, least = (_DEAR_SHARE, _LEAST_DEAR_SECONDS) if self._is_dear else (_SHARE, _LEAST_SECONDS)
-            size = min(size, max(math.ceil(share * self._n_left / self._n_slots), least / self._seconds_per_record))
+            least = _LEAST_DEAR_SECONDS if self._is_dear else _LEAST_SECONDS
+            size = min(size, max(self._part_of_round(), least / self._seconds_per_record))
         return max(1, int(size))
 
     def sent(self, n_records: int, n_bytes: int) -> None:
         """A split was cut."""
         if self._n_left is not None:
+            is_about_a_part = 2 * n_records > self._part_of_round()
             self._n_left = max(0, self._n_left - n_records)
+            self._n_in_round -= 1
+            if not self._n_in_round or not is_about_a_part:
+                self._n_left_in_round, self._n_in_round = self._n_left, self._n_slots
         self._bytes_per_record = n_bytes / n_records
+
+    def _part_of_round(self) -> int:
+        share = _DEAR_SHARE if self._is_dear else _SHARE
+        return math.ceil(share * self._n_left_in_round / self._n_slots)
 
     def finished(self, n_records: int, seconds: float, flush_seconds: float, output_bytes: int = 0) -> None:
         """A map task has committed."""
@@ -140,27 +151,24 @@ def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monot
     -------
     Pieces of one or more pairs of blobs, a list of keys and one of values; and the number of records, 0 at the end of
     the source. The pieces may lie in the records' own memory, so they must be copied before the next call, unless the
-    source is settled.
+    source has blocks.
     """
-    return _cut_settled(source, n_records) if source.settled else _cut_unsettled(source, n_records, clock)
+    return _cut_blocks(source, n_records) if source.blocks else _cut_pairs(source, n_records, clock)
 
 
-def _cut_settled(source: Records, n_records: int) -> tuple[list[Buffer], int]:
+def _cut_blocks(source: Records, n_records: int) -> tuple[list[Buffer], int]:
     """Pickle some records at a time: those that follow may be larger than those before led to expect."""
     pieces: list[Buffer] = []
     n_read = n_bytes = 0
     at_once = _LEAST_BATCH
     while n_read < n_records and n_bytes < _MOST_BYTES:
-        batch = source.take(min(at_once, n_records - n_read))
-        if not batch:
+        block = source.take(min(at_once, n_records - n_read))
+        if block is None:
             break
-        keys, values = [key for key, _ in batch], [value for _, value in batch]
-        kinds = [set(map(type, keys)), set(map(type, values))]
-        n_fitting = _n_fitting([keys, values], kinds)
-        if n_fitting < len(batch):
-            source.put_back(batch[n_fitting:])
-            del keys[n_fitting:], values[n_fitting:]
-        dumped = _dump(keys, values, kinds)
+        n_fitting = _n_fitting([block.keys, block.values], block.kinds)
+        if n_fitting < len(block.keys):
+            block = source.put_back(block, n_fitting)
+        dumped = _dump(block.keys, block.values, block.kinds)
         pieces += dumped
         n_read += n_fitting
         batch_bytes = byte_length(dumped)
@@ -169,7 +177,7 @@ def _cut_settled(source: Records, n_records: int) -> tuple[list[Buffer], int]:
     return pieces, n_read
 
 
-def _n_fitting(columns: list[list[Any]], kinds: list[set[type]]) -> int:
+def _n_fitting(columns: list[list[Any]], kinds: Sequence[set[type]]) -> int:
     """How many records, one at least, may be pickled at once; `kinds` are the types in each column."""
     n_records = len(columns[0])
     if n_records <= _LEAST_BATCH:
@@ -186,7 +194,7 @@ def _n_fitting(columns: list[list[Any]], kinds: list[set[type]]) -> int:
     return max(1, bisect_right(list(accumulate(map(sum, zip(*sizes, strict=True)))), _BATCH_BYTES))
 
 
-def _cut_unsettled(source: Records, n_records: int, clock: Callable[[], float]) -> tuple[list[Buffer], int]:
+def _cut_pairs(source: Records, n_records: int, clock: Callable[[], float]) -> tuple[list[Buffer], int]:
     """Pickle a record that could change before the next one is read: an iterator may refill one buffer."""
     pieces: list[Buffer] = []
     keys: list[Any] = []
@@ -228,7 +236,7 @@ def _is_immutable(value: object) -> bool:
     return type(value) in _IMMUTABLE or (type(value) is tuple and all(type(item) in _IMMUTABLE for item in value))
 
 
-def _dump(keys: list[Any], values: list[Any], kinds: list[set[type]] | None = None) -> list[Buffer]:
+def _dump(keys: list[Any], values: list[Any], kinds: Sequence[set[type]] | None = None) -> list[Buffer]:
     try:
         return dump_columns(keys, values, kinds=kinds)
     except Exception as error:  # pickling runs the objects' own code
