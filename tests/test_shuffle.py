@@ -40,7 +40,7 @@ def test_a_large_output_is_fetched_from_its_file(tmp_path: Path, memory_bytes: i
     outputs = MapOutputs(3)
     assert outputs.add(0, done(stored.path, stored.lengths, stored.crcs, b"")) == (7_500_006 if memory_bytes else 0)
     assert outputs.add(1, done(None, [0, 3, 3], [], b"abcdef")) == 6
-    assert outputs.plan_reduce(1 << 30) == [ReduceInput([0]), ReduceInput([1]), ReduceInput([2])]
+    assert outputs.plan_reduce(1 << 30) == [ReduceInput([2]), ReduceInput([0]), ReduceInput([1])]
     ranges, blobs = outputs.inputs([2])
     assert [split for split, _ in ranges] == [0, 1]
     assert fetch(ranges[0][1]) == b"x" * 7_500_000
