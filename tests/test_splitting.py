@@ -23,8 +23,8 @@ def test_splits_grow_to_a_fifth_of_a_second() -> None:
         sizes.append(size)
         sizer.sent(size, 10 * size)
         sizer.finished(size, size * 1e-5, 0.0)
-    assert sizes[:4] == [1, 64, 4096, 20_000]
-    assert set(sizes[3:]) == {20_000}
+    assert sizes[:3] == [1, 256, 20_000]
+    assert set(sizes[2:]) == {20_000}
 
 
 def test_a_dear_flush_makes_splits_longer() -> None:
@@ -48,7 +48,7 @@ def test_where_a_flush_is_dear_the_tail_is_cut_into_fewer() -> None:
             sizer.sent(size, size)
             sizer.finished(size, size * 1e-5, size * 1e-5 * flush)
         counts.append(n_splits)
-    assert counts == [66, 10]
+    assert counts == [64, 10]
 
 
 def test_a_large_output_makes_small_splits() -> None:
@@ -71,7 +71,7 @@ def test_the_tail_is_shared_out() -> None:
 
 def test_slots_get_equal_parts_of_what_is_left() -> None:
     sizer = SplitSizer(n_slots=4, n_records=1_000)
-    sizer.finished(1_000, 0.05, 0.0)
+    sizer.finished(1_000, 0.1, 0.0)
     sizes = []
     while sum(sizes) < 1_000:
         sizes.append(min(sizer.next_size(), 1_000 - sum(sizes)))

@@ -32,11 +32,11 @@ _TELLING_SECONDS = 0.02
 #: Above this share of a task's time, the flush is dear.
 _DEAR_FLUSH = 0.05
 #: Less work than this is not worth a message; or not worth a flush, where that is dear.
-_LEAST_SECONDS, _LEAST_DEAR_SECONDS = 0.001, 0.05
+_LEAST_SECONDS, _LEAST_DEAR_SECONDS = 0.002, 0.05
 #: Of what is left, the part that a round hands out: so that what is wrong with the estimate can be made up for.
 _SHARE, _DEAR_SHARE = 0.5, 0.8
-#: The first records may be cheap, and the rest not.
-_GROWTH = 64
+#: The first records may be cheap, and the rest not. (What a task may take of what is left bounds the harm.)
+_GROWTH = 256
 _MOST_BYTES = 1 << 25
 #: The same for large records, which gain nothing by being together.
 _LARGE_RECORD, _MOST_LARGE_BYTES = 1 << 16, 1 << 22
@@ -69,9 +69,9 @@ class SplitSizer:
     >>> sizer = SplitSizer(n_slots=2, n_records=None)
     >>> sizer.next_size()
     1
-    >>> sizer.finished(n_records=1, seconds=0.001, flush_seconds=0.0)
+    >>> sizer.finished(n_records=1, seconds=0.0001, flush_seconds=0.0)
     >>> sizer.next_size()
-    64
+    256
     """
 
     def __init__(self, n_slots: int, n_records: int | None, most_output_bytes: int = 1 << 30) -> None:
