@@ -14,6 +14,7 @@
     ├── RemoteError                             stands for a user's exception that could not be pickled
     ├── SlotDiedError                           your function ended its slot: exit, signal
     ├── WorkerError                             the worker: it does not start, or keeps dying
+    ├── TokenError                              the token that workers on other hosts are known by: missing, not private
     └── JobCancelled        (also KeyboardInterrupt)   somebody cancelled the job
 
 A message says what, with values; where; and what to do next. Every one of them survives pickling.
@@ -44,6 +45,7 @@ __all__ = [
     "RemoteError",
     "SlotDiedError",
     "SourceError",
+    "TokenError",
     "WorkerError",
     "describe",
     "hide_ours",
@@ -117,6 +119,10 @@ class SlotDiedError(JmrError):
 
 class WorkerError(JmrError):
     """A worker does not start, or dies without a reason that the user's code gave."""
+
+
+class TokenError(JmrError):
+    """The token by which workers on other hosts are known is missing, or not private."""
 
 
 class JobCancelled(JmrError, KeyboardInterrupt):  # noqa: N818 - named as asyncio and trio name it

@@ -14,7 +14,7 @@ import pytest
 from tornado.ioloop import IOLoop
 
 from jmr.coordinator.worker import Answer, Slot, Worker
-from jmr.launch import start_local
+from jmr.launch.local import start_local
 from jmr.wire.messages import Printed, SlotExited
 
 pytestmark = pytest.mark.slow

@@ -36,7 +36,7 @@ from jmr.coordinator.mail import (
 )
 from jmr.coordinator.worker import Answer, Slot, Worker
 from jmr.errors import WorkerError
-from jmr.launch import LocalWorker
+from jmr.launch.local import LocalWorker
 from jmr.result import Attempt
 from jmr.scheduler import effects, events
 from jmr.scheduler.machine import Scheduler

@@ -22,7 +22,7 @@ from tornado.ioloop import IOLoop
 
 from jmr.coordinator.channel import Channel
 from jmr.errors import WorkerError
-from jmr.launch import LocalWorker, close_in_forks, start_local
+from jmr.launch.local import LocalWorker, close_in_forks, start_local
 from jmr.scheduler.effects import StartAttempt
 from jmr.wire.messages import (
     CANNOT_ANSWER,

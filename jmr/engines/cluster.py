@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from jmr import interrupts
 from jmr.errors import WorkerError
-from jmr.launch import default_slots, start_local
+from jmr.launch.local import default_slots, start_local
 from jmr.plan import MOST_WORKERS, Plan, checked_count
 from jmr.shuffle.directory import Directories
 

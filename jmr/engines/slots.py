@@ -40,7 +40,7 @@ from jmr.coordinator.mail import (
 from jmr.engines.base import bad_record, error_from
 from jmr.engines.splitting import SplitSizer, cut
 from jmr.errors import JmrError, JobCancelled, NotPicklableError, WorkerError
-from jmr.launch import default_slots
+from jmr.launch.local import default_slots
 from jmr.plan import Plan
 from jmr.progress.report import Report
 from jmr.progress.text import aside

@@ -1,4 +1,4 @@
-"""Starts workers: for now, the one on this host.
+"""Starts the worker on this host.
 
     start_local(directories) ──Popen──> supervisor process
          └─ its connection: one end of a socket pair, the other end inherited by the supervisor
@@ -78,7 +78,7 @@ def start_local(directories: list[str]) -> LocalWorker:
 
 def _program(descriptor: int, directories: list[str]) -> str:
     """Python code that runs the very jmr that this process runs, whatever else lies in the current directory."""
-    home = str(Path(__file__).resolve().parent.parent)
+    home = str(Path(__file__).resolve().parents[2])
     return (
         "import sys; path = sys.path[:]; "
         f"sys.path[:] = [{home!r}] + [p for p in path if p]; import jmr; sys.path[:] = [p for p in path if p]; "
