@@ -53,26 +53,31 @@ class Records:
     #: To be read many at a time instead; None where a record may not stay as it is after the next one was read. An
     #: iterator may refill one buffer; a list or dict does not.
     blocks: Iterator[Block] | None = None
-    #: What was read of `blocks`, and will be taken next.
+    #: What was read of `blocks`, and how much of the first is over.
     _ahead: deque[Block] = field(default_factory=deque)
+    _n_skipped: int = 0
 
     def read_ahead(self) -> bool:
-        """Read a block that will be taken later; False if there is none, or there are enough."""
+        """Have one more block ready; False if there is none, or there are enough."""
         block = None if self.blocks is None or len(self._ahead) >= _MOST_AHEAD else next(self.blocks, None)
         if block is not None:
             self._ahead.append(block)
         return block is not None
 
-    def take(self, n: int) -> Block | None:
-        """Read one to `n` records of `blocks`; None at the end."""
-        assert self.blocks is not None
-        block = self._ahead.popleft() if self._ahead else next(self.blocks, None)
-        return block if block is None or len(block.keys) <= n else self.put_back(block, n)
+    def peek(self, n: int) -> Block | None:
+        """The next records of `blocks`, one to `n`, which stay the next; None at the end."""
+        if not self._ahead and not self.read_ahead():
+            return None
+        block = self._ahead[0]
+        is_whole = not self._n_skipped and len(block.keys) <= n
+        return block if is_whole else block[self._n_skipped : self._n_skipped + n]
 
-    def put_back(self, block: Block, n: int) -> Block:
-        """Have all but the first `n` records taken next; returns these `n`."""
-        self._ahead.appendleft(block[n:])
-        return block[:n]
+    def skip(self, n: int) -> None:
+        """Be done with as many of the records that `peek` gave."""
+        self._n_skipped += n
+        if self._n_skipped == len(self._ahead[0].keys):
+            self._ahead.popleft()
+            self._n_skipped = 0
 
 
 def records(source: Any) -> Records:
@@ -91,7 +96,7 @@ def records(source: Any) -> Records:
     [('a', 1), ('b', 2)]
     """
     if _is_read_as(source, dict, "items"):
-        return _in_blocks(_blocks_of_dict(source), source)
+        return _in_blocks(_columns_of_dict(source), source)
     if isinstance(source, Mapping):
         return Records(iter(source.items()), _length(source))
     if hasattr(source, "keys") and hasattr(source, "__getitem__"):
@@ -111,7 +116,7 @@ def records(source: Any) -> Records:
             "iterable of (key, value) pairs"
         ) from error
     if any(_is_read_as(source, plain, "__iter__") for plain in (list, tuple, deque)):
-        return _in_blocks(_blocks(iterator), source)
+        return _in_blocks(_columns_of_list(iterator), source)
     return Records(_pairs(iterator), _length(source))
 
 
@@ -164,7 +169,7 @@ def _block_sizes() -> Iterator[int]:
         size = min(4 * size, _MOST_BLOCK)
 
 
-def _blocks_of_dict(source: dict[Any, Any]) -> Iterator[Columns]:
+def _columns_of_dict(source: dict[Any, Any]) -> Iterator[Columns]:
     keys, values = iter(dict.keys(source)), iter(dict.values(source))
     for size in _block_sizes():
         block = list(itertools.islice(keys, size)), list(itertools.islice(values, size))
@@ -173,7 +178,7 @@ def _blocks_of_dict(source: dict[Any, Any]) -> Iterator[Columns]:
         yield block
 
 
-def _blocks(iterator: Iterator[Any]) -> Iterator[Columns]:
+def _columns_of_list(iterator: Iterator[Any]) -> Iterator[Columns]:
     """What a list holds; checked together, pairs cost half as much as one by one."""
     n_before = 0
     for size in _block_sizes():

@@ -15,6 +15,18 @@ from jmr.sources import records
 from jmr.tasks.map import records_of
 
 
+def shared_out(sizer: SplitSizer, n_records: int, seconds_per_record: float, flush: float = 0.0) -> list[int]:
+    """The sizes of all splits, each finished at once; a part of its time is the flush."""
+    sizes: list[int] = []
+    n_left = n_records
+    while n_left:
+        sizes.append(min(sizer.next_size(), n_left))
+        n_left -= sizes[-1]
+        sizer.sent(sizes[-1], sizes[-1])
+        sizer.finished(sizes[-1], sizes[-1] * seconds_per_record, sizes[-1] * seconds_per_record * flush)
+    return sizes
+
+
 def test_splits_grow_to_a_fifth_of_a_second() -> None:
     sizer = SplitSizer(n_slots=2, n_records=None)
     sizes = []
@@ -40,14 +52,7 @@ def test_where_a_flush_is_dear_the_tail_is_cut_into_fewer() -> None:
     for flush in (0.0, 0.2):
         sizer = SplitSizer(n_slots=2, n_records=1_000_000)
         sizer.finished(30_000, 0.3, 0.3 * flush)
-        n_left, n_splits = 1_000_000, 0
-        while n_left:
-            size = min(n_left, sizer.next_size())
-            n_left -= size
-            n_splits += 1
-            sizer.sent(size, size)
-            sizer.finished(size, size * 1e-5, size * 1e-5 * flush)
-        counts.append(n_splits)
+        counts.append(len(shared_out(sizer, 1_000_000, 1e-5, flush)))
     assert counts == [64, 10]
 
 
@@ -60,11 +65,7 @@ def test_a_large_output_makes_small_splits() -> None:
 def test_the_tail_is_shared_out() -> None:
     sizer = SplitSizer(n_slots=2, n_records=100)
     sizer.finished(1, 0.02, 0.0)
-    sizes = []
-    while sum(sizes) < 100:
-        sizes.append(min(sizer.next_size(), 100 - sum(sizes)))
-        sizer.sent(sizes[-1], sizes[-1])
-        sizer.finished(sizes[-1], 0.02 * sizes[-1], 0.0)
+    sizes = shared_out(sizer, 100, 0.02)
     assert sizes[-4:] == [2, 2, 1, 1]
     assert max(sizes) <= 10
 
@@ -72,11 +73,7 @@ def test_the_tail_is_shared_out() -> None:
 def test_slots_get_equal_parts_of_what_is_left() -> None:
     sizer = SplitSizer(n_slots=4, n_records=1_000)
     sizer.finished(1_000, 0.1, 0.0)
-    sizes = []
-    while sum(sizes) < 1_000:
-        sizes.append(min(sizer.next_size(), 1_000 - sum(sizes)))
-        sizer.sent(sizes[-1], sizes[-1])
-    assert sizes == [125] * 4 + [63] * 4 + [31] * 4 + [20] * 6 + [4]
+    assert shared_out(sizer, 1_000, 1e-4) == [125] * 4 + [63] * 4 + [31] * 4 + [20] * 6 + [4]
 
 
 def test_large_records_make_small_splits() -> None:

@@ -22,7 +22,7 @@ from typing import Any
 from jmr.codec.functions import blame
 from jmr.codec.values import PLAIN_TYPES, Buffer, byte_length, dump_columns
 from jmr.errors import NotPicklableError, describe
-from jmr.sources import Records
+from jmr.sources import Block, Records
 
 __all__ = ["SplitSizer", "cut"]
 
@@ -162,12 +162,13 @@ def _cut_blocks(source: Records, n_records: int) -> tuple[list[Buffer], int]:
     n_read = n_bytes = 0
     at_once = _LEAST_BATCH
     while n_read < n_records and n_bytes < _MOST_BYTES:
-        block = source.take(min(at_once, n_records - n_read))
+        block = source.peek(min(at_once, n_records - n_read))
         if block is None:
             break
-        n_fitting = _n_fitting([block.keys, block.values], block.kinds)
+        n_fitting = _n_fitting(block)
+        source.skip(n_fitting)
         if n_fitting < len(block.keys):
-            block = source.put_back(block, n_fitting)
+            block = block[:n_fitting]
         dumped = _dump(block.keys, block.values, block.kinds)
         pieces += dumped
         n_read += n_fitting
@@ -177,16 +178,16 @@ def _cut_blocks(source: Records, n_records: int) -> tuple[list[Buffer], int]:
     return pieces, n_read
 
 
-def _n_fitting(columns: list[list[Any]], kinds: Sequence[set[type]]) -> int:
-    """How many records, one at least, may be pickled at once; `kinds` are the types in each column."""
-    n_records = len(columns[0])
+def _n_fitting(block: Block) -> int:
+    """How many of these records, one at least, may be pickled at once."""
+    n_records = len(block.keys)
     if n_records <= _LEAST_BATCH:
         return n_records
-    if not all(of <= PLAIN_TYPES for of in kinds):
+    if not all(of <= PLAIN_TYPES for of in block.kinds):
         return min(n_records, _MOST_UNKNOWN)
     sizes = [
         list(map(len if of <= _SIZED else _text_bytes, column))
-        for column, of in zip(columns, kinds, strict=True)
+        for column, of in zip((block.keys, block.values), block.kinds, strict=True)
         if of & _SIZED
     ]
     if sum(map(sum, sizes)) <= _BATCH_BYTES:
