@@ -16,7 +16,7 @@ from typing import Any
 from jmr.codec.values import Buffer, dump, dump_by_value
 from jmr.errors import NotPicklableError, describe
 
-__all__ = ["Culprit", "blame", "dump_functions"]
+__all__ = ["Culprit", "blame", "captured", "codes", "dump_functions"]
 
 
 def dump_functions(functions: dict[str, Callable[..., Any] | None]) -> list[Buffer]:
@@ -83,7 +83,7 @@ def _children(obj: object) -> Iterator[tuple[str, object]]:
     """What pickling `obj` would pickle next, with the names a reader would use."""
     match obj:
         case types.FunctionType():
-            yield from _captured(obj)
+            yield from captured(obj)
         case types.MethodType():
             yield "self", obj.__self__
         case functools.partial():
@@ -105,10 +105,12 @@ def _children(obj: object) -> Iterator[tuple[str, object]]:
                 yield f".{name}", value
 
 
-def _captured(function: types.FunctionType) -> Iterator[tuple[str, object]]:
-    for name in _global_names(function.__code__):
-        if name in function.__globals__:
-            yield name, function.__globals__[name]
+def captured(function: types.FunctionType) -> Iterator[tuple[str, object]]:
+    """What a function may use from outside, with the names that it has there."""
+    for code in codes(function.__code__):
+        for name in code.co_names:
+            if name in function.__globals__:
+                yield name, function.__globals__[name]
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
         try:
             yield name, cell.cell_contents
@@ -121,8 +123,9 @@ def _captured(function: types.FunctionType) -> Iterator[tuple[str, object]]:
         yield "__wrapped__", wrapped
 
 
-def _global_names(code: types.CodeType) -> Iterator[str]:
-    yield from code.co_names
+def codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A function's code, and that of the functions and classes inside it."""
+    yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            yield from _global_names(constant)
+            yield from codes(constant)
