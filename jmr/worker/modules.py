@@ -17,10 +17,11 @@ import importlib
 import os
 import sys
 
-__all__ = ["UserModules"]
+__all__ = ["CLOCK_SECONDS", "UserModules", "file_of", "is_users"]
 
 #: By so much may a file's time lag behind the clock.
-_CLOCK_SECONDS = 0.02
+CLOCK_SECONDS = 0.02
+_LIBRARIES = ("stdlib", "platstdlib", "purelib", "platlib")
 _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
 
 
@@ -41,9 +42,9 @@ class UserModules:
         if len(sys.modules) == len(self._seen):
             return
         for name in sys.modules.keys() - self._seen:
-            path = _file_of(sys.modules.get(name))
-            if path is not None and _is_users(path) and (stamp := _stamp(path)):
-                self._stamps[name] = stamp if stamp[1] < (began - _CLOCK_SECONDS) * 1e9 else (path, -1, -1)
+            path = file_of(sys.modules.get(name))
+            if path is not None and is_users(path) and (stamp := _stamp(path)):
+                self._stamps[name] = stamp if stamp[1] < (began - CLOCK_SECONDS) * 1e9 else (path, -1, -1)
         self._seen = set(sys.modules)
 
     def forget_changed(self) -> None:
@@ -59,14 +60,15 @@ class UserModules:
             importlib.invalidate_caches()
 
 
-def _file_of(module: object) -> str | None:
+def file_of(module: object) -> str | None:
     """A module's file; without its __getattr__, which may do anything."""
     path = getattr(module, "__dict__", {}).get("__file__")
     return path if isinstance(path, str) else None
 
 
-def _is_users(path: str) -> bool:
-    """Whether a file is source code that is neither Python's own nor installed."""
+@functools.cache
+def is_users(path: str) -> bool:
+    """Whether a file is source code that is neither Python's own, nor installed, nor jmr's."""
     return path.endswith(".py") and not path.startswith(_libraries()) and not any(part in path for part in _INSTALLED)
 
 
@@ -75,7 +77,8 @@ def _libraries() -> tuple[str, ...]:
     import sysconfig
 
     paths = sysconfig.get_paths()
-    return tuple(paths[name] + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    ours = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return tuple(path + os.sep for path in (*map(paths.get, _LIBRARIES), os.path.dirname(os.__file__), ours) if path)
 
 
 def _stamp(path: str) -> tuple[str, int, int] | None:
