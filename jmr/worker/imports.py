@@ -1,0 +1,173 @@
+"""The user's modules, imported on a host that does not have their files.
+
+    a job begins ──install(modules)──> what earlier jobs' modules left is dropped
+    import helper ──> ShippedImports.find_spec ──> a module, made of the source that travelled
+
+Which one wins, where two have the same name: what the worker itself had imported before its slots began, because jmr
+needs it; then what was shipped; then what this host has. So a `statistics.py` beside the notebook shadows Python's own
+here, as it does there, and an installed package that is older than the user's working copy is not used.
+
+A module looks as if it had been imported from its file: `__file__` is the path that it has at the kernel, and
+tracebacks show its lines. No bytecode is read or written: if files lie at that path on this host, they are others.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import linecache
+import os
+import sys
+import types
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+__all__ = ["ShippedImports", "ShippedModule", "missing_module", "prefixes"]
+
+
+@dataclass(frozen=True, slots=True)
+class ShippedModule:
+    """One module of the user's, on its way to other hosts."""
+
+    name: str
+    #: As it lies in the file; None for a folder without an __init__.py, which is a package all the same.
+    source: bytes | None
+    #: At the kernel: its file, or that folder.
+    path: str
+    is_package: bool
+
+
+class ShippedImports:
+    """Finds modules among those that were shipped with the job; made once, before user code runs."""
+
+    def __init__(self) -> None:
+        self._at_home = frozenset(name.partition(".")[0] for name in sys.modules)
+        self._modules: dict[str, ShippedModule] = {}
+        #: Names of modules that came from here.
+        self._found: set[str] = set()
+
+    def install(self, modules: Mapping[str, ShippedModule]) -> None:
+        """Have these imported from now on, each of them anew, in the place of what an earlier job installed."""
+        for name in self._found:
+            linecache.cache.pop(self._modules[name].path, None)
+        _forget(self._found)
+        self._found.clear()
+        self._modules = {name: module for name, module in modules.items() if _root(name) not in self._at_home}
+        _forget(self._modules)  # this host's own, which a job that did not ship them has imported
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        if self._modules:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """As importlib asks each finder of `sys.meta_path`."""
+        module = self._modules.get(name)
+        if module is None:
+            return None
+        self._found.add(name)
+        if module.source is None:
+            return _folder_spec(module, path)
+        loader = _Loader(module, self._modules)
+        spec = importlib.machinery.ModuleSpec(name, loader, origin=module.path, is_package=module.is_package)
+        if module.is_package:
+            spec.submodule_search_locations = [os.path.dirname(module.path)]
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    """Python's own loader, without its files: so its frames are left out of tracebacks, as for any other module."""
+
+    def __init__(self, module: ShippedModule, modules: Mapping[str, ShippedModule]) -> None:
+        super().__init__(module.name, module.path)
+        self._modules = modules
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        """An empty module that knows its file, and has no bytecode."""
+        text = self.get_source(spec.name) or ""
+        # Without a time, linecache does not ask whether a file of this host has changed.
+        linecache.cache[self.path] = (len(text), None, text.splitlines(keepends=True), self.path)
+        module = types.ModuleType(spec.name)
+        module.__file__ = self.path
+        module.__cached__ = None  # type: ignore[attr-defined]
+        return module
+
+    def get_source(self, fullname: str) -> str | None:
+        """Its text; None if that is in no encoding, of which the compiler will tell."""
+        try:
+            return super().get_source(fullname)
+        except (ImportError, SyntaxError, UnicodeDecodeError):
+            return None
+
+    def get_data(self, path: str | bytes) -> bytes:
+        """The source that lies at a path at the kernel; this host's files are not looked at."""
+        for module in (self._modules[self.name], *self._modules.values()):
+            if module.path == path and module.source is not None:
+                return module.source
+        raise FileNotFoundError(2, "only Python sources were shipped to this host", path)
+
+    def path_stats(self, path: str | bytes) -> Mapping[str, float]:
+        """Refuses: bytecode is neither read nor written where a file's time is unknown."""
+        raise FileNotFoundError(2, "the file is on another host", path)
+
+
+def missing_module(error: BaseException) -> str | None:
+    """The module that this host lacks, if that is why `error` was raised, or one that it followed from.
+
+    "numpy" if there is no numpy at all, "numpy.strings" if it is there and lacks that.
+
+    Examples
+    --------
+    >>> try:
+    ...     import no_such_package.part
+    ... except ImportError as error:
+    ...     missing_module(error)
+    'no_such_package'
+    """
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        if isinstance(link, ModuleNotFoundError) and link.name:
+            return link.name
+        seen.add(id(link))
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return None
+
+
+def prefixes(name: str) -> Iterator[str]:
+    """A dotted name's packages, outermost first, and itself.
+
+    Examples
+    --------
+    >>> list(prefixes("a.b.c"))
+    ['a', 'a.b', 'a.b.c']
+    """
+    for at, character in enumerate(name):
+        if character == ".":
+            yield name[:at]
+    yield name
+
+
+def _folder_spec(module: ShippedModule, path: Sequence[str] | None) -> importlib.machinery.ModuleSpec:
+    """A package of no file: with what this host has in folders of that name, where it has only folders too."""
+    spec = importlib.machinery.PathFinder.find_spec(module.name, path)
+    if spec is None or spec.loader is not None:
+        spec = importlib.machinery.ModuleSpec(module.name, None, is_package=True)
+        spec.submodule_search_locations = [module.path]
+    return spec
+
+
+def _forget(names: Collection[str]) -> None:
+    """Take modules out of sys.modules and out of their packages, and whatever lies below them."""
+    roots = set(map(_root, names))
+    for name in [name for name in sys.modules if _root(name) in roots]:
+        if any(prefix in names for prefix in prefixes(name)):
+            module = sys.modules.pop(name)
+            parent, _, child = name.rpartition(".")
+            attributes = getattr(sys.modules.get(parent), "__dict__", {})
+            if attributes.get(child) is module:  # a package may have something else under that name
+                del attributes[child]
+
+
+def _root(name: str) -> str:
+    return name.partition(".")[0]
