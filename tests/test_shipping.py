@@ -196,7 +196,7 @@ def test_of_a_folder_without_an_init_only_what_names_lead_to_is_shipped(home: Ho
     assert home.shipped(in_a_cell("def mapfn():\n    import ns.a")) == ["ns", "ns.a"]
     assert home.shipped(in_a_cell("def mapfn():\n    from ns import b")) == ["ns", "ns.b"]
     assert home.shipped(in_a_cell("def mapfn():\n    from ns.deep import d")) == ["ns", "ns.deep", "ns.deep.d"]
-    assert home.shipped(in_a_cell("def mapfn():\n    return ns")) == []
+    assert home.shipped(in_a_cell("def mapfn(row):\n    return row.ns.a")) == []
     home.write({"ns/a.py": "from . import b\nfrom .deep.e import x"})
     assert home.shipped(in_a_cell("def mapfn():\n    import ns.a")) == ["ns", "ns.a", "ns.b", "ns.deep", "ns.deep.e"]
 
@@ -477,6 +477,18 @@ def ship(*names: str, **sources: str) -> dict[str, ShippedModule]:
     return packages | {
         name: ShippedModule(name, source.encode(), f"/nowhere/{name}.py", False) for name, source in sources.items()
     }
+
+
+def test_what_has_changed_is_compiled_and_what_has_not_runs_anew(imports: ShippedImports) -> None:
+    for source, answer in (("A = [1]", [1]), ("A = [1]", [1]), ("A = [2]", [2]), ("A = ]", None), ("A = [1]", [1])):
+        imports.install(ship(compiled=source))
+        if answer is None:
+            with pytest.raises(SyntaxError):
+                importlib.import_module("compiled")
+        else:
+            module = importlib.import_module("compiled")
+            assert module.A == answer, "no list of an earlier job"
+            module.A.append(3)
 
 
 def test_a_package_that_stays_does_not_hold_on_to_what_was_dropped(imports: ShippedImports, home: Home) -> None:

@@ -44,6 +44,8 @@ class ShippedImports:
         self._modules: dict[str, ShippedModule] = {}
         #: Names of modules that came from here.
         self._found: set[str] = set()
+        #: Of each path: the source that was compiled last, for jobs that ship the same again.
+        self._compiled: dict[str, tuple[bytes, types.CodeType]] = {}
 
     def install(self, modules: Mapping[str, ShippedModule]) -> None:
         """Have these imported from now on, each of them anew, in the place of what an earlier job installed."""
@@ -68,11 +70,23 @@ class ShippedImports:
         self._found.add(name)
         if module.source is None:
             return _folder_spec(module, path)
-        loader = _Loader(module, self._modules)
+        code = self._code_of(module.path, module.source)
+        loader = _Loader(module, self._modules) if code is None else _CompiledLoader(module, self._modules, code)
         spec = importlib.machinery.ModuleSpec(name, loader, origin=module.path, is_package=module.is_package)
         if module.is_package:
             spec.submodule_search_locations = [os.path.dirname(module.path)]
         return spec
+
+    def _code_of(self, path: str, source: bytes) -> types.CodeType | None:
+        """The module's code; None if it does not compile, which is for its import to tell."""
+        known = self._compiled.get(path)
+        if known is None or known[0] != source:
+            try:
+                known = source, compile(source, path, "exec", dont_inherit=True)
+            except Exception:
+                return None
+            self._compiled[path] = known
+        return known[1]
 
 
 class _Loader(importlib.machinery.SourceFileLoader):
@@ -109,6 +123,18 @@ class _Loader(importlib.machinery.SourceFileLoader):
     def path_stats(self, path: str | bytes) -> Mapping[str, float]:
         """Refuses: bytecode is neither read nor written where a file's time is unknown."""
         raise FileNotFoundError(2, "the file is on another host", path)
+
+
+class _CompiledLoader(_Loader):
+    """Has the code already. Only then is a method of ours called on the way, which an error's traceback would show."""
+
+    def __init__(self, module: ShippedModule, modules: Mapping[str, ShippedModule], code: types.CodeType) -> None:
+        super().__init__(module, modules)
+        self._code = code
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        """What the finder compiled."""
+        return self._code
 
 
 def missing_module(error: BaseException) -> str | None:
