@@ -45,8 +45,8 @@ _WRAPPERS = (
 )
 
 
-def names_in_functions(functions: Iterable[Callable[..., Any] | None]) -> Iterator[list[str]]:
-    """Yield the names in each piece of code that the functions may run."""
+def names_in_functions(functions: Iterable[Callable[..., Any] | None]) -> Iterator[tuple[list[str], list[str]]]:
+    """Yield, for each piece of code that the functions may run, the names in it, and those that it imports from one."""
     left: deque[object] = deque(functions)
     seen: dict[int, object] = {}
     while left and len(seen) < _MOST_OBJECTS:
@@ -92,15 +92,20 @@ def _imported(node: ast.AST) -> list[str]:
             return []
 
 
-def _names_of(obj: object) -> Iterator[list[str]]:
+def _names_of(obj: object) -> Iterator[tuple[list[str], list[str]]]:
     if isinstance(obj, types.FunctionType | type) and not _is_elsewhere(obj.__module__):
-        yield [obj.__module__]
+        yield [obj.__module__], []
     if isinstance(obj, types.FunctionType) and not _is_elsewhere(obj.__module__):
         for code in codes(obj.__code__):
             names = list(code.co_names)
             if _IMPORTERS & set(names):
                 names += [constant for constant in code.co_consts if isinstance(constant, str)]
-            yield names
+            yield names, [name for name in code.co_names if any(name in imported for imported in _from_lists(code))]
+
+
+def _from_lists(code: types.CodeType) -> list[tuple[Any, ...]]:
+    """What may be the names of `from package import ...`, which the compiler keeps as a tuple."""
+    return [constant for constant in code.co_consts if isinstance(constant, tuple)]
 
 
 def _reachable(obj: object) -> Iterable[object]:

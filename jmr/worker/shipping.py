@@ -53,8 +53,8 @@ def sources_for(functions: Iterable[Callable[..., Any] | None]) -> dict[str, Shi
     _look_afresh()
     search = _Search()
     search.add_loaded()
-    for names in names_in_functions(functions):
-        search.look_up_in_code(names)
+    for names, children in names_in_functions(functions):
+        search.look_up_in_code(names, children)
     search.follow()
     return search.found()
 
@@ -78,11 +78,11 @@ class _Search:
             if path is not None and is_users(path) and name.partition(".")[0] not in PROGRAMS:
                 self._add_loaded(name)
 
-    def look_up_in_code(self, names: Sequence[str]) -> None:
-        """Take those names that are modules, and those that are modules of a folder that another name leads to."""
+    def look_up_in_code(self, names: Sequence[str], children: Sequence[str]) -> None:
+        """Take those names that are modules, and those children that are modules of a folder to which a name leads."""
         for name in names:
             if self._look_up(name):
-                for child in names:
+                for child in children:
                     self._look_up(f"{name}.{child}")
 
     def follow(self) -> None:
