@@ -8,14 +8,16 @@ import os
 import sys
 import threading
 import traceback
+import types
 from typing import Any
 
 import numpy as np
 import pytest
 
+from jmr.codec import values
 from jmr.codec.failures import raised_from, rebuild
-from jmr.codec.functions import blame
-from jmr.codec.values import dump, dump_by_value, dump_columns, dump_groups, load, load_all, load_columns
+from jmr.codec.functions import blame, send_by_value
+from jmr.codec.values import dump, dump_by_value, dump_columns, dump_groups, is_by_value, load, load_all, load_columns
 from jmr.errors import RemoteError, describe
 
 
@@ -52,6 +54,40 @@ def test_a_cached_function_that_calls_itself_travels_twice() -> None:
     twice = there_and_back(there_and_back(namespace["fib"]))
     assert twice(30) == 832040
     assert twice.cache_parameters()["maxsize"] == 7
+
+
+@pytest.fixture
+def task_module(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module as a task file's: in `sys.modules`, and to be sent by value."""
+    module = types.ModuleType("__task__")
+    monkeypatch.setitem(sys.modules, "__task__", module)
+    send_by_value(module)
+    exec("import functools\nclass Duck: pass\n@functools.cache\ndef quack(n): return n", vars(module))
+    return module
+
+
+def test_what_a_registered_module_defines_travels_by_value(
+    task_module: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = b"".join(dump([task_module.Duck(), task_module.quack]))
+    monkeypatch.delitem(sys.modules, "__task__")
+    duck, quack = load(blob)
+    assert type(duck) is task_module.Duck
+    assert quack(3) == 3
+    assert is_by_value("__task__")
+    assert not is_by_value("json")
+
+
+def test_what_does_not_name_a_registered_module_is_pickled_plainly(
+    task_module: types.ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(obj: object) -> Any:
+        raise AssertionError(f"{obj} goes the slow way")
+
+    monkeypatch.setattr(values, "dump_by_value", refuse)
+    assert there_and_back([1, "a", types.SimpleNamespace]) == [1, "a", types.SimpleNamespace]
+    with pytest.raises(AssertionError, match="Duck"):
+        dump(task_module.Duck())
 
 
 def test_functions_by_value_keep_the_name_of_their_file() -> None:

@@ -462,8 +462,10 @@ def test_a_refused_key_leaves_no_group_behind():
     assert groups == {}
 
 
-def test_a_function_of_main_is_refused_since_each_process_gets_a_copy(monkeypatch):
-    monkeypatch.setattr(shout, "__module__", "__main__")
+@pytest.mark.parametrize("module", ["__main__", "__task__"])
+def test_a_function_that_travels_by_value_is_refused_since_each_process_gets_a_copy(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, module, sys.modules[__name__])
+    monkeypatch.setattr(shout, "__module__", module)
     with pytest.raises(IdentityKeyError):
         place(shout)
 

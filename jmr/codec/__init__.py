@@ -1,6 +1,6 @@
 """Objects to bytes and back: the only room that calls pickle.
 
-    process     whether this process is a slot
+    process     whether this process is a slot, and which modules are its own
     values      any object <-> one blob, big buffers apart
     functions   the user's functions and what they capture; names the variable that cannot travel
     failures    an exception and its frames, as plain values; rebuilt so that a traceback shows the user's own lines

@@ -13,10 +13,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import cloudpickle
+
 from jmr.codec.values import Buffer, dump, dump_by_value
 from jmr.errors import NotPicklableError, describe
 
-__all__ = ["Culprit", "blame", "captured", "codes", "dump_functions"]
+__all__ = ["Culprit", "blame", "captured", "codes", "dump_functions", "send_by_value"]
+
+
+def send_by_value(module: types.ModuleType) -> None:
+    """Let functions and classes of a module in `sys.modules`, and of later ones by its name, travel by value."""
+    cloudpickle.register_pickle_by_value(module)
 
 
 def dump_functions(functions: dict[str, Callable[..., Any] | None]) -> list[Buffer]:

@@ -3,9 +3,9 @@
     dump(obj) ──> [head, pickle ..., pad, buffer, pad, buffer ...] ──> sendmsg / writev ──> load(bytearray)
 
 Plain pickle first, because it is fast. It pickles a class or function of `__main__` by reference, which another process
-cannot resolve, so a pickle that names `__main__` is made again by cloudpickle, by value. Arrays and other objects that
-offer their memory (PEP 574) travel as buffers of their own, uncopied, and so do large bytes; loaded from a bytearray,
-arrays are writable.
+cannot resolve, so a pickle that names `__main__` is made again by cloudpickle, by value; so is one that names a module
+that was registered for that, such as a task file. Arrays and other objects that offer their memory (PEP 574) travel as
+buffers of their own, uncopied, and so do large bytes; loaded from a bytearray, arrays are writable.
 
     dump_columns(keys, values) ──> one blob a column, or one of all if they are short ──> load_columns
 
@@ -44,6 +44,7 @@ __all__ = [
     "dump_by_value",
     "dump_columns",
     "dump_groups",
+    "is_by_value",
     "load",
     "load_all",
     "load_columns",
@@ -52,7 +53,6 @@ __all__ = [
 Buffer = bytes | bytearray | memoryview
 #: What holds nothing but itself; by these very types, not by subclasses.
 PLAIN_TYPES = frozenset({str, int, float, bytes, bool, NoneType})
-
 #: Number of buffers, length of the pickle.
 _HEAD = struct.Struct("<IQ")
 _LENGTH = struct.Struct("<Q")
@@ -90,13 +90,23 @@ def dump(obj: object) -> list[Buffer]:
         pickle.Pickler(SimpleNamespace(write=body.append), _PROTOCOL, buffer_callback=buffers.append).dump(obj)
     except Exception:  # whatever it was, cloudpickle knows more kinds of objects, or says what is wrong
         return dump_by_value(obj)
-    if any(b"__main__" in piece for piece in body) or cloudpickle.list_registry_pickle_by_value():
+    if any(b"__main__" in piece for piece in body) or _names_registered(body):
         return dump_by_value(obj)
     return _pieces(body, buffers)
 
 
+def _names_registered(body: list[Buffer]) -> bool:
+    registered = cloudpickle.list_registry_pickle_by_value()
+    return bool(registered) and any(name.encode() in piece for name in registered for piece in body)
+
+
+def is_by_value(module: str | None) -> bool:
+    """Whether functions and classes of a module travel by value, from here or from a slot that got them so."""
+    return module in process.OWN_MODULES or module in cloudpickle.list_registry_pickle_by_value()
+
+
 def dump_by_value(obj: object) -> list[Buffer]:
-    """Like `dump`, with classes and functions of `__main__` inside the blob."""
+    """Like `dump`, with classes and functions of `__main__` and of registered modules inside the blob."""
     buffers: list[pickle.PickleBuffer] = []
     file = io.BytesIO()
     _Pickler(file, _PROTOCOL, buffers.append).dump(obj)
@@ -305,7 +315,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     )
 
     def reducer_override(self, obj: Any) -> Any:
-        if isinstance(obj, functools._lru_cache_wrapper) and obj.__module__ == "__main__":
+        if isinstance(obj, functools._lru_cache_wrapper) and is_by_value(obj.__module__):
             return _empty_cache, (obj.cache_parameters(),), obj.__wrapped__, None, None, _fill_cache
         if process.is_slot and isinstance(obj, type) and obj in dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS:
             return _known_class, (dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS[obj], _class_blob(obj))

@@ -26,6 +26,8 @@ from types import BuiltinFunctionType, FunctionType, MethodType, MethodWrapperTy
 from typing import Any, TypeAlias
 from zlib import crc32
 
+from jmr.codec.process import OWN_MODULES
+
 __all__ = ["PLACES", "TOKENS", "IdentityKeyError", "place", "places"]
 
 Place: TypeAlias = Callable[[Any], int | None]
@@ -225,7 +227,7 @@ def _function(key: Any) -> int | None:
     found: Any = sys.modules.get(module) if isinstance(module, str) else None
     for name in key.__qualname__.split("."):
         found = getattr(found, name, None)
-    if found is not key or module == "__main__":
+    if found is not key or module in OWN_MODULES:
         return _identity(key)
     return _text(f"{module}.{key.__qualname__}")
 
