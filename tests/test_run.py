@@ -517,6 +517,25 @@ def test_a_module_in_a_plain_folder_is_imported_anew_too(tmp_path: Any, monkeypa
         assert run(dict.fromkeys(range(10)), mapfn) == {i: [word] for i in range(10)}
 
 
+def test_a_module_of_the_same_name_in_another_directory_is_imported_there(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        import of_that_name
+
+        return [(key, of_that_name.WORD)]
+
+    for word in ("one", "two"):
+        path = tmp_path / word / "of_that_name.py"
+        path.parent.mkdir()
+        path.write_text(f"WORD = {word!r}\n")
+        os.utime(path, (1_000_000.0, 1_000_000.0))
+    for word in ("one", "two", "one"):
+        with monkeypatch.context() as patch:
+            patch.syspath_prepend(str(tmp_path / word))
+            assert run(dict.fromkeys(range(10)), mapfn) == {i: [word] for i in range(10)}
+
+
 def test_a_module_that_was_edited_while_it_ran_is_imported_anew(tmp_path: Any) -> None:
     modules = UserModules()
     path = tmp_path / "edited_meanwhile.py"

@@ -138,8 +138,12 @@ class Slot:
         job = self._jobs[number]
         if self._current_job != number:
             self._open_streams(number)
+            path = list(sys.path)
             load(whole(job.settings.blobs[1])).take_on()
-            self._modules.forget_changed()
+            if sys.path == path:
+                self._modules.forget_changed()
+            else:
+                self._modules.forget()
             self._current_job = number
         if job.functions is None:
             at = job.settings.functions_at
