@@ -2,6 +2,7 @@
 
     counts = jmr.run(source, mapfn, reducefn)        # a dict, exactly the one that a plain loop would give
     %load_ext jmr                                    # then %%mapreduce, %mapreduce, %jmr
+    $ jmr run triangular.py                          # a file that defines source, mapfn and reducefn
 
 A record's way through the package, room by room; a module imports only from rooms above it:
 
@@ -49,12 +50,14 @@ if TYPE_CHECKING:
         RemoteError,
         SlotDiedError,
         SourceError,
+        TaskFileError,
         WorkerError,
     )
     from jmr.notebook.magics import load_ipython_extension
     from jmr.result import Result
     from jmr.session.calling import run
     from jmr.session.job import Job, submit
+    from jmr.session.taskfile import run_file
 
 __version__ = "0.1.0"
 
@@ -76,9 +79,11 @@ __all__ = [
     "Result",
     "SlotDiedError",
     "SourceError",
+    "TaskFileError",
     "WorkerError",
     "load_ipython_extension",
     "run",
+    "run_file",
     "submit",
 ]
 
@@ -88,6 +93,7 @@ _HOMES = {
     "Result": "jmr.result",
     "load_ipython_extension": "jmr.notebook.magics",
     "run": "jmr.session.calling",
+    "run_file": "jmr.session.taskfile",
     "submit": "jmr.session.job",
 }
 

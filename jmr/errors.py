@@ -3,6 +3,7 @@
     JmrError
     ├── ArgumentValueError  (also ValueError)   the call: an option out of range
     ├── ArgumentTypeError   (also TypeError)    the call: not callable, not a mapping, ...
+    ├── TaskFileError       (also ValueError)   the task file: not there, not Python 3, has no mapfn, ...
     ├── NestedRunError                          the call: jmr.run inside a slot
     ├── SourceError                             your source: not iterable, yields something that is no pair
     ├── FunctionError                           your function raised; `__cause__` is its own exception
@@ -11,6 +12,7 @@
     │   ├── ReduceError
     │   └── FinalError
     ├── NotPicklableError   (also TypeError)    your objects: something that cannot travel between processes
+    ├── NotJSONError        (also ValueError)   your result: JSON has no words for it
     ├── RemoteError                             stands for a user's exception that could not be pickled
     ├── SlotDiedError                           your function ended its slot: exit, signal
     ├── WorkerError                             the worker: it does not start, or keeps dying
@@ -40,11 +42,13 @@ __all__ = [
     "JobCancelled",
     "MapError",
     "NestedRunError",
+    "NotJSONError",
     "NotPicklableError",
     "ReduceError",
     "RemoteError",
     "SlotDiedError",
     "SourceError",
+    "TaskFileError",
     "TokenError",
     "WorkerError",
     "describe",
@@ -73,6 +77,10 @@ class ArgumentValueError(JmrError, ValueError):
 
 class ArgumentTypeError(JmrError, TypeError):
     """An argument of the wrong kind."""
+
+
+class TaskFileError(JmrError, ValueError):
+    """A task file that cannot be read, is no Python 3, or does not define a job."""
 
 
 class NestedRunError(JmrError):
@@ -107,6 +115,10 @@ class FinalError(FunctionError):
 
 class NotPicklableError(JmrError, TypeError):
     """An object that must travel between processes, and cannot."""
+
+
+class NotJSONError(JmrError, ValueError):
+    """A result that was to be printed as JSON, and holds what JSON cannot."""
 
 
 class RemoteError(JmrError):

@@ -68,8 +68,10 @@ class UserModules:
 
     def forget(self) -> None:
         """Let them all be imported anew."""
-        for name in self._stamps:
-            sys.modules.pop(name, None)
+        for name, (path, *_) in self._stamps.items():
+            if file_of(sys.modules.get(name)) != path:  # it is somebody else's by now
+                continue
+            del sys.modules[name]
             parent, _, child = name.rpartition(".")
             if parent in sys.modules:  # a folder without an __init__.py has no file, and holds on to what is in it
                 vars(sys.modules[parent]).pop(child, None)

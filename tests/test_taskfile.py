@@ -1,0 +1,399 @@
+"""Task files: through jmr.run_file, the line magic and the command."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import sys
+import textwrap
+import traceback
+import types
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import jmr
+from jmr.session.python2 import hint, old_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Write = Callable[..., Path]
+
+TRIANGULAR = """
+source = dict(zip(range(5), range(5)))
+
+def mapfn(k, v):
+    for i in range(v + 1):
+        yield k, i
+
+def reducefn(k, v):
+    return sum(v)
+"""
+FINAL = """
+def final(key, value):
+    print(key, value)
+"""
+SUMS = {0: 0, 1: 1, 2: 3, 3: 6, 4: 10}
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a task file, or another file beside it."""
+
+    def write(text: str, name: str = "task.py") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+        return path
+
+    return write
+
+
+@pytest.fixture(autouse=True)
+def paths_and_modules_stay() -> Iterator[None]:
+    before = list(sys.path), sys.modules.get("helper")
+    yield
+    assert sys.path == before[0]
+    sys.modules.pop("helper", None)
+
+
+def run(path: Any, **options: Any) -> jmr.Result:
+    return jmr.run_file(path, **{"workers": 2, "progress": False} | options)
+
+
+def refused(path: Any, error: type[Exception] = jmr.TaskFileError, **options: Any) -> str:
+    with pytest.raises(error) as caught:
+        run(path, **options)
+    return str(caught.value)
+
+
+# jmr.run_file
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_a_task_file_gives_the_result_of_its_job(write: Write, engine: Any) -> None:
+    result = run(write(TRIANGULAR), engine=engine)
+    assert list(result.items()) == list(SUMS.items())
+    assert isinstance(result, jmr.Result)
+
+
+def test_final_is_called_here_in_sorted_order(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    run(write(TRIANGULAR.replace("zip(range(5), range(5))", "{3: 3, 1: 1}") + FINAL))
+    assert capsys.readouterr().out == "1 1\n3 6\n"
+
+
+def test_a_path_may_be_a_str_and_reducefn_may_be_left_out(write: Write) -> None:
+    path = write("source = [(1, 2), (1, 3)]\ndef mapfn(k, v): return [(k, v)]\nreducefn = None")
+    assert run(str(path)) == {1: [2, 3]}
+    assert run(os.path.relpath(path), engine="inline") == {1: [2, 3]}
+
+
+def test_a_combiner_counts(write: Write) -> None:
+    path = write(TRIANGULAR + "\ndef combinefn(k, v):\n    return sum(v)")
+    assert run(path) == SUMS
+
+
+def test_the_file_runs_once_and_in_this_process_only(write: Write) -> None:
+    path = write(
+        """
+        import os
+        with open(__file__ + ".log", "a") as log:
+            log.write(f"{os.getpid()} {__name__}\\n")
+        if __name__ == "__main__":
+            raise SystemExit("this is no script")
+        source = [(i, i) for i in range(20)]
+        def mapfn(k, v): yield "who", os.getpid()
+        def reducefn(k, v): return set(v)
+        """
+    )
+    pids = run(path)["who"]
+    assert path.with_suffix(".py.log").read_text() == f"{os.getpid()} __task__\n"
+    assert os.getpid() not in pids
+
+
+def test_the_working_directory_stays_the_callers(write: Write) -> None:
+    path = write("import os\nsource = {1: os.getcwd()}\ndef mapfn(k, v): yield v, os.getcwd()")
+    assert run(path) == {os.getcwd(): [os.getcwd()]}
+
+
+POINTS = """
+    from __future__ import annotations
+    import collections, dataclasses, enum, functools
+
+    @dataclasses.dataclass(frozen=True)
+    class Point:
+        x: int
+        y: int = 0
+
+    class Box:
+        def __init__(self, value): self.value = value
+
+    class Colour(enum.Enum):
+        RED = 1
+        BLUE = 2
+
+    Pair = collections.namedtuple("Pair", "a b")
+
+    @functools.cache
+    def fib(n): return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+    source = [(i, Point(i)) for i in range(200)]
+
+    def mapfn(k, point):
+        yield Point(k % 2), Box(point)
+        yield Colour(k % 2 + 1), Pair(fib(k % 10), fib)
+
+    def reducefn(key, values):
+        return values, all(isinstance(each, (Box, Pair)) for each in values)
+    """
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_classes_of_the_file_come_back_as_what_they_are_here(write: Write, engine: Any) -> None:
+    result = run(write(POINTS), engine=engine)
+    task = sys.modules["__task__"]
+    assert list(result) == [task.Point(0), task.Colour.RED, task.Point(1), task.Colour.BLUE]
+    boxes, in_slot = result[task.Point(1)]
+    assert in_slot
+    assert {type(box) for box in boxes} == {task.Box}
+    assert [box.value for box in boxes] == [task.Point(i) for i in range(1, 200, 2)]
+    pairs, _ = result[task.Colour.RED]
+    assert {type(pair) for pair in pairs} == {task.Pair}
+    assert pairs[3].a == pairs[3].b(6) == 8
+    assert pickle.loads(pickle.dumps(boxes[0])).value == task.Point(1)
+
+
+def test_a_result_of_the_files_classes_is_the_source_of_another_job(write: Write) -> None:
+    result = run(write(POINTS))
+    again = jmr.run(result, lambda key, value: [(key, len(value[0]))], workers=2, progress=False)
+    assert list(again.items()) == [(key, [100]) for key in result]
+
+
+def test_an_edited_task_file_runs_as_it_is_now(write: Write) -> None:
+    text = "class Box: size = {0}\nsource = [(i, i) for i in range(9)]\ndef mapfn(k, v): yield Box.size, Box()"
+    for size in (1, 22, 333):
+        result = run(write(text.format(size)))
+        assert list(result) == [size]
+        assert {type(box) for box in result[size]} == {sys.modules["__task__"].Box}
+
+
+HELPED = """
+    from helper import word
+    source = dict.fromkeys(range(9))
+    def mapfn(k, v):
+        import helper
+        yield word(), helper.Word(helper.word())
+    def reducefn(k, v):
+        return v
+    """
+HELPER = """
+    class Word(str): pass
+    def word(): return {0!r}
+    """
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_modules_beside_the_file_are_imported_and_anew_when_edited(write: Write, engine: Any) -> None:
+    path = write(HELPED)
+    for word in ("one", "three", "eleven"):
+        write(HELPER.format(word), "helper.py")
+        result = run(path, engine=engine)
+        assert result == {word: [word] * 9}
+        assert {type(each) for each in result[word]} == {sys.modules["helper"].Word}
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_each_task_file_gets_the_module_beside_it(write: Write, engine: Any) -> None:
+    for word in ("one", "two"):
+        write(HELPED, f"{word}/task.py")
+        old = write(HELPER.format(word), f"{word}/helper.py")
+        os.utime(old, (1_000_000.0, 1_000_000.0))
+    for word in ("one", "two", "one"):
+        assert run(old.parent.parent / word / "task.py", engine=engine) == {word: [word] * 9}
+
+
+def test_a_module_of_the_notebooks_by_that_name_is_left_alone(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = types.ModuleType("helper")
+    mine.__file__ = str(write("", "elsewhere/helper.py"))
+    monkeypatch.setitem(sys.modules, "helper", mine)
+    write(HELPER.format("one"), "helper.py")
+    assert run(write(HELPED)) == {"one": ["one"] * 9}
+    assert sys.modules["helper"] is mine
+
+
+def test_a_module_that_only_the_job_imports_is_found(write: Write) -> None:
+    write(HELPER.format("late"), "helper.py")
+    path = write("source = {1: 2}\ndef mapfn(k, v):\n    import helper\n    yield k, helper.Word('x')")
+    assert run(path) == {1: ["x"]}
+
+
+def test_the_job_is_called_as_the_file_is(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    run(write(TRIANGULAR, "triangular.py"), progress=True)
+    assert capsys.readouterr().err.startswith("triangular: 5 records")
+
+
+def test_beside_the_file_is_where_a_link_leads(write: Write, tmp_path: Path) -> None:
+    write(HELPER.format("one"), "real/helper.py")
+    (tmp_path / "link.py").symlink_to(write(HELPED, "real/task.py"))
+    assert run(tmp_path / "link.py") == {"one": ["one"] * 9}
+
+
+def test_a_task_file_is_no_job_for_a_slot(write: Write) -> None:
+    path = write("import jmr\nsource = {1: __file__}\ndef mapfn(k, v): return [(k, jmr.run_file(v))]")
+    with pytest.raises(jmr.MapError, match=r"NestedRunError\('jmr.run_file was called inside a slot"):
+        run(path)
+
+
+# What can be wrong with a file
+
+
+def test_a_file_that_cannot_be_read_is_told(write: Write, tmp_path: Path) -> None:
+    assert refused(tmp_path / "nosuch.py") == f"There is no file {tmp_path}/nosuch.py (looked in {tmp_path})."
+    assert "is a directory: name the file" in refused(tmp_path)
+    assert "cannot be read: " in refused(write("", "task.py") / "beneath")
+    assert "cannot be read: embedded null" in refused("a\0b.py")
+
+
+def test_a_path_that_is_none_is_told() -> None:
+    assert "path must be a task file's path, not 5 (int)" in refused(5, jmr.ArgumentTypeError)
+
+
+def test_text_that_cannot_be_decoded_is_told(write: Write) -> None:
+    path = write("")
+    path.write_bytes("# ä\n\n\nname = 'ä'".encode("latin-1"))
+    assert "cannot be decoded" in refused(path)
+    path.write_bytes(b"# coding: nosuch\n")
+    assert "Save it as UTF-8, or say in its first line what it is" in refused(path)
+    path.write_bytes(b"# coding: latin-1\nsource = {'\xe4': 1}\ndef mapfn(k, v): yield k, v")
+    assert run(path) == {"ä": [1]}
+
+
+def test_what_the_file_does_not_define_is_told(write: Write) -> None:
+    assert "defines no source. A task file needs one, such as:\n    source = {" in refused(write("def mapfn(): pass"))
+    assert "defines no mapfn" in refused(write("source = {}"))
+    assert "mapfn in " in (said := refused(write("source = {}\nmapfn = 5")))
+    assert said.endswith("is 5 (int), and must be a function.")
+    assert "final in " in refused(write("source = {}\ndef mapfn(k, v): pass\nfinal = 'print'"))
+
+
+def test_options_that_there_are_not_are_told(write: Write) -> None:
+    path = write(TRIANGULAR)
+    assert "jmr.run_file has no option 'wrong'; it has engine, " in refused(path, jmr.ArgumentTypeError, wrong=1)
+    assert "mapfn comes from the task file" in refused(path, jmr.ArgumentTypeError, mapfn=print)
+
+
+def test_a_syntax_error_is_told_as_python_does(write: Write) -> None:
+    said = refused(path := write("source = {}\ndef mapfn(k, v:\n    pass"))
+    assert f'is not Python 3:\n  File "{path}", line 2\n    def mapfn(k, v:\n             ^\nSyntaxError: ' in said
+
+
+def test_what_the_file_raises_comes_out_with_its_own_lines_only(write: Write) -> None:
+    path = write("def f():\n    raise LookupError('no data')\nf()")
+    with pytest.raises(LookupError, match="no data") as caught:
+        run(path)
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert [(frame.filename, frame.line) for frame in frames if frame.filename != __file__] == [
+        (str(path), "f()"),
+        (str(path), "raise LookupError('no data')"),
+    ]
+
+
+def test_what_a_function_raises_shows_the_files_lines(write: Write) -> None:
+    path = write("source = {1: 0}\ndef mapfn(k, v):\n    return 1 / v")
+    with pytest.raises(jmr.MapError, match="ZeroDivisionError") as caught:
+        run(path)
+    frame = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert (frame.filename, frame.lineno, frame.line) == (str(path), 3, "return 1 / v")
+
+
+# Python 2
+
+
+@pytest.mark.parametrize(
+    ("old", "now"),
+    [
+        ("print key, value", "print(key, value)"),
+        ("print 'a: %s; b' % key,  # why", "print('a: %s; b' % key, end=\" \")  # why"),
+        ("print >>f, key, value", "print(key, value, file=f)"),
+        ("print >>f, 'a' + 'b'", "print('a' + 'b', file=f)"),
+        ("if key: print value; print", "if key: print(value); print"),
+        ("print 'a %s' % (key,\n    value)", "print('a %s' % (key,\n    value))"),
+        ("print lambda x: x, key", "print(lambda x: x, key)"),
+        ("exec code", "exec(code)"),
+        ("exec code in scope", "exec(code, scope)"),
+        ("raise ValueError, 'a, b'", "raise ValueError('a, b')"),
+        ("raise ValueError, 'a', tb", "raise ValueError('a').with_traceback(tb)"),
+        ("key = `value` + `key`", "key = repr(value) + repr(key)"),
+        ("if key <> value: pass", "if key != value: pass"),
+        ("mode = 0755", "mode = 0o755"),
+        ("n = 10L", "n = 10"),
+        ('s = ur"x"', 's = r"x"'),
+    ],
+)
+def test_a_python_2_line_is_shown_as_python_3(write: Write, old: str, now: str) -> None:
+    ((number, text, rewritten),) = [(line.number, line.text, line.now) for line in old_lines(f"1\n{old}\n2")]
+    assert (number, text, rewritten) == (2, old, now)
+    assert old_lines(now) == []
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python 3.14 takes it, with another meaning")
+def test_an_old_except_is_shown_as_python_3() -> None:
+    (line,) = old_lines("try:\n    pass\nexcept (KeyError, ValueError), e:\n    pass")
+    assert (line.number, line.now) == (3, "except (KeyError, ValueError) as e:")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["print(1)", "print", "x = 1.05e-07, 00, 0x1f", "def f(:", "print = 5\nprint >> 2 if 0 else 1", "'`<>`'", ""],
+)
+def test_what_is_no_python_2_is_not_called_so(text: str) -> None:
+    assert old_lines(text) == []
+
+
+def test_a_python_2_file_is_told_with_its_line_and_the_others(write: Write) -> None:
+    path = write("source = {}\n\ndef final(key, value):\n    print key, value\n    print 'x'\n    print `key`")
+    assert refused(path) == (
+        f"{path}, line 4 is Python 2 (a print statement):\n    print key, value\n"
+        "In Python 3 it reads:\n    print(key, value)\nSo are lines 5, 6."
+    )
+
+
+def test_arguments_taken_apart_are_explained(write: Write) -> None:
+    said = refused(write("f = lambda (a, b): a"))
+    assert said.endswith("take it whole, and do that in the function's body.")
+    assert "indent with blanks only" in refused(write("if 1:\n        a = 1\n\tb = 2"))
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("source = xrange(5)", "xrange was Python 2's; Python 3 has range."),
+        ("source = {}.iteritems()", "iteritems was Python 2's; Python 3 has items."),
+        ("import urllib2", "urllib2 was Python 2's; Python 3 has urllib.request."),
+        ("from itertools import izip", "izip was Python 2's; Python 3 has zip."),
+    ],
+)
+def test_names_that_only_python_2_had_get_a_note(write: Write, text: str, note: str) -> None:
+    with pytest.raises((NameError, AttributeError, ImportError)) as caught:
+        run(write(text))
+    assert caught.value.__notes__ == [note]
+    assert hint(NameError("name 'nosuch' is not defined")) is None
+
+
+def test_such_names_in_mapfn_get_a_note_too(write: Write) -> None:
+    with pytest.raises(jmr.MapError) as caught:
+        run(write("source = {1: 2}\ndef mapfn(k, v):\n    return [(i, i) for i in xrange(v)]"))
+    assert caught.value.__notes__ == ["xrange was Python 2's; Python 3 has range."]
+
+
+def test_a_python_2_module_beside_the_file_gets_a_note(write: Write) -> None:
+    write("print 'hello'", "helper.py")
+    with pytest.raises(SyntaxError) as caught:
+        run(write("import helper"))
+    assert caught.value.__notes__ == [
+        "line 1 is Python 2 (a print statement):\n    print 'hello'\nIn Python 3 it reads:\n    print('hello')"
+    ]
