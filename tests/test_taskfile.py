@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 import jmr
 from jmr.session.python2 import hint, old_lines
@@ -397,3 +399,80 @@ def test_a_python_2_module_beside_the_file_gets_a_note(write: Write) -> None:
     assert caught.value.__notes__ == [
         "line 1 is Python 2 (a print statement):\n    print 'hello'\nIn Python 3 it reads:\n    print('hello')"
     ]
+
+
+# %mapreduce
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[InteractiveShell]:
+    before = sys.modules["__main__"], sys.displayhook, sys.excepthook
+    config = Config()
+    config.HistoryManager.enabled = False
+    shell = InteractiveShell.instance(config=config)
+    shell.run_cell("%load_ext jmr")
+    yield shell
+    shell.restore_sys_module_state()
+    InteractiveShell.clear_instance()
+    sys.modules["__main__"], sys.displayhook, sys.excepthook = before
+
+
+def cell(shell: InteractiveShell, text: str) -> Any:
+    outcome = shell.run_cell(text)
+    outcome.raise_error()
+    return outcome.result
+
+
+def test_the_line_magic_runs_a_task_file(
+    shell: InteractiveShell, write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(TRIANGULAR + FINAL, "triangular.py")
+    monkeypatch.chdir(path.parent)
+    for line in ("triangular.py", "--workers 2 triangular.py", f'"{path}"', f"{path} --engine inline --no-progress"):
+        result = cell(shell, f"%mapreduce {line}")
+        assert (type(result), result) == (jmr.Result, SUMS)
+        assert capsys.readouterr().out.startswith("0 0\n1 1\n")
+    cell(shell, "sums = %mapreduce triangular.py --name sums --engine inline")
+    assert shell.user_ns["sums"] == SUMS
+    assert "mapfn" not in shell.user_ns
+
+
+def test_the_line_magic_expands_home_and_takes_blanks_in_quotes(
+    shell: InteractiveShell, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(TRIANGULAR, "my tasks/triangular.py")
+    monkeypatch.setenv("HOME", str(path.parent.parent))
+    assert cell(shell, '%mapreduce "~/my tasks/triangular.py" --engine inline') == SUMS
+
+
+def test_an_expression_that_ends_in_py_is_one_where_functions_follow(shell: InteractiveShell) -> None:
+    cell(
+        shell,
+        "import types\nmod = types.SimpleNamespace(py={1: 2})\ndef m(k, v): return [(k, v)]\ndef r(k, v): return v[0]",
+    )
+    assert cell(shell, "%mapreduce mod.py m --engine inline") == {1: [2]}
+    assert cell(shell, "%mapreduce mod.py --engine inline m r") == {1: 2}
+
+
+def test_a_lonely_source_is_no_task_file(shell: InteractiveShell, capsys: pytest.CaptureFixture[str]) -> None:
+    shell.run_cell("%mapreduce {}")
+    assert "mapfn (or, alone, a task file: %mapreduce triangular.py)" in capsys.readouterr().err
+    shell.run_cell("%mapreduce?")
+    assert "%mapreduce triangular.py" in capsys.readouterr().out
+
+
+def test_a_task_file_that_is_wrong_shows_no_frame_of_ours(
+    shell: InteractiveShell, write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shell.run_cell("%colors nocolor")
+    capsys.readouterr()
+    for text, last in (
+        ("print 'hello'", "    print('hello')"),
+        ("def f(:", "SyntaxError: invalid syntax"),
+        ("source = xrange(5)", "xrange was Python 2's; Python 3 has range."),
+    ):
+        shell.run_cell(f"%mapreduce {write(text)}")
+        said = capsys.readouterr().out
+        assert said.rstrip().endswith(last)
+        assert "taskfile.py" not in said
+        assert "magics.py" not in said

@@ -3,12 +3,14 @@
     line ──> options
     cell ──> run in the user's namespace ──> source, mapfn, reducefn, and notes on those that an earlier cell defined
                                              └──> calling.run_with_notes ──> NAME, or the cell's value
+    line ──> a task file's path ──> taskfile.run_file ──> the line's value
 
 Thin: what a job is, and every check of its arguments, is the session's business.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from jmr.notebook.cell import compile_cell
@@ -94,23 +96,29 @@ class JmrMagics(Magics):  # type: ignore[misc]
     @needs_local_scope
     @line_magic("mapreduce")
     @magic_arguments("mapreduce")
-    @argument("source", help="the records: a dict, or an iterable of (key, value) pairs.")
-    @argument("mapfn", help="a function of (key, value) that yields (key, value) pairs.")
+    @argument(
+        "source", help="the records: a dict, or an iterable of (key, value) pairs. Or, alone, a task file's path."
+    )
+    @argument("mapfn", nargs="?", help="a function of (key, value) that yields (key, value) pairs.")
     @argument("reducefn", nargs="?", help="a function of (key, values); left out: the list of values.")
     @job_options
     def mapreduce_line(self, line: str, local_ns: dict[str, Any] | None = None) -> Any:
-        """Run a MapReduce job over what is defined already; the value is its result.
+        """Run a MapReduce job over what is defined already, or a task file; the value is its result.
 
         Example::
 
             counts = %mapreduce documents mapfn reducefn --workers 4
+            sums = %mapreduce triangular.py
 
-        The same as jmr.run(documents, mapfn, reducefn, workers=4). The words are Python expressions; blanks are
-        fine inside brackets and quotes. The cell magic, %%mapreduce, takes its functions from a cell.
+        The same as jmr.run(documents, mapfn, reducefn, workers=4) and jmr.run_file("triangular.py"). The words are
+        Python expressions; blanks are fine inside brackets and quotes. A single word that ends in .py is the path of
+        a file that defines source, mapfn and reducefn. The cell magic, %%mapreduce, takes its functions from a cell.
         """
         __tracebackhide__ = True
         options = _parsed(self.mapreduce_line, "%mapreduce", line)
         namespace = self.shell.user_ns, local_ns or self.shell.user_ns
+        if options.mapfn is None:
+            return _run_file(_path_in(options.source), **job_arguments(options, namespace, "%mapreduce"))
         given = {role: getattr(options, role) for role in INHERITED if getattr(options, role) is not None}
         parts = {role: evaluated(unquoted(text), namespace, "%mapreduce") for role, text in given.items()}
         return _run((), **parts, **job_arguments(options, namespace, "%mapreduce"))
@@ -138,7 +146,7 @@ class JmrMagics(Magics):  # type: ignore[misc]
 def _parsed(magic: Any, name: str, line: str) -> argparse.Namespace:
     """The options on the line; argparse's own complaints do not say which magic they are about."""
     try:
-        options: argparse.Namespace = magic.parser.parse_args(words(line))
+        options: argparse.Namespace = magic.parser.parse_intermixed_args(words(line))
     except UsageError as error:
         raise UsageError(f"{name}: {error}. {_hint(str(error))}{name}? shows what it takes.") from None
     return options
@@ -199,6 +207,24 @@ def _run(notes: Any, **arguments: Any) -> Any:
     from jmr.session import calling
 
     return calling.run_with_notes(notes, **arguments)
+
+
+def _path_in(word: str) -> str:
+    """The path of a task file, written with quotes or without."""
+    path = unquoted(word)
+    if not path.endswith(".py"):
+        raise UsageError(
+            "%mapreduce: the following arguments are required: mapfn (or, alone, a task file: %mapreduce "
+            "triangular.py). %mapreduce? shows what it takes."
+        )
+    return os.path.expanduser(path)
+
+
+def _run_file(path: str, **arguments: Any) -> Any:
+    __tracebackhide__ = True
+    from jmr.session.taskfile import run_file
+
+    return run_file(path, **arguments)
 
 
 def _status() -> str:
