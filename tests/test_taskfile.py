@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
+import subprocess
 import sys
 import textwrap
 import traceback
@@ -476,3 +478,164 @@ def test_a_task_file_that_is_wrong_shows_no_frame_of_ours(
         assert said.rstrip().endswith(last)
         assert "taskfile.py" not in said
         assert "magics.py" not in said
+
+
+# jmr run
+
+MAIN = "import sys; from jmr.cli import main; sys.exit(main())"
+
+
+def command(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    """The command, in a process of its own, as the installed one runs."""
+    path = os.pathsep.join(filter(None, [str(Path(jmr.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-c", MAIN, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": path, "PYTHONIOENCODING": "utf-8", "PYTHONWARNINGS": "error"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+
+
+def test_the_command_alone_says_what_there_is() -> None:
+    said = command()
+    assert (said.returncode, said.stderr) == (0, "")
+    assert "jmr run triangular.py" in said.stdout
+    assert command("--help").stdout == said.stdout
+    assert command("--version").stdout == f"jmr {jmr.__version__}\n"
+    assert "exit code: 0 done" in command("run", "--help").stdout
+
+
+@pytest.mark.slow
+def test_the_command_prints_what_final_prints_and_progress_on_stderr(write: Write) -> None:
+    path = write(TRIANGULAR + FINAL + "\nprint('read')", "triangular.py")
+    said = command("run", "triangular.py", "--workers", 2, cwd=path.parent)
+    assert (said.returncode, said.stdout) == (0, "0 0\n1 1\n2 3\n3 6\n4 10\n")
+    assert said.stderr.startswith("read\n")
+    assert "triangular: 5 records -> 5 keys in " in said.stderr
+
+
+@pytest.mark.slow
+def test_prints_of_mapfn_in_slots_are_no_part_of_the_result(write: Write) -> None:
+    path = write("source = {'a': 1}\ndef mapfn(k, v):\n    print('mapped')\n    yield k, v\ndef final(k, v): print(k)")
+    said = command("run", path, "--no-progress")
+    assert (said.returncode, said.stdout) == (0, "a\n")
+    assert said.stderr.endswith("] mapped\n")
+
+
+def quietly(path: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return command("run", path, "--engine", "inline", "--no-progress", *options)
+
+
+def test_the_command_prints_a_line_a_key_without_final(write: Write) -> None:
+    path = write("source = {'b\\n': 1, (1, 2): None}\ndef mapfn(k, v): yield k, v\ndef reducefn(k, v): return v[0]")
+    said = quietly(path)
+    assert (said.returncode, said.stdout, said.stderr) == (0, "'b\\n': 1\n(1, 2): None\n", "")
+
+
+def test_json_is_an_object_or_pairs_and_final_prints_to_stderr(write: Write) -> None:
+    said = quietly(write(TRIANGULAR + FINAL), "--json")
+    assert json.loads(said.stdout) == [[key, value] for key, value in SUMS.items()]
+    assert said.stderr == "0 0\n1 1\n2 3\n3 6\n4 10\n"
+    said = quietly(write("source = {'ä': 'b', 'c': None}\ndef mapfn(k, v): yield k, v"), "--json")
+    assert json.loads(said.stdout) == {"ä": ["b"], "c": [None]}
+    assert quietly(write("source = {}\ndef mapfn(k, v): yield k, v"), "--json").stdout == "{}\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("'a'", "{1}", "jmr: The value of key 'a' (list) cannot be JSON: Object of type set"),
+        ("'a'", "float('nan')", "jmr: The value of key 'a' (list) cannot be JSON: Out of range float"),
+        ("b'a'", "1", "jmr: The key b'a' (bytes) cannot be JSON: Object of type bytes"),
+    ],
+)
+def test_what_json_cannot_hold_is_told_and_nothing_printed(write: Write, key: str, value: str, message: str) -> None:
+    path = write(f"source = {{'first': 1, {key}: {value}}}\ndef mapfn(k, v): yield k, v")
+    said = quietly(path, "--json")
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.startswith(message)
+
+
+def test_a_failed_job_shows_the_users_lines_and_one_message(write: Write) -> None:
+    path = write("source = {1: 0}\ndef mapfn(k, v):\n    return 1 / v")
+    said = quietly(path)
+    assert (said.returncode, said.stdout) == (1, "")
+    assert f'Traceback (most recent call last):\n  File "{path}", line 3, in mapfn\n    return 1 / v\n' in said.stderr
+    assert "\njmr: mapfn raised ZeroDivisionError('division by zero') for record key=1" in said.stderr
+    assert said.stderr.endswith("\nTo step through it: put breakpoint() there, and run it with --engine inline.\n")
+    assert said.stderr.count('  File "') == 1
+
+
+def test_a_file_that_raises_shows_its_lines_only(write: Write) -> None:
+    said = quietly(path := write("source = xrange(5)"))
+    assert (said.returncode, said.stdout) == (1, "")
+    assert said.stderr.count('  File "') == said.stderr.count(f'  File "{path}", line 1, in <module>') == 1
+    assert said.stderr.endswith("\nxrange was Python 2's; Python 3 has range.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nosuch.py"], "jmr: There is no file nosuch.py (looked in "),
+        (["run"], "usage: jmr run "),
+        (["run", "task.py", "--workers", "many"], "usage: jmr run "),
+        (["run", "task.py", "--workers", "0"], "jmr: workers must be from 1 to 10,000, not 0\n"),
+        (["run", "old.py"], "jmr: old.py, line 1 is Python 2 (a print statement):\n    print 1\n"),
+        (["walk"], "usage: jmr "),
+    ],
+)
+def test_a_wrong_call_or_file_exits_with_2(write: Write, arguments: list[str], message: str) -> None:
+    write("print 1", "old.py")
+    said = command(*arguments, cwd=write(TRIANGULAR).parent)
+    assert (said.returncode, said.stdout) == (2, "")
+    assert said.stderr.startswith(message)
+    assert "Traceback" not in said.stderr
+
+
+def test_skipped_records_are_told(write: Write) -> None:
+    path = write("source = {i: i for i in range(7)}\ndef mapfn(k, v): yield k, 1 / (v == 3)")
+    said = quietly(path, "--on-error", "skip")
+    assert (said.returncode, said.stdout) == (0, "3: [1.0]\n")
+    first, *records, last = said.stderr.splitlines()
+    assert first == "jmr: skipped 6 bad records or groups:"
+    assert records[0] == "  map key=0: ZeroDivisionError('division by zero')"
+    assert (len(records), last) == (5, "  and 1 more")
+
+
+@pytest.mark.parametrize("final", ["", "def final(k, v): print(k, v)"])
+def test_a_reader_that_has_enough_ends_the_command_quietly(write: Write, final: str) -> None:
+    path = write(f"source = {{i: 'x' * 1000 for i in range(500)}}\ndef mapfn(k, v): yield k, v\n{final}")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        said = subprocess.run(
+            [sys.executable, "-c", MAIN, "run", path, "--engine", "inline", "--no-progress"],
+            env=os.environ | {"PYTHONPATH": str(Path(jmr.__file__).parent.parent)},
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+    assert (said.returncode, said.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("engine", ["inline", "slots"])
+def test_an_interrupt_is_one_line(write: Write, engine: str) -> None:
+    path = write(
+        """
+        import signal
+        def source():
+            yield 1, 2
+            signal.raise_signal(signal.SIGINT)
+            yield 2, 3
+        source = source()
+        def mapfn(k, v): yield k, v
+        """
+    )
+    said = command("run", path, "--no-progress", *(["--engine", engine] if engine == "inline" else []))
+    assert (said.returncode, said.stdout, said.stderr) == (130, "", "jmr: interrupted\n")

@@ -1,0 +1,103 @@
+"""The command line: `jmr`.
+
+    jmr                  what there is
+    jmr run TASKFILE     run a task file; its result, or what its `final` prints, is on stdout
+
+A command is a parser of its own, and a function of the options that gives the exit code. What it needs is loaded when
+it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import jmr
+
+__all__ = ["main"]
+
+_ABOUT = """\
+MapReduce from a notebook, a script or a task file.
+
+  jmr run triangular.py             a file that defines source, mapfn and reducefn (jmr run --help)
+  import jmr; help(jmr.run)         in a script
+  %load_ext jmr; %%mapreduce?       in a notebook
+"""
+_RUN = """\
+Run a task file: Python that defines source and mapfn, and perhaps reducefn, combinefn and final.
+
+  # triangular.py: sums of 0..n
+  source = dict(zip(range(100), range(100)))
+
+  def mapfn(key, value):
+      for i in range(value + 1):
+          yield key, i
+
+  def reducefn(key, values):
+      return sum(values)
+
+  def final(key, value):
+      print(key, value)
+"""
+_OUTPUT = """\
+On stdout: what final prints, in sorted key order. Without a final, or with --json, the result. Everything else is on
+stderr: progress, messages, and what the file and its mapfn and reducefn print. With --json that holds for final, too.
+
+exit code: 0 done; 1 the job, or the file's own code, failed; 2 the command line or the task file is not right;
+130 interrupted; 141 nobody reads stdout any more
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit code.
+
+    Examples
+    --------
+    >>> main(["run", "nosuch.py", "--workers", "many"])
+    Traceback (most recent call last):
+    SystemExit: 2
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
+    code: int = options.command(options)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="jmr", description=_ABOUT, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"jmr {jmr.__version__}")
+    parser.set_defaults(command=None)
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    _add_run(commands)
+    return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="run a task file",
+        description=_RUN,
+        epilog=_OUTPUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("taskfile", metavar="TASKFILE", help="modules beside it can be imported")
+    parser.add_argument("--workers", type=int, metavar="N", help="most processes (slots) to use; one for each CPU")
+    parser.add_argument("--engine", choices=["inline"], help="inline: one plain loop, so that breakpoint() works")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON; see below")
+    parser.add_argument("--on-error", choices=["raise", "skip"], help="skip: leave bad records out, and say so")
+    parser.add_argument("--name", help="shown with the progress; the file's name")
+    parser.add_argument("--no-progress", action="store_true", help="no progress on stderr")
+    parser.set_defaults(command=_run)
+
+
+def _run(options: argparse.Namespace) -> int:
+    from jmr.cli.task import run_task
+
+    chosen = {"workers": options.workers, "engine": options.engine, "on_error": options.on_error, "name": options.name}
+    arguments = {name: value for name, value in chosen.items() if value is not None}
+    return run_task(options.taskfile, json=options.json, progress=not options.no_progress, **arguments)
