@@ -569,6 +569,13 @@ def test_a_failed_job_shows_the_users_lines_and_one_message(write: Write) -> Non
     assert said.stderr.count('  File "') == 1
 
 
+def test_a_failing_final_shows_its_line_and_what_it_had_printed(write: Write) -> None:
+    said = quietly(path := write(TRIANGULAR + "def final(key, value):\n    print(key, 1 / (key - 2))"))
+    assert (said.returncode, said.stdout) == (1, "0 -0.5\n1 -1.0\n")
+    assert said.stderr.count('  File "') == said.stderr.count(f'  File "{path}"') == 1
+    assert "\njmr: final raised ZeroDivisionError('division by zero') for key=2.\n" in said.stderr
+
+
 def test_a_file_that_raises_shows_its_lines_only(write: Write) -> None:
     said = quietly(path := write("source = xrange(5)"))
     assert (said.returncode, said.stdout) == (1, "")

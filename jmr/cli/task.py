@@ -34,7 +34,11 @@ from jmr.session.taskfile import TaskFile
 __all__ = ["run_task"]
 
 DONE, FAILED, MISUSED, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
-_STEP = "To step through it: put breakpoint() there, and run it with --engine inline."
+#: What a message tells somebody in a notebook, by its first words; and what it tells here.
+_INSTEAD = {
+    "To step through it:": "To step through it: put breakpoint() there, and run it with --engine inline.",
+    "The job itself had finished:": "The job itself had finished; without its final, its result is printed.",
+}
 #: So many skipped records are told one by one.
 _TOLD = 5
 
@@ -115,7 +119,9 @@ def _say(message: str) -> None:
 
 def _told(error: BaseException) -> str:
     """Its message, with what to do next from here instead of from a notebook."""
-    message = re.sub(r"^To step through it: .*", _STEP, str(error), flags=re.MULTILINE)
+    message = str(error)
+    for old, new in _INSTEAD.items():
+        message = re.sub(f"^{old}.*", new, message, flags=re.MULTILINE)
     return "\n".join([message, *getattr(error, "__notes__", [])])
 
 
