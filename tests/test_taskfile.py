@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pickle
@@ -227,6 +228,17 @@ def test_a_module_of_the_notebooks_by_that_name_is_left_alone(
     write(HELPER.format("one"), "helper.py")
     assert run(write(HELPED)) == {"one": ["one"] * 9}
     assert sys.modules["helper"] is mine
+
+
+def test_a_module_that_the_notebook_imported_from_there_is_the_same_one(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(HELPER.format("one"), "helper.py")
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(tmp_path))
+        mine = importlib.import_module("helper")
+    (word,) = set(map(type, run(write(HELPED))["one"]))
+    assert word is mine.Word
 
 
 def test_a_module_that_only_the_job_imports_is_found(write: Write) -> None:

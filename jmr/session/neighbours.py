@@ -3,7 +3,8 @@
     enter ──> its directory is the first of sys.path; modules of the same names from elsewhere are out of the way
     leave ──> all as it was; what was imported from there stays until another directory's task file runs
 
-The same file again finds its modules as it left them, unless one was edited: then they are imported anew.
+The same file again finds its modules as it left them, unless one was edited: then they are imported anew. Those that
+the notebook imported from there itself are its own, to reload or not: its classes and the job's must be the same.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ class Neighbours:
         """A helper.py of the notebook's is not the helper.py beside the task file; slots look there first, too."""
         for name, path in self._found():
             known = file_of(sys.modules.get(name))
-            if known is not None and known != path and is_users(known) and not known.startswith(_PACKAGE):
+            if known is None or not is_users(known) or known.startswith(_PACKAGE):
+                continue
+            if os.path.realpath(known) != os.path.realpath(path):
                 self._hidden |= _taken_out(name)
 
     def _found(self) -> Iterator[tuple[str, str]]:

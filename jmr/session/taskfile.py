@@ -43,7 +43,8 @@ def run_file(path: str | os.PathLike[str], **options: Any) -> Result:
 
     The file is run here, as a module of its own called `__task__`; slots get its functions only. While it runs, its
     directory is the first of `sys.path`, so modules beside it can be imported, here and in slots. The working directory
-    stays yours. An edited file, or an edited module beside it, is read anew.
+    stays yours. An edited file, or an edited module beside it, is read anew; a module that you imported yourself is for
+    you to reload.
 
     Parameters
     ----------
