@@ -14,6 +14,7 @@ from jmr.scheduler.effects import (
     Effect,
     EndJob,
     FailJob,
+    NoWorkerLeft,
     PlanReduce,
     PoisonTask,
     SetAside,
@@ -23,6 +24,7 @@ from jmr.scheduler.effects import (
 from jmr.scheduler.events import (
     AttemptFinished,
     AttemptRaised,
+    AttemptRefused,
     Event,
     InputEnded,
     JobCancelled,
@@ -31,19 +33,36 @@ from jmr.scheduler.events import (
     SlotDied,
     SlotJoined,
     SlotLost,
+    SlotPaused,
+    SlotResumed,
     SlotUnwanted,
     SplitAdded,
 )
 from jmr.scheduler.jobs import Job, JobOptions, Phase, TaskId
 from jmr.scheduler.machine import Scheduler
+from jmr.scheduler.pools import Pool
 
 
 class NaiveScheduler(Scheduler):
-    """Looks at all jobs and all running tasks each time."""
+    """Looks at all jobs, all running tasks and all pools each time."""
 
-    def _neediest(self) -> Job | None:
-        wanting = (job for job in self._jobs.values() if job.wants_slot())
-        return min(wanting, key=lambda job: len(job.slots), default=None)
+    def _assign(self) -> list[Effect]:
+        effects: list[Effect] = []
+        while pairs := [(pool, job) for pool in self._pools.open if pool.idle for job in self._wanting(pool)]:
+            first = pairs[0][0]
+            neediest = min((job for pool, job in pairs if pool is first), key=lambda job: len(job.slots))
+            effects.append(self._start(neediest, first))
+        return effects
+
+    def _wanting(self, pool: Pool) -> list[Job]:
+        return [job for job in self._jobs.values() if job.queue and self._may_use(job, pool)]
+
+    def _may_use(self, job: Job, pool: Pool) -> bool:
+        workers = self._pools.worker_of
+        if not pool.is_local:
+            return not {workers[slot].number for slot in pool.idle} & job.barred
+        most = job.options.max_slots
+        return most is None or sum(workers[slot].number is None for slot in job.slots) < most
 
     def is_quiet(self, job: int) -> bool:
         return job not in self._jobs and not any(task.id.job == job for task in self._running.values())
@@ -170,7 +189,8 @@ def test_the_line_does_not_grow_with_the_tasks() -> None:
         scheduler.handle(SlotJoined(0.0, slot))
     for _ in range(1_000):
         scheduler.handle(AttemptFinished(1.0, dice.randrange(6)))
-        assert len(scheduler._line) <= 3 * (2 + 1), "a job runs on 2 of 6 slots, or on 1, or for a moment on 3"
+        (pool,) = scheduler._pools.open
+        assert len(pool.line) <= 3 * (2 + 1), "a job runs on 2 of 6 slots, or on 1, or for a moment on 3"
 
 
 def test_a_job_keeps_to_its_limit(scheduler: Checked) -> None:
@@ -196,13 +216,148 @@ def test_an_idle_slot_takes_over_where_an_unwanted_one_leaves_a_job_below_its_li
     assert scheduler(AttemptFinished(1.0, 1)) == [Commit(map_task(0)), StopSlot(1), StartAttempt(2, map_task(1), 1)]
 
 
+def test_a_limit_is_for_this_hosts_slots_and_others_come_on_top(scheduler: Checked) -> None:
+    scheduler(opened(max_slots=1), *[SplitAdded(0.0, 1)] * 4)
+    assert scheduler(SlotJoined(0.0, 1), SlotJoined(0.0, 2)) == [StartAttempt(1, map_task(0), 1)]
+    assert scheduler(SlotJoined(0.0, 3, 5), SlotJoined(0.0, 4, 5)) == [
+        StartAttempt(3, map_task(1), 1),
+        StartAttempt(4, map_task(2), 1),
+    ]
+    assert scheduler(AttemptFinished(1.0, 4)) == [Commit(map_task(2)), StartAttempt(4, map_task(3), 1)]
+
+
+def test_a_job_with_no_slots_of_this_host_runs_on_other_workers_alone(scheduler: Checked) -> None:
+    scheduler(opened(max_slots=0), SlotJoined(0.0, 1))
+    assert scheduler(SplitAdded(0.0, 1)) == []
+    assert scheduler(SlotJoined(0.0, 2, 5)) == [StartAttempt(2, map_task(0), 1)]
+
+
+def test_a_slot_of_this_host_is_preferred(scheduler: Checked) -> None:
+    scheduler(opened(), SlotJoined(0.0, 1), SlotJoined(0.0, 2, 5))
+    assert scheduler(SplitAdded(0.0, 1)) == [StartAttempt(1, map_task(0), 1)]
+    assert scheduler(SplitAdded(0.0, 1)) == [StartAttempt(2, map_task(1), 1)]
+
+
+def test_a_free_slot_goes_to_the_job_with_the_fewest_of_all_workers(scheduler: Checked) -> None:
+    scheduler(opened(1, max_slots=0), *[SlotJoined(0.0, slot, 5) for slot in (1, 2)], *[SplitAdded(0.0, 1)] * 4)
+    scheduler(opened(2), SlotJoined(1.0, 3), *[SplitAdded(1.0, 2)] * 4)
+    assert scheduler(AttemptFinished(2.0, 1))[-1] == StartAttempt(1, map_task(2, 1), 1), "both have one, it is older"
+    assert scheduler(SlotJoined(3.0, 4, 5)) == [StartAttempt(4, map_task(1, 2), 1)], "two and one"
+
+
+def test_a_paused_slot_may_finish_and_gets_nothing_new(scheduler: Checked) -> None:
+    scheduler(opened(), SlotJoined(0.0, 1, 5), *[SplitAdded(0.0, 1)] * 2)
+    assert scheduler(SlotPaused(1.0, 1), SlotPaused(1.0, 1)) == []
+    assert scheduler(AttemptFinished(2.0, 1)) == [Commit(map_task(0))]
+    assert scheduler(SlotResumed(3.0, 1)) == [StartAttempt(1, map_task(1), 1)]
+
+
+def test_a_pause_can_end_before_the_attempt_does(scheduler: Checked) -> None:
+    scheduler(opened(), SlotJoined(0.0, 1, 5), *[SplitAdded(0.0, 1)] * 2)
+    assert scheduler(SlotPaused(1.0, 1), SlotResumed(2.0, 1), SlotResumed(2.0, 1)) == []
+    assert scheduler(AttemptFinished(3.0, 1)) == [Commit(map_task(0)), StartAttempt(1, map_task(1), 1)]
+
+
+def test_an_idle_slot_can_be_paused(scheduler: Checked) -> None:
+    scheduler(opened(), SlotJoined(0.0, 1, 5), SlotPaused(1.0, 1))
+    assert scheduler(SplitAdded(2.0, 1)) == []
+    assert scheduler(SlotResumed(3.0, 1)) == [StartAttempt(1, map_task(0), 1)]
+
+
+def test_a_paused_slot_that_is_lost_is_forgotten(scheduler: Checked) -> None:
+    scheduler(opened(), SlotJoined(0.0, 1, 5), SplitAdded(0.0, 1), SlotPaused(1.0, 1))
+    assert scheduler(SlotLost(2.0, 1), SlotResumed(3.0, 1), SlotPaused(3.0, 1)) == []
+    assert scheduler(SlotJoined(4.0, 1, 5)) == [StartAttempt(1, map_task(0), 2)]
+
+
+def test_a_slot_that_must_stop_stops_though_it_is_paused(scheduler: Checked) -> None:
+    scheduler(SlotJoined(0.0, 1, 5), SlotPaused(1.0, 1))
+    assert scheduler(SlotUnwanted(2.0, 1)) == [StopSlot(1)]
+    assert scheduler(SlotPaused(2.0, 1), SlotResumed(2.0, 1), SlotUnwanted(2.0, 1)) == []
+    assert scheduler(opened(), SplitAdded(3.0, 1), SlotDied(3.0, 1)) == []
+
+
+def test_a_stopped_slot_that_is_paused_and_resumed_gets_no_work(scheduler: Checked) -> None:
+    scheduler(opened(1), opened(2), SlotJoined(0.0, 1, 5), SplitAdded(0.0, 1), SplitAdded(0.0, 2))
+    assert scheduler(JobCancelled(1.0, 1)) == [StopSlot(1)]
+    assert scheduler(SlotPaused(1.0, 1), SlotResumed(1.0, 1), AttemptFinished(1.0, 1), SlotResumed(1.0, 1)) == []
+
+
+def test_a_refused_attempt_is_made_elsewhere_and_its_worker_gets_no_more_of_the_job(scheduler: Checked) -> None:
+    scheduler(opened(max_attempts=1), SlotJoined(0.0, 1, 5), SlotJoined(0.0, 3, 6), *[SplitAdded(0.0, 1)] * 3)
+    assert scheduler(AttemptRefused(1.0, 3)) == []
+    assert scheduler(SlotJoined(1.0, 4, 6)) == [], "of the same worker"
+    assert scheduler(AttemptFinished(2.0, 1)) == [Commit(map_task(1)), StartAttempt(1, map_task(0), 2)]
+    assert scheduler(SlotDied(3.0, 1, 5)) == [PoisonTask(map_task(0), 5, 1)], "its only death"
+
+
+def test_a_worker_that_refused_a_job_works_for_others(scheduler: Checked) -> None:
+    scheduler(opened(1), opened(2), *[SlotJoined(0.0, slot, 5) for slot in (1, 2, 3)], SplitAdded(0.0, 1))
+    assert scheduler(AttemptRefused(1.0, 3, local_to_come=True)) == []
+    assert scheduler(*[SplitAdded(1.0, 2)] * 3) == [
+        StartAttempt(3, map_task(0, 2), 1),
+        StartAttempt(2, map_task(1, 2), 1),
+        StartAttempt(1, map_task(2, 2), 1),
+    ]
+    assert scheduler(SlotJoined(2.0, 4)) == [StartAttempt(4, map_task(0, 1), 2)]
+
+
+def test_a_refusing_workers_other_slots_may_finish_or_refuse_as_well(scheduler: Checked) -> None:
+    scheduler(opened(), SlotJoined(0.0, 9, 6), *[SlotJoined(0.0, slot, 5) for slot in (1, 2, 3)])
+    scheduler(*[SplitAdded(0.0, 1)] * 4, InputEnded(0.0, 1))
+    assert scheduler(AttemptRefused(1.0, 3), AttemptRefused(1.0, 2)) == []
+    assert scheduler(AttemptFinished(1.0, 1)) == [Commit(map_task(2))]
+    assert scheduler(AttemptFinished(2.0, 9)) == [Commit(map_task(3)), StartAttempt(9, map_task(1), 2)]
+    assert scheduler(AttemptFinished(3.0, 9)) == [Commit(map_task(1)), StartAttempt(9, map_task(0), 2)]
+    assert scheduler(AttemptFinished(4.0, 9)) == [Commit(map_task(0)), PlanReduce(1)]
+
+
+def test_a_worker_that_refused_and_came_back_is_still_barred(scheduler: Checked) -> None:
+    scheduler(opened(1), opened(2), SlotJoined(0.0, 1, 5), SlotJoined(0.0, 2, 6), *[SplitAdded(0.0, 1)] * 2)
+    assert scheduler(AttemptRefused(1.0, 2), SlotLost(2.0, 2), SlotJoined(3.0, 3, 6)) == []
+    assert scheduler(SplitAdded(4.0, 2)) == [StartAttempt(3, map_task(0, 2), 1)]
+
+
+def test_the_job_ends_when_the_last_worker_refuses_it(scheduler: Checked) -> None:
+    scheduler(opened(max_slots=0), SlotJoined(0.0, 1), *[SlotJoined(0.0, slot, slot) for slot in (2, 3)])
+    scheduler(*[SplitAdded(0.0, 1)] * 3, SlotJoined(0.0, 4, 2))
+    assert scheduler(AttemptRefused(1.0, 2)) == []
+    assert scheduler(AttemptRefused(1.0, 3)) == [NoWorkerLeft(1), StopSlot(4)]
+    assert scheduler(AttemptRefused(2.0, 4), SlotDied(2.0, 4)) == [], "it was told to stop"
+    assert scheduler.scheduler.is_quiet(1)
+
+
+@pytest.mark.parametrize("local_to_come", [False, True])
+def test_a_refused_job_waits_for_slots_of_this_host_that_it_may_use(scheduler: Checked, local_to_come: bool) -> None:
+    scheduler(opened(max_slots=1), SlotJoined(0.0, 1, 5), SplitAdded(0.0, 1))
+    if local_to_come:
+        assert scheduler(AttemptRefused(1.0, 1, local_to_come)) == []
+        assert scheduler(SlotJoined(2.0, 2)) == [StartAttempt(2, map_task(0), 2)]
+    else:
+        assert scheduler(AttemptRefused(1.0, 1)) == [NoWorkerLeft(1)]
+
+
+def test_a_refused_job_waits_for_a_busy_or_paused_slot_but_not_for_an_unwanted_one(scheduler: Checked) -> None:
+    scheduler(
+        opened(), SlotJoined(0.0, 1), *[SlotJoined(0.0, slot, slot) for slot in (2, 3)], *[SplitAdded(0.0, 1)] * 3
+    )
+    assert scheduler(SlotPaused(1.0, 1), AttemptRefused(1.0, 2)) == []
+    assert scheduler(SlotUnwanted(2.0, 1), AttemptRefused(2.0, 3)) == [NoWorkerLeft(1), StopSlot(1)]
+
+
+def test_a_local_slot_refuses_nothing(scheduler: Checked) -> None:
+    scheduler(opened(), SlotJoined(0.0, 1), SplitAdded(0.0, 1))
+    with pytest.raises(AssertionError, match="finds on this host"):
+        scheduler.scheduler.handle(AttemptRefused(1.0, 1))
+
+
 @pytest.mark.slow
-@given(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 2), st.integers(0, 5)), max_size=80))
+@given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 2), st.integers(0, 7)), max_size=80))
 @settings(max_examples=300, deadline=None)
 def test_random_events_have_the_effects_that_a_look_at_all_jobs_gives_them(steps: list[tuple[int, int, int]]) -> None:
     """Events of every kind, to jobs and slots that may have ended; `Checked` compares."""
-    run, slots = Checked(), set[int]()
-    run(*[opened(job, max_attempts=2, skips=job == 1, max_slots=2 + 2 * job) for job in range(3)])
+    run, slots, workers = Checked(), set[int](), [None, None, None, 0, 0, 1, 1, 2]
+    run(*[opened(job, max_attempts=2, skips=job == 1, max_slots=2 * job) for job in range(3)])
     for what, job, slot in steps:
         works = run.scheduler.task_of(slot) is not None
         effects: list[Effect] = []
@@ -211,7 +366,7 @@ def test_random_events_have_the_effects_that_a_look_at_all_jobs_gives_them(steps
                 effects = run(SplitAdded(0.0, job), SplitAdded(0.0, job))
             case 3 | 4 | 5 if slot not in slots:
                 slots.add(slot)
-                effects = run(SlotJoined(0.0, slot))
+                effects = run(SlotJoined(0.0, slot, workers[slot]))
             case 3 | 4 | 5 | 6 if works:
                 effects = run(AttemptFinished(0.0, slot))
             case 7 if slot in slots:
@@ -225,58 +380,100 @@ def test_random_events_have_the_effects_that_a_look_at_all_jobs_gives_them(steps
                 effects = run(JobCancelled(0.0, job))
             case 11:
                 effects = run(InputEnded(0.0, job))
+            case 12:
+                effects = run(SlotPaused(0.0, slot))
+            case 13:
+                effects = run(SlotResumed(0.0, slot))
+            case 14 | 15 if works and workers[slot] is not None:
+                effects = run(AttemptRefused(0.0, slot, local_to_come=not job))
         run(*[ReduceTasksKnown(0.0, effect.job, 4) for effect in effects if isinstance(effect, PlanReduce)])
+
+
+class Play:
+    """Jobs on slots that join, pause, resume, die, are lost, finish and refuse in any order.
+
+    Worker 3 lacks nothing: as long as slots join, every job can end.
+    """
+
+    def __init__(self, seed: int, n_jobs: int, n_splits: int, skips: bool) -> None:
+        self.dice = random.Random(seed)
+        self.run = Checked()
+        self.running: dict[int, StartAttempt] = {}
+        self.workers: dict[int, int | None] = {}
+        self.stopping: set[int] = set()
+        self.committed: list[TaskId] = []
+        self.ended: set[int] = set()
+        #: Jobs that no worker was left for.
+        self.failed: set[int] = set()
+        self.todo: list[Event] = []
+        self.lacking = {(worker, job) for worker in range(3) for job in range(n_jobs) if self.dice.random() < 0.5}
+        self.local_share = self.dice.choice([0.0, 0.3, 1.0])
+        for job in range(n_jobs):
+            limit = self.dice.choice([None, 1] if self.local_share == 1.0 else [None, 1, 0])
+            options = JobOptions(max_attempts=1_000, skips=skips, max_slots=limit)
+            self.todo += [JobOpened(0.0, job, options), *[SplitAdded(0.0, job)] * n_splits, InputEnded(0.0, job)]
+
+    def step(self) -> None:
+        roll = self.dice.random()
+        if self.todo and roll < 0.5:
+            self.tell(self.todo.pop(0))
+        elif self.workers and roll < 0.6:
+            change = self.dice.choice([SlotPaused, SlotResumed, SlotResumed, SlotUnwanted])
+            self.tell(change(0.0, self.dice.choice(list(self.workers))))
+        elif self.stopping and roll < 0.65:
+            self.leave(self.dice.choice(list(self.stopping)))
+        elif self.running and roll < 0.9:
+            self.answer(self.dice.choice(list(self.running)))
+        else:
+            slot = len(self.workers)
+            self.workers[slot] = None if self.dice.random() < self.local_share else self.dice.randrange(4)
+            self.tell(SlotJoined(0.0, slot, self.workers[slot]))
+
+    def answer(self, slot: int) -> None:
+        fate = self.dice.random()
+        if fate < 0.2:
+            self.leave(slot)
+        elif (self.workers[slot], self.running.pop(slot).task.job) in self.lacking:
+            self.tell(AttemptRefused(0.0, slot, local_to_come=fate < 0.3))
+        else:
+            self.tell(AttemptFinished(0.0, slot))
+
+    def leave(self, slot: int) -> None:
+        self.running.pop(slot, None)
+        self.stopping.discard(slot)
+        self.tell(SlotLost(0.0, slot) if self.dice.random() < 0.5 else SlotDied(0.0, slot, self.dice.randrange(3)))
+
+    def tell(self, event: Event) -> None:
+        for effect in self.run(event):
+            match effect:
+                case StartAttempt(slot, task):
+                    assert slot not in self.running
+                    assert slot not in self.stopping
+                    self.running[slot] = effect
+                case StopSlot(slot):
+                    self.stopping.add(slot)
+                case Commit(task):
+                    self.committed.append(task)
+                case PlanReduce(job):
+                    self.todo.append(ReduceTasksKnown(0.0, job, self.dice.randrange(5)))
+                case EndJob(job):
+                    self.ended.add(job)
+                case NoWorkerLeft(job):
+                    self.failed.add(job)
 
 
 @pytest.mark.slow
 @given(st.integers(0, 2**32), st.integers(1, 3), st.integers(0, 12), st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_every_job_ends_and_commits_each_task_once(seed: int, n_jobs: int, n_splits: int, skips: bool) -> None:
-    """Slots die, finish and join in any order; a run that gets no worse luck than its max_attempts must end well."""
-    dice = random.Random(seed)
-    run = Checked()
-    running: dict[int, StartAttempt] = {}
-    committed: list[TaskId] = []
-    ended: set[int] = set()
-    todo: list[Event] = []
-    for job in range(n_jobs):
-        todo += [opened(job, max_attempts=1_000, skips=skips), *[SplitAdded(0.0, job)] * n_splits, InputEnded(0.0, job)]
-    next_slot = 0
-
-    def carry_out(effects: list[Effect]) -> None:
-        for effect in effects:
-            match effect:
-                case StartAttempt(slot):
-                    assert slot not in running
-                    running[slot] = effect
-                case Commit(task):
-                    committed.append(task)
-                case PlanReduce(job):
-                    todo.append(ReduceTasksKnown(0.0, job, dice.randrange(5)))
-                case EndJob(job):
-                    ended.add(job)
-
+    """A play that gets no worse luck than its max_attempts must end well, unless no worker is left for a job."""
+    play = Play(seed, n_jobs, n_splits, skips)
     for _ in range(10_000):
-        if len(ended) == n_jobs:
+        if len(play.ended) + len(play.failed) == n_jobs:
             break
-        roll = dice.random()
-        if todo and roll < 0.5:
-            carry_out(run(todo.pop(0)))
-        elif running and roll < 0.9:
-            slot = dice.choice(list(running))
-            del running[slot]
-            fate = dice.random()
-            if fate < 0.1:
-                carry_out(run(SlotDied(0.0, slot, dice.randrange(3))))
-            elif fate < 0.2:
-                carry_out(run(SlotLost(0.0, slot)))
-            else:
-                carry_out(run(AttemptFinished(0.0, slot)))
-        else:
-            carry_out(run(SlotJoined(0.0, next_slot)))
-            next_slot += 1
-    assert ended == set(range(n_jobs))
-    assert len(committed) == len(set(committed))
-    assert {task for task in committed if task.phase is Phase.MAP} == {
-        map_task(index, job) for job in range(n_jobs) for index in range(n_splits)
+        play.step()
+    assert sorted([*play.ended, *play.failed]) == list(range(n_jobs))
+    assert len(play.committed) == len(set(play.committed))
+    assert {task for task in play.committed if task.phase is Phase.MAP and task.job in play.ended} == {
+        map_task(index, job) for job in play.ended for index in range(n_splits)
     }

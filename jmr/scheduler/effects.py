@@ -6,7 +6,18 @@ from dataclasses import dataclass
 
 from jmr.scheduler.jobs import TaskId
 
-__all__ = ["Commit", "Effect", "EndJob", "FailJob", "PlanReduce", "PoisonTask", "SetAside", "StartAttempt", "StopSlot"]
+__all__ = [
+    "Commit",
+    "Effect",
+    "EndJob",
+    "FailJob",
+    "NoWorkerLeft",
+    "PlanReduce",
+    "PoisonTask",
+    "SetAside",
+    "StartAttempt",
+    "StopSlot",
+]
 
 
 @dataclass(slots=True)
@@ -72,4 +83,11 @@ class PoisonTask:
     n_deaths: int
 
 
-Effect = StartAttempt | StopSlot | Commit | SetAside | PlanReduce | EndJob | FailJob | PoisonTask
+@dataclass(slots=True)
+class NoWorkerLeft:
+    """Every worker that is there lacks what the job needs, and this host's slots cannot help; the job has ended."""
+
+    job: int
+
+
+Effect = StartAttempt | StopSlot | Commit | SetAside | PlanReduce | EndJob | FailJob | PoisonTask | NoWorkerLeft

@@ -9,6 +9,7 @@ from jmr.scheduler.jobs import JobOptions
 __all__ = [
     "AttemptFinished",
     "AttemptRaised",
+    "AttemptRefused",
     "Event",
     "InputEnded",
     "JobCancelled",
@@ -17,6 +18,8 @@ __all__ = [
     "SlotDied",
     "SlotJoined",
     "SlotLost",
+    "SlotPaused",
+    "SlotResumed",
     "SlotUnwanted",
     "SplitAdded",
 ]
@@ -62,6 +65,8 @@ class SlotJoined:
 
     now: float
     slot: int
+    #: Number of the worker that owns it; None for this host's.
+    worker: int | None = None
 
 
 @dataclass(slots=True)
@@ -91,6 +96,22 @@ class SlotUnwanted:
 
 
 @dataclass(slots=True)
+class SlotPaused:
+    """Nothing is heard of a slot's worker: it may finish what it is at, and gets nothing new."""
+
+    now: float
+    slot: int
+
+
+@dataclass(slots=True)
+class SlotResumed:
+    """A paused slot's worker is heard again."""
+
+    now: float
+    slot: int
+
+
+@dataclass(slots=True)
 class AttemptFinished:
     """A slot's attempt succeeded and its output lies with us."""
 
@@ -104,6 +125,16 @@ class AttemptRaised:
 
     now: float
     slot: int
+
+
+@dataclass(slots=True)
+class AttemptRefused:
+    """A slot's worker lacks what the job needs, a module say: none of its slots can work for that job."""
+
+    now: float
+    slot: int
+    #: Whether slots of this host are starting: a job that may use them waits for them.
+    local_to_come: bool = False
 
 
 @dataclass(slots=True)
@@ -123,7 +154,10 @@ Event = (
     | SlotDied
     | SlotLost
     | SlotUnwanted
+    | SlotPaused
+    | SlotResumed
     | AttemptFinished
     | AttemptRaised
+    | AttemptRefused
     | JobCancelled
 )

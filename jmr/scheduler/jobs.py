@@ -2,10 +2,10 @@
 
 task   QUEUED ──> RUNNING ──> DONE
          ^           │
-         └── slot died, attempts left
+         └── slot died, attempts left; slot lost; worker refused
 
 job    MAPPING ──input ended, all maps done──> PLANNING ──tasks known──> REDUCING ──all done──> ENDED
-          └───────────────── user code raised, poison, cancelled ──────────────────────────────────^
+          └───────────────── user code raised, poison, cancelled, no worker left ──────────────────^
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class JobOptions:
     """What a job allows."""
 
     max_attempts: int = 4
-    #: Most slots at once; None for all.
+    #: Most slots of this host at once, those of other workers come on top; 0 for those alone, None for all.
     max_slots: int | None = None
     #: Whether poison is set aside instead of failing the job.
     skips: bool = False
@@ -101,7 +101,11 @@ class Job:
     queue: deque[Task] = field(default_factory=deque)
     #: Slots that work for it.
     slots: set[int] = field(default_factory=set)
-    #: With how many slots it stands in the line for one more: once with each number, most of them out of date.
+    #: How many of them are this host's.
+    n_local: int = 0
+    #: Workers that lack what it needs.
+    barred: set[int] = field(default_factory=set)
+    #: Numbers of slots with which it stands in line for one more in all pools that it may use.
     in_line: set[int] = field(default_factory=set)
 
     def add(self, phase: Phase, index: int) -> None:
@@ -109,7 +113,7 @@ class Job:
         self.queue.append(Task(TaskId(self.id, phase, index)))
         self.n_left += 1
 
-    def wants_slot(self) -> bool:
-        """Whether one more slot would have work here."""
+    def wants_slot(self, local: bool) -> bool:
+        """Whether one more slot, of this host or of a worker that is not barred, would have work here."""
         most = self.options.max_slots
-        return bool(self.queue) and (most is None or len(self.slots) < most)
+        return bool(self.queue) and (not local or most is None or self.n_local < most)

@@ -2,24 +2,24 @@
 
     SlotJoined, SplitAdded ──> StartAttempt ──> AttemptFinished ──> Commit ──> ... ──> PlanReduce ──> ... ──> EndJob
                                             ├─> AttemptRaised   ──> FailJob, StopSlot for what still runs
-                                            └─> SlotDied, SlotLost  ──> the task is queued again, first in line
+                                            ├─> SlotDied, SlotLost  ──> the task is queued again, first in line
+                                            └─> AttemptRefused  ──> the same, and the worker is barred from the job;
+                                                                    NoWorkerLeft if it was the last that might do
 
-An event costs the same however many tasks and slots there are, and a free slot goes to the job that runs on the fewest,
-found in a heap: O(log n) in the number of jobs and slots. A task's output is committed once; a slot of an ended job is
-stopped, and what it still delivers is dropped.
-
-The heap is never searched. A job that wants a slot stands in line with the number it has; when that changes it gets in
-line again, and the entry that is out of date is dropped when it comes up. If the number changes back before that, the
-entry is true once more and no second one is made: the line does not grow with the tasks.
+An event costs the same however many tasks there are. A free slot goes to the job that runs on the fewest, which `pools`
+finds in O(log n) of jobs and slots; a job gets a slot of this host if there is one for it, else another worker's. A
+task's output is committed once; a slot of an ended job is stopped, and what it still delivers is dropped. A paused slot
+goes on with what it is at. A job waits for slots as long as it takes, unless a refusal shows that none is left that may
+do.
 
 Invariants, checked by `check` after every event in the tests: a running task has exactly one slot; a job knows the
-slots that work for it; a job that wants a slot stands in line with its number of slots, and nobody stands there twice
-with one number; no slot is idle while a job wants one.
+slots that work for it, and how many are this host's; a slot that does not work is idle, paused or stopping; a job that
+wants a slot stands in line with its number of slots in every pool that it may use, and nobody stands there twice with
+one number; no slot is idle while a job wants it; a worker that is barred from a job shares its pool with no other.
 """
 
 from __future__ import annotations
 
-import heapq
 import itertools
 
 from jmr.scheduler.effects import (
@@ -27,6 +27,7 @@ from jmr.scheduler.effects import (
     Effect,
     EndJob,
     FailJob,
+    NoWorkerLeft,
     PlanReduce,
     PoisonTask,
     SetAside,
@@ -36,6 +37,7 @@ from jmr.scheduler.effects import (
 from jmr.scheduler.events import (
     AttemptFinished,
     AttemptRaised,
+    AttemptRefused,
     Event,
     InputEnded,
     JobCancelled,
@@ -44,10 +46,13 @@ from jmr.scheduler.events import (
     SlotDied,
     SlotJoined,
     SlotLost,
+    SlotPaused,
+    SlotResumed,
     SlotUnwanted,
     SplitAdded,
 )
 from jmr.scheduler.jobs import Job, JobState, Phase, Task, TaskState
+from jmr.scheduler.pools import Pool, Pools
 
 __all__ = ["Scheduler"]
 
@@ -59,22 +64,21 @@ class Scheduler:
         self._jobs: dict[int, Job] = {}
         #: Jobs that have ended while slots still work for them.
         self._ending: dict[int, Job] = {}
-        #: Jobs that want a slot: how many they have, when they were opened (no two are equal so far), which.
-        self._line: list[tuple[int, int, Job]] = []
-        #: Slots without work, the one that worked last at the end; a dict for its order.
-        self._idle: dict[int, None] = {}
+        self._pools = Pools(self._jobs)
         self._running: dict[int, Task] = {}
         #: Slots that were told to stop, until they are gone.
         self._stopping: set[int] = set()
-        #: Slots that shall stop when their attempt is over.
+        #: Slots that shall stop when their attempt is over, until they are gone.
         self._unwanted: set[int] = set()
+        #: Slots that get no new attempt now.
+        self._paused: set[int] = set()
         self._n_opened = itertools.count()
 
     def handle(self, event: Event) -> list[Effect]:
         """Apply one event and say what must be done about it."""
         match event:
             case JobOpened(_, job, options):
-                self._jobs[job] = Job(job, options, next(self._n_opened))
+                self._open(Job(job, options, next(self._n_opened)))
                 return []
             case SplitAdded(_, job):
                 return self._add_split(job)
@@ -82,8 +86,9 @@ class Scheduler:
                 return self._end_input(job)
             case ReduceTasksKnown(_, job, n_tasks):
                 return self._begin_reduce(job, n_tasks)
-            case SlotJoined(_, slot):
-                self._idle[slot] = None
+            case SlotJoined(_, slot, worker):
+                self._pools.join(slot, worker)
+                self._pools.put_back(slot)
                 return self._assign()
             case SlotDied(_, slot, cursor):
                 return self._lose_slot(slot, cursor, blamed=True)
@@ -95,8 +100,14 @@ class Scheduler:
                 return self._finish(slot)
             case AttemptRaised(_, slot):
                 return self._fail(slot)
+            case AttemptRefused(_, slot, local_to_come):
+                return self._refuse(slot, local_to_come)
             case JobCancelled(_, job):
                 return self._cancel(job)
+            case SlotPaused(_, slot):
+                return self._pause(slot)
+            case SlotResumed(_, slot):
+                return self._resume(slot)
 
     def task_of(self, slot: int) -> Task | None:
         """The task that a slot works on."""
@@ -106,13 +117,17 @@ class Scheduler:
         """Whether no slot works for the job any more."""
         return job not in self._jobs and job not in self._ending
 
+    def _open(self, job: Job) -> None:
+        self._jobs[job.id] = job
+        self._pools.admit(job)
+
     def _add_split(self, job_id: int) -> list[Effect]:
         job = self._jobs.get(job_id)
         if job is None:  # it failed while its source was being read
             return []
         job.add(Phase.MAP, job.n_map_tasks)
         job.n_map_tasks += 1
-        self._get_in_line(job)
+        self._pools.get_in_line(job)
         return self._assign()
 
     def _end_input(self, job_id: int) -> list[Effect]:
@@ -129,7 +144,7 @@ class Scheduler:
         job.state = JobState.REDUCING
         for index in range(n_tasks):
             job.add(Phase.REDUCE, index)
-        self._get_in_line(job)
+        self._pools.get_in_line(job)
         return self._advance(job) + self._assign()
 
     def _advance(self, job: Job) -> list[Effect]:
@@ -146,34 +161,19 @@ class Scheduler:
 
     def _assign(self) -> list[Effect]:
         effects: list[Effect] = []
-        while self._idle and (job := self._neediest()) is not None:
-            slot, _ = self._idle.popitem()  # the one that worked last: it has the job's functions, and a warm cache
-            effects.append(self._start(job, slot))
+        for pool in self._pools.open:
+            while pool.idle and (job := pool.neediest()) is not None:
+                effects.append(self._start(job, pool))
         return effects
 
-    def _neediest(self) -> Job | None:
-        """Of the jobs that want a slot, the one that runs on the fewest; the oldest of equals."""
-        while self._line:
-            n_slots, _, job = self._line[0]
-            if n_slots == len(job.slots) and job.wants_slot():
-                return job
-            heapq.heappop(self._line)
-            job.in_line.discard(n_slots)
-        return None
-
-    def _get_in_line(self, job: Job) -> None:
-        """Let a job be found by the number of slots that it has now, if it wants one more."""
-        n_slots = len(job.slots)
-        if n_slots not in job.in_line and job.wants_slot():
-            job.in_line.add(n_slots)
-            heapq.heappush(self._line, (n_slots, job.order, job))
-
-    def _start(self, job: Job, slot: int) -> Effect:
+    def _start(self, job: Job, pool: Pool) -> Effect:
+        slot, _ = pool.idle.popitem()  # the one that worked last: it has the job's functions, and a warm cache
         task = job.queue.popleft()
         task.state = TaskState.RUNNING
         task.n_attempts += 1
         job.slots.add(slot)
-        self._get_in_line(job)
+        job.n_local += pool.is_local
+        self._pools.get_in_line(job)
         self._running[slot] = task
         return StartAttempt(slot, task.id, task.n_attempts, task.left_out)
 
@@ -190,7 +190,8 @@ class Scheduler:
                 del self._ending[task.id.job]
         else:
             job.slots.discard(slot)
-            self._get_in_line(job)
+            job.n_local -= self._pools.worker_of[slot].pool.is_local
+            self._pools.get_in_line(job)
         return job, task
 
     def _finish(self, slot: int) -> list[Effect]:
@@ -203,26 +204,38 @@ class Scheduler:
         return effects + self._return(slot)
 
     def _return(self, slot: int) -> list[Effect]:
-        """A slot is free again, unless it was told to stop."""
+        """A slot is free again, unless it is paused or was told to stop."""
         effects: list[Effect] = []
         if slot in self._unwanted:
             effects += self._stop([slot])
-        elif slot not in self._stopping:
-            self._idle[slot] = None
+        elif slot not in self._stopping and slot not in self._paused:
+            self._pools.put_back(slot)
         return effects + self._assign()
 
     def _retire(self, slot: int) -> list[Effect]:
-        if slot in self._idle:
-            return self._stop([slot])
+        if slot not in self._pools:
+            return []
         self._unwanted.add(slot)
+        return [] if slot in self._running else self._stop([slot])
+
+    def _pause(self, slot: int) -> list[Effect]:
+        if slot in self._pools:
+            self._paused.add(slot)
+            self._pools.withhold(slot)
         return []
+
+    def _resume(self, slot: int) -> list[Effect]:
+        if slot not in self._paused:
+            return []
+        self._paused.remove(slot)
+        return [] if slot in self._running else self._return(slot)
 
     def _stop(self, slots: list[int]) -> list[Effect]:
         """Stop slots, each once."""
         stops = [slot for slot in slots if slot not in self._stopping]
         for slot in stops:
             self._stopping.add(slot)
-            self._idle.pop(slot, None)
+            self._pools.withhold(slot)
         return [StopSlot(slot) for slot in stops]
 
     def _fail(self, slot: int) -> list[Effect]:
@@ -231,6 +244,26 @@ class Scheduler:
         if job and task:
             effects = [FailJob(task.id), *self._end(job)]
         return effects + self._return(slot)
+
+    def _refuse(self, slot: int, local_to_come: bool) -> list[Effect]:
+        worker = self._pools.worker_of[slot]
+        assert worker.number is not None, "a job finds on this host what it needs"
+        job, task = self._release(slot)
+        effects: list[Effect] = []
+        if job and task:
+            self._pools.bar(job, worker)
+            self._queue_again(job, task)
+            if not self._may_run(job, local_to_come):
+                effects = [NoWorkerLeft(job.id), *self._end(job)]
+        return effects + self._return(slot)
+
+    def _may_run(self, job: Job, local_to_come: bool) -> bool:
+        """Whether some slot that stays, busy or paused or not, may work for the job."""
+        may_be_local = job.options.max_slots != 0
+        return (local_to_come and may_be_local) or any(
+            (may_be_local if number is None else number not in job.barred) and not worker.slots <= self._unwanted
+            for number, worker in self._pools.workers.items()
+        )
 
     def _cancel(self, job_id: int) -> list[Effect]:
         job = self._jobs.get(job_id)
@@ -245,22 +278,27 @@ class Scheduler:
         job.state = JobState.ENDED
         job.queue.clear()
         del self._jobs[job.id]
+        self._pools.dismiss(job)
         if job.slots:
             self._ending[job.id] = job
 
     def _lose_slot(self, slot: int, cursor: int | None, *, blamed: bool) -> list[Effect]:
         job, task = self._release(slot)
-        self._idle.pop(slot, None)
+        self._pools.leave(slot)
         self._stopping.discard(slot)
         self._unwanted.discard(slot)
+        self._paused.discard(slot)
         if job is None or task is None:
             return []
         effects = self._count_death(job, task, cursor) if blamed else []
         if job.state is not JobState.ENDED:
-            task.state = TaskState.QUEUED
-            job.queue.appendleft(task)
-            self._get_in_line(job)
+            self._queue_again(job, task)
         return effects + self._assign()
+
+    def _queue_again(self, job: Job, task: Task) -> None:
+        task.state = TaskState.QUEUED
+        job.queue.appendleft(task)
+        self._pools.get_in_line(job)
 
     def _count_death(self, job: Job, task: Task, cursor: int | None) -> list[Effect]:
         task.n_deaths += 1
@@ -277,15 +315,16 @@ class Scheduler:
         for job in self._jobs.values():
             running = [task for task in self._running.values() if task.id.job == job.id]
             assert job.slots == {slot for slot, task in self._running.items() if task.id.job == job.id}
+            assert job.n_local == sum(self._pools.worker_of[slot].number is None for slot in job.slots)
             assert len(job.slots) == len({task.id for task in running})
             assert all(task.state is TaskState.RUNNING for task in running)
             assert job.n_left == len(running) + len(job.queue)
             assert all(task.state is TaskState.QUEUED for task in job.queue)
             assert job.state is not JobState.ENDED
-            assert not (self._idle and job.wants_slot())
-            assert len(job.slots) in job.in_line or not job.wants_slot()
-            assert sorted(job.in_line) == sorted(n for n, order, _ in self._line if order == job.order)
-        assert not any(job.wants_slot() for _, _, job in self._line if job.state is JobState.ENDED)
         assert {task.id.job for task in self._running.values()} - self._jobs.keys() == self._ending.keys()
-        assert not self._idle.keys() & self._running.keys()
-        assert not self._idle.keys() & self._stopping
+        slots = {slot for worker in self._pools.workers.values() for slot in worker.slots}
+        busy = self._running.keys() | self._stopping | self._paused
+        assert slots - busy == {slot for pool in self._pools.open for slot in pool.idle}
+        assert busy | self._unwanted <= slots
+        assert self._unwanted <= self._running.keys() | self._stopping
+        self._pools.check()

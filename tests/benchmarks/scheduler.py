@@ -2,9 +2,10 @@
 
     python -m tests.benchmarks.scheduler [--slots 10000] [--hosts 200] [--tasks 1000000] [--jobs 1]
 
-Events come from a heap of (virtual seconds, what): attempts that finish after about a second, hosts that are lost with
-all their slots and come back, slots that die (one that is away is not lost: it would join twice). Splits are added
-as the calling thread does it, two for each slot at a time. Every task must be committed exactly once.
+All slots are other hosts'. Events come from a heap of (virtual seconds, what): attempts that finish after about a
+second, hosts that are lost with all their slots and come back, slots that die (one that is away is not lost: it would
+join twice). Splits are added as the calling thread does it, two for each slot at a time. Every task must be committed
+exactly once.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Simulation:
         """Play; returns the virtual seconds until the last job has ended."""
         now = 0.0
         self._tell(JobOpened(now, job, JobOptions()) for job in self._to_add)
-        self._tell(SlotJoined(now, slot) for slot in range(self._n_slots))
+        self._tell(SlotJoined(now, slot, slot % self._n_hosts) for slot in range(self._n_slots))
         for job in self._to_add:
             self._feed(now, job)
         for _ in range(_HOST_LOSSES):
@@ -87,7 +88,7 @@ class Simulation:
                     self._lose(now, range(which, self._n_slots, self._n_hosts), SlotLost)
                 case "joined":
                     self._away.remove(which)
-                    self._tell([SlotJoined(now, which)])
+                    self._tell([SlotJoined(now, which, which % self._n_hosts)])
         return now
 
     def _lose(self, now: float, slots: Iterable[int], how: type[SlotDied | SlotLost]) -> None:
