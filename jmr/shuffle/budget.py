@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jmr.errors import ArgumentValueError
 
-__all__ = ["Budget", "memory_budget"]
+__all__ = ["Budget", "free_memory_bytes", "memory_budget"]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -76,15 +76,15 @@ def memory_budget() -> int:
     """
     said = os.environ.get("JMR_MEMORY")
     if said is None:
-        return _available() // 4
+        return free_memory_bytes() // 4
     found = _SIZE.fullmatch(said.strip())
     if found is None:
         raise ArgumentValueError(f'JMR_MEMORY is {said!r}, which is no size: write "512M" or "4G", or how many bytes')
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def _available() -> int:
-    """Bytes: of the machine, and of the control group if that allows less."""
+def free_memory_bytes() -> int:
+    """What this process can still have: of the machine, and of the control group if that allows less."""
     try:
         machine = int(re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024  # type: ignore[index]
     except (OSError, TypeError):  # macOS

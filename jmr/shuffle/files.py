@@ -26,12 +26,15 @@ __all__ = [
     "Room",
     "SpillError",
     "Stored",
+    "check_room",
+    "crc_of",
     "fetch",
     "fetch_all",
     "let_go",
     "new_file",
     "store",
     "store_blob",
+    "told",
     "write_all",
 ]
 
@@ -102,7 +105,7 @@ def store(partitions: Sequence[Sequence[Buffer]], name: str, room: Room) -> Stor
             with contextlib.suppress(OSError):  # it is smaller than the budget: then disk it is
                 return Stored(_written(room.memory_directory, name, pieces), lengths, [], [])
     path = _spilled(room.directory, name, pieces, n_bytes)
-    return Stored(path, lengths, [_crc(partition) for partition in partitions], [])
+    return Stored(path, lengths, [crc_of(partition) for partition in partitions], [])
 
 
 def store_blob(pieces: Sequence[Buffer], name: str, room: Room) -> Range:
@@ -111,7 +114,7 @@ def store_blob(pieces: Sequence[Buffer], name: str, room: Room) -> Range:
     if room.memory_directory is not None and n_bytes <= room.memory_bytes:
         with contextlib.suppress(OSError):
             return _written(room.memory_directory, name, pieces), 0, n_bytes, None
-    return _spilled(room.directory, name, pieces, n_bytes), 0, n_bytes, _crc(pieces)
+    return _spilled(room.directory, name, pieces, n_bytes), 0, n_bytes, crc_of(pieces)
 
 
 def fetch(where: Range, *, mapped: bool = True) -> Buffer:
@@ -190,7 +193,7 @@ class Dealt:
         self._end = 0
 
     def __enter__(self) -> Self:
-        with _told(self._directory, 0):
+        with told(self._directory, 0):
             os.makedirs(self._directory, mode=0o700, exist_ok=True)
             self._descriptor = new_file(self._path)
         return self
@@ -202,14 +205,15 @@ class Dealt:
     def add(self, part: int, split: int, pieces: list[Buffer]) -> None:
         """Put a blob behind the others of its part. Errors as of `store`."""
         n_bytes = byte_length(pieces)
-        with _told(self._directory, n_bytes):
-            _check_room(self._directory, n_bytes)
+        with told(self._directory, n_bytes):
+            check_room(self._directory, n_bytes)
             write_all(self._descriptor, pieces)
-        self.ranges[part].append((split, (self._path, self._end, n_bytes, _crc(pieces))))
+        self.ranges[part].append((split, (self._path, self._end, n_bytes, crc_of(pieces))))
         self._end += n_bytes
 
 
-def _crc(pieces: Sequence[Buffer]) -> int:
+def crc_of(pieces: Sequence[Buffer]) -> int:
+    """The checksum of bytes in pieces."""
     crc = 0
     for piece in pieces:
         crc = zlib.crc32(piece, crc)
@@ -217,20 +221,21 @@ def _crc(pieces: Sequence[Buffer]) -> int:
 
 
 def _spilled(directory: str, name: str, pieces: Sequence[Buffer], n_bytes: int) -> str:
-    with _told(directory, n_bytes):
+    with told(directory, n_bytes):
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        _check_room(directory, n_bytes)
+        check_room(directory, n_bytes)
         return _written(directory, name, pieces)
 
 
-def _check_room(directory: str, n_bytes: int) -> None:
+def check_room(directory: str, n_bytes: int) -> None:
+    """Leave some of a disk to others. Raises OSError if there is less."""
     free = os.statvfs(directory)
     if free.f_bavail * free.f_frsize < n_bytes + _SPARED_BYTES:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @contextlib.contextmanager
-def _told(directory: str, n_bytes: int) -> Iterator[None]:
+def told(directory: str, n_bytes: int) -> Iterator[None]:
     """Say what a failure inside the block means, and what to do."""
     try:
         yield

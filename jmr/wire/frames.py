@@ -18,12 +18,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from jmr.codec.values import Buffer, byte_length
+from jmr.wire.checks import well_typed
 from jmr.wire.messages import KINDS, Message
 
 __all__ = ["FrameError", "Receiver", "encode"]
 
 _HEAD = struct.Struct("<BII")
-_SCRATCH_BYTES = 1 << 18
+#: To begin with. Of peers on other hosts there are many, and what they send comes in parts of its own.
+_SCRATCH_BYTES, _UNTRUSTED_SCRATCH_BYTES = 1 << 18, 1 << 13
+#: More than this before the blobs is a mistake, or a lie.
+_MOST_HEAD_BYTES = 1 << 28
+#: A larger blob gets its memory as its bytes come: a peer that lies about its length costs nothing.
+_TRUSTED_BYTES = 1 << 26
 # Made once: json.dumps would make an encoder for each message.
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 _from_json = json.JSONDecoder().decode
@@ -54,10 +60,17 @@ def encode(message: Message) -> list[Buffer]:
 
 
 class Receiver:
-    """Turns received bytes into messages; knows where the next bytes should go."""
+    """Turns received bytes into messages; knows where the next bytes should go.
 
-    def __init__(self) -> None:
-        self._scratch = memoryview(bytearray(_SCRATCH_BYTES))
+    Parameters
+    ----------
+    trusts
+        Whether the peer is a process of ours on this host; else lengths and fields are checked.
+    """
+
+    def __init__(self, *, trusts: bool = True) -> None:
+        self._trusts = trusts
+        self._scratch = memoryview(bytearray(_SCRATCH_BYTES if trusts else _UNTRUSTED_SCRATCH_BYTES))
         self._begin = self._end = 0
         self._head: tuple[int, list[Any], list[int]] | None = None
         self._blobs: list[bytearray] = []
@@ -96,6 +109,7 @@ class Receiver:
             n = min(len(space), len(view))
             space[:n] = view[:n]
             view = view[n:]
+            del space  # a blob that is looked at cannot grow
             messages += self.received(n)
         return messages
 
@@ -107,12 +121,14 @@ class Receiver:
         if self._head is None:
             return None
         number, fields, lengths = self._head
-        while len(self._blobs) < len(lengths):
-            self._begin_blob(lengths[len(self._blobs)])
+        while self._go_on_with_blobs(lengths):
             if self._rest is not None:
                 return None
         self._head, blobs, self._blobs = None, self._blobs, []
-        return _build(number, fields, blobs)
+        kind = KINDS[number]
+        if not self._trusts and not well_typed(kind, _FIELDS_OF[kind], fields):
+            raise FrameError(f"the peer sent a {kind.__name__} whose fields make no sense")
+        return _build(kind, fields, blobs)
 
     def _parse_head(self) -> tuple[int, list[Any], list[int]] | None:
         waiting = self._end - self._begin
@@ -122,26 +138,49 @@ class Receiver:
         if number >= len(KINDS):
             raise FrameError(f"the peer sent a frame of unknown kind {number}")
         total = _HEAD.size + 8 * n_blobs + fields_bytes
+        if total > _MOST_HEAD_BYTES:
+            raise FrameError(f"the peer sent a frame with {total:,} bytes before its blobs")
         if waiting < total:
             return None
         lengths = struct.unpack_from(f"<{n_blobs}Q", self._scratch, self._begin + _HEAD.size)
-        fields = _from_json(str(self._scratch[self._begin + total - fields_bytes : self._begin + total], "ascii"))
+        fields = _fields(self._scratch[self._begin + total - fields_bytes : self._begin + total])
+        if type(fields) is not list or len(fields) != len(_FIELDS_OF[KINDS[number]]):
+            raise FrameError(f"the peer sent a {KINDS[number].__name__} with other fields than ours")
         self._begin += total
         return number, fields, list(lengths)
 
-    def _begin_blob(self, length: int) -> None:
-        """Start the next blob with what has arrived of it."""
-        blob = bytearray(length)
-        here = min(length, self._end - self._begin)
-        blob[:here] = self._scratch[self._begin : self._begin + here]
+    def _go_on_with_blobs(self, lengths: list[int]) -> bool:
+        """Make room for more of the last blob, or for the next one; False if all are there."""
+        n_begun = len(self._blobs)
+        if n_begun and (have := len(self._blobs[-1])) < lengths[n_begun - 1]:
+            self._blobs[-1].extend(bytes(min(have, lengths[n_begun - 1] - have)))
+            self._fill(memoryview(self._blobs[-1])[have:])
+        elif n_begun < len(lengths):
+            length = lengths[n_begun]
+            self._blobs.append(bytearray(length if self._trusts else min(length, _TRUSTED_BYTES)))
+            self._fill(memoryview(self._blobs[-1]))
+        else:
+            return False
+        return True
+
+    def _fill(self, space: memoryview) -> None:
+        """Put into it what has arrived."""
+        here = min(len(space), self._end - self._begin)
+        space[:here] = self._scratch[self._begin : self._begin + here]
         self._begin += here
-        self._blobs.append(blob)
-        if here < length:
-            self._rest = memoryview(blob)[here:]
+        if here < len(space):
+            self._rest = space[here:]
 
 
-def _build(number: int, fields: list[Any], blobs: list[bytearray]) -> Message:
-    kind = KINDS[number]
+def _fields(text: memoryview) -> list[Any]:
+    try:
+        fields: list[Any] = _from_json(str(text, "ascii"))
+    except (ValueError, RecursionError) as error:
+        raise FrameError(f"the peer sent fields that are no JSON: {error}") from error
+    return fields
+
+
+def _build(kind: type[Message], fields: list[Any], blobs: list[bytearray]) -> Message:
     named: dict[str, Any] = dict(zip(_FIELDS_OF[kind], fields, strict=True))
     if "blobs" in kind.__dataclass_fields__:
         named["blobs"] = blobs

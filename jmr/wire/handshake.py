@@ -28,9 +28,20 @@ from typing import TypeAlias
 
 from jmr.codec.values import Buffer
 
-__all__ = ["NONCE_BYTES", "Handshake", "HandshakeError", "Identity", "Verdict", "coordinator_side", "worker_side"]
+__all__ = [
+    "NONCE_BYTES",
+    "OVER_SSH",
+    "Handshake",
+    "HandshakeError",
+    "Identity",
+    "Verdict",
+    "coordinator_side",
+    "worker_side",
+]
 
 NONCE_BYTES = 32
+#: Stands for the token where ssh has proved to both ends who the other is.
+OVER_SSH = hashlib.sha256(b"jmr over ssh").digest()
 _MAGIC = b"jmr\r\n\x1a\0\xff"  # the line ends tell what rewrites them, as in PNG's
 #: Changes whenever two releases could not talk to each other.
 _VERSION = 1
@@ -106,6 +117,13 @@ class Identity:
 class Handshake:
     """One end of it: bytes in, bytes out.
 
+    Parameters
+    ----------
+    steps
+        Of this end.
+    n_skipped
+        So many bytes may come before the other end begins: what a login shell has to say.
+
     Examples
     --------
     >>> me = Identity(token=b"t" * 32, certificate=b"c", nonce=b"n" * 32, python=(3, 13))
@@ -118,8 +136,9 @@ class Handshake:
     (True, True)
     """
 
-    def __init__(self, steps: _Steps) -> None:
+    def __init__(self, steps: _Steps, n_skipped: int = 0) -> None:
         self._steps = steps
+        self._n_skipped = n_skipped
         self._first, self._n_wanted, self._beginning = next(steps)
         self._received = bytearray()
         #: Whether the other end holds the token.
@@ -138,6 +157,10 @@ class Handshake:
             The other end is not let in.
         """
         self._received += data
+        if self._n_skipped:
+            self._skip()
+            if self._n_skipped:  # it has not begun
+                return b""
         reply = b""
         while not self.is_done:
             if not self._beginning.startswith(self._received[: len(self._beginning)]):  # at once: no wait for more
@@ -152,6 +175,16 @@ class Handshake:
             except StopIteration:
                 self.is_done = True
         return reply
+
+    def _skip(self) -> None:
+        """Drop what comes before the beginning."""
+        at = self._received.find(self._beginning)
+        n_other = at if at >= 0 else len(self._received) - len(self._beginning) + 1
+        if n_other > self._n_skipped:
+            raise HandshakeError(Verdict.STRANGER)
+        if n_other > 0:
+            del self._received[:n_other]
+        self._n_skipped = self._n_skipped - max(0, n_other) if at < 0 else 0
 
     def rest(self) -> bytes:
         """What came after the handshake, and belongs to whoever goes on."""

@@ -6,6 +6,14 @@
     coordinator ──ForkSlot (with a socket), KillSlot, Drain──> supervisor
     coordinator <──WorkerReady, SlotExited, Printed, Drained── supervisor
 
+On another host a worker stands in between and passes all of this on; what it and its slots say besides:
+
+    coordinator <──WorkerJoined, Kept, Leaving── worker
+    coordinator <──Beat──> worker
+    coordinator ──Keep, ForgetJob──> worker                  Keep: a file for all of its slots
+    coordinator ──Carry──> slot, slot ──Carry──> coordinator   what would lie in a file if they were on one host
+    coordinator <──AttemptRefused── slot
+
 Nobody changes a message. They are not frozen because that doubles what it takes to import the class, which every start
 of a worker waits for, and trebles what it takes to make an object; the same holds for events, effects and mail.
 
@@ -24,12 +32,19 @@ __all__ = [
     "CANNOT_ANSWER",
     "KINDS",
     "AttemptFailed",
+    "AttemptRefused",
+    "Beat",
     "Blob",
+    "Carry",
     "CloseJob",
     "Drain",
     "Drained",
+    "ForgetJob",
     "ForkSlot",
+    "Keep",
+    "Kept",
     "KillSlot",
+    "Leaving",
     "MapDone",
     "Message",
     "OpenJob",
@@ -40,6 +55,7 @@ __all__ = [
     "SlotReady",
     "StartMap",
     "StartReduce",
+    "WorkerJoined",
     "WorkerReady",
     "whole",
 ]
@@ -54,7 +70,7 @@ Blob = Buffer | list[Buffer]
 
 @dataclass(slots=True)
 class OpenJob:
-    """Functions and surroundings of a job, once for each slot; blobs: functions, environment."""
+    """What a slot is told of a job, once; blobs: functions, surroundings, and modules that travel as source, if any."""
 
     job: int
     n_partitions: int
@@ -64,6 +80,8 @@ class OpenJob:
     memory_directory: str | None
     #: Where the functions lie, if what they capture is large: there is one copy for all slots of a host.
     functions_at: Range | None
+    #: Whether the slot is on another host: files there are not those of the coordinator.
+    is_remote: bool
     blobs: Sequence[Blob] = ()
 
 
@@ -207,6 +225,85 @@ class Printed:
     blobs: Sequence[Blob] = ()
 
 
+@dataclass(slots=True)
+class Carry:
+    """Bytes that would lie in a file if both ends were on one host; blobs: the next of them.
+
+    To a slot, they are the file that the next attempt's ranges without a name refer to; from a slot, the map output
+    that its next answer tells of.
+    """
+
+    job: int
+    #: Of all that comes before the next attempt, or answer.
+    n_bytes: int
+    #: Whether they may be kept in memory.
+    in_memory: bool
+    blobs: Sequence[Blob] = ()
+
+
+@dataclass(slots=True)
+class AttemptRefused:
+    """The attempt cannot run here: a module is missing."""
+
+    module: str
+
+
+@dataclass(slots=True)
+class WorkerJoined:
+    """What a worker on another host is."""
+
+    name: str
+    pid: int
+    n_slots: int
+    #: "3.13.0"
+    python: str
+    n_cpus: int
+    #: What its slots may keep in memory beside their work.
+    memory_bytes: int
+    #: Where its slots may put files: on disk, and in memory if there is such a place.
+    directory: str
+    memory_directory: str | None
+
+
+@dataclass(slots=True)
+class Beat:
+    """Somebody is there; from a worker, with how its host is."""
+
+    #: Processes that want a CPU, on average over a minute.
+    load: float
+    free_bytes: int
+
+
+@dataclass(slots=True)
+class Keep:
+    """Bytes of a job's functions file, for all slots of a worker; blobs: the next of them."""
+
+    job: int
+    n_bytes: int
+    in_memory: bool
+    blobs: Sequence[Blob] = ()
+
+
+@dataclass(slots=True)
+class Kept:
+    """All of the job's functions file is there."""
+
+    job: int
+    path: str
+
+
+@dataclass(slots=True)
+class ForgetJob:
+    """A job is over: its files may go."""
+
+    job: int
+
+
+@dataclass(slots=True)
+class Leaving:
+    """The worker was told to end: no new attempts, please."""
+
+
 def whole(blob: Blob) -> Buffer:
     """A blob that has arrived, which is in one piece."""
     assert not isinstance(blob, list)
@@ -229,6 +326,14 @@ Message = (
     | Drain
     | Drained
     | Printed
+    | Carry
+    | AttemptRefused
+    | WorkerJoined
+    | Beat
+    | Keep
+    | Kept
+    | ForgetJob
+    | Leaving
 )
 
 #: A message's number on the wire is its place here.
@@ -248,4 +353,12 @@ KINDS: tuple[type[Message], ...] = (
     Drain,
     Drained,
     Printed,
+    Carry,
+    AttemptRefused,
+    WorkerJoined,
+    Beat,
+    Keep,
+    Kept,
+    ForgetJob,
+    Leaving,
 )

@@ -1,0 +1,110 @@
+"""Files that come from another host, or go there, piece by piece.
+
+pieces ──Arriving.write──> a file, in memory or on disk
+ranges of files ──read_in_pieces──> pieces
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+
+from jmr.codec.values import Buffer
+from jmr.shuffle.files import Room, SpillError, check_room, new_file, told, write_all
+from jmr.wire.messages import Range
+
+__all__ = ["Arriving", "read_in_pieces"]
+
+#: Most bytes of a piece.
+_PIECE_BYTES = 1 << 20
+
+
+class Arriving:
+    """A new file that is written as its bytes come.
+
+    Parameters
+    ----------
+    room
+        Where it may lie: in memory if it fits there, else on disk.
+    name
+        Of the file.
+    n_bytes
+        How many will come.
+
+    Raises
+    ------
+    SpillError
+        It cannot be made, or written: the disk is full, say.
+    """
+
+    def __init__(self, room: Room, name: str, n_bytes: int) -> None:
+        self._n_bytes = n_bytes
+        self._descriptor = -1
+        self._is_spilled = False
+        self.n_written = 0
+        if room.memory_directory is not None and n_bytes <= room.memory_bytes:
+            with contextlib.suppress(OSError):
+                self._make(room.memory_directory, name)
+        if self._descriptor < 0:
+            self._is_spilled = True
+            with told(room.directory, n_bytes):
+                self._make(room.directory, name)
+
+    def write(self, piece: Buffer) -> None:
+        """Put bytes behind the others. Errors as above."""
+        directory = os.path.dirname(self.path)
+        with told(directory, self._n_bytes):
+            if self._is_spilled:
+                check_room(directory, len(piece))
+            write_all(self._descriptor, [piece])
+        self.n_written += len(piece)
+
+    def close(self) -> None:
+        """Leave the file to whoever knows its path; harmless the second time."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def discard(self) -> None:
+        """Remove the file; what is mapped of it stays."""
+        self.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self.path)
+
+    def _make(self, directory: str, name: str) -> None:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        self.path = os.path.join(directory, name)
+        self._descriptor = new_file(self.path)
+
+
+def read_in_pieces(ranges: Iterable[Range]) -> Iterator[bytes]:
+    """Yield the bytes of ranges, joined, in pieces of about a megabyte.
+
+    Raises
+    ------
+    SpillError
+        A file is gone, or too short.
+    """
+    parts: list[bytes] = []
+    room = _PIECE_BYTES
+    for path, offset, length, _ in ranges:
+        assert path is not None
+        try:
+            with open(path, "rb", buffering=0) as file:
+                file.seek(offset)
+                n_left = length
+                while n_left:
+                    part = file.read(min(room, n_left))
+                    if not part:
+                        raise SpillError(f"the file {path} is shorter than {offset + length} bytes")
+                    parts.append(part)
+                    n_left -= len(part)
+                    room -= len(part)
+                    if not room:
+                        yield b"".join(parts)
+                        parts, room = [], _PIECE_BYTES
+        except OSError as error:
+            raise SpillError(f"the file {path} cannot be read: {error}") from error
+    if parts:
+        yield b"".join(parts)
