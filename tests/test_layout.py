@@ -20,6 +20,7 @@ ROOMS = [
     "progress",
     "scheduler",
     "wire",
+    "links",
     "shuffle",
     "worker",
     "launch",

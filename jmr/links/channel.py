@@ -6,13 +6,12 @@ on sending first would hang.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import socket
 from collections import deque
 from collections.abc import Callable
-
-from tornado.ioloop import IOLoop
 
 from jmr.wire.frames import Receiver, encode
 from jmr.wire.messages import Message
@@ -33,7 +32,7 @@ class Channel:
 
     def __init__(
         self,
-        loop: IOLoop,
+        loop: asyncio.AbstractEventLoop,
         connection: socket.socket,
         on_message: Callable[[Message], None],
         on_close: Callable[[], None],
@@ -47,9 +46,10 @@ class Channel:
         self._receiver = Receiver()
         #: Bytes to send, and the descriptor that goes with them, if one does.
         self._waiting: deque[tuple[memoryview, int | None]] = deque()
-        self._interest = IOLoop.READ
+        self._is_writing = False
         self.is_open = True
-        loop.add_handler(connection, guard(self._ready), self._interest)
+        self._on_readable, self._on_writable = guard(self._read), guard(self._write)
+        loop.add_reader(connection, self._on_readable)
 
     def send(self, message: Message) -> None:
         """Send a message, or as much of it as goes, and the rest when it can."""
@@ -68,23 +68,14 @@ class Channel:
         """Close this end; `on_close` is called once, soon."""
         if self.is_open:
             self.is_open = False
-            self._loop.remove_handler(self._connection)
+            self._loop.remove_reader(self._connection)
+            self._loop.remove_writer(self._connection)
             self._connection.close()
             for _, descriptor in self._waiting:
                 if descriptor is not None:
                     os.close(descriptor)
             self._waiting.clear()
-            self._loop.add_callback(self._on_close)
-
-    def _ready(self, _: object, events: int) -> None:
-        try:
-            if events & IOLoop.WRITE:
-                self._write()
-            if events & (IOLoop.READ | IOLoop.ERROR):
-                self._read()
-        except Exception:  # no memory for a blob, say: what follows on this connection would be read as something else
-            self.close()
-            raise
+            self._loop.call_soon(self._on_close)
 
     def _read(self) -> None:
         try:
@@ -101,6 +92,9 @@ class Channel:
             return
         except OSError:
             self.close()
+        except Exception:  # no memory for a blob, say: what follows on this connection would be read as something else
+            self.close()
+            raise
 
     def _write(self) -> None:
         try:
@@ -111,7 +105,7 @@ class Channel:
         except OSError:
             self.close()
         if self.is_open:
-            self._watch(IOLoop.READ | IOLoop.WRITE if self._waiting else IOLoop.READ)
+            self._watch(is_writing=bool(self._waiting))
 
     def _send_some(self) -> None:
         """One system call: a descriptor with its bytes, or all bytes up to the next descriptor."""
@@ -135,7 +129,10 @@ class Channel:
             n -= len(first)
             self._waiting.popleft()
 
-    def _watch(self, interest: int) -> None:
-        if interest != self._interest:
-            self._interest = interest
-            self._loop.update_handler(self._connection, interest)
+    def _watch(self, *, is_writing: bool) -> None:
+        if is_writing is not self._is_writing:
+            self._is_writing = is_writing
+            if is_writing:
+                self._loop.add_writer(self._connection, self._on_writable)
+            else:
+                self._loop.remove_writer(self._connection)
