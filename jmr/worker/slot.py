@@ -19,14 +19,14 @@ import socket
 import sys
 import time
 import types
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from jmr.codec import process
-from jmr.codec.failures import raised_from
+from jmr.codec.failures import raised_from, rebuild
 from jmr.codec.values import Buffer, dump, load
-from jmr.shuffle.files import Dealt, Room, SpillError, fetch, fetch_all, let_go, store, write_all
+from jmr.shuffle.files import Dealt, Room, SpillError, Stored, fetch, fetch_all, let_go, store, write_all
 from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
 from jmr.tasks.map import NOWHERE, MapTask, run_map
 from jmr.tasks.memory import uncollected
@@ -35,7 +35,9 @@ from jmr.wire.frames import Receiver, encode
 from jmr.wire.messages import (
     CANNOT_ANSWER,
     AttemptFailed,
+    AttemptRefused,
     Blob,
+    Carry,
     CloseJob,
     MapDone,
     Message,
@@ -47,8 +49,11 @@ from jmr.wire.messages import (
     StartReduce,
     whole,
 )
+from jmr.worker.carried import Carried, carry, store_to_send
+from jmr.worker.imports import ShippedImports, ShippedModule, missing_module
 from jmr.worker.modules import UserModules
 from jmr.worker.output import mark
+from jmr.worker.surroundings import Surroundings
 
 __all__ = ["Slot"]
 
@@ -76,7 +81,11 @@ class Slot:
         self._receiver = Receiver()
         self._jobs: dict[int, _OpenJob] = {}
         self._current_job: int | None = None
+        self._own = Surroundings.here()
+        #: What has come for the next attempt, if this host is not the coordinator's.
+        self._carried: Carried | None = None
         self._modules = UserModules()
+        self._shipped = ShippedImports()
         #: Copies of the pipes at fds 1 and 2, which user code may close or turn elsewhere.
         self._pipes = {stream: os.dup(stream) for stream in (1, 2)}
 
@@ -92,14 +101,27 @@ class Slot:
                     self._jobs[job] = _OpenJob(message)
                 case CloseJob(job):
                     self._jobs.pop(job, None)
+                case Carry():
+                    self._take(message)
                 case StartMap() | StartReduce():
                     self._answer(message)
                     del message  # its split need not stay in memory while the slot waits
         os._exit(0)
 
+    def _take(self, message: Carry) -> None:
+        """Put what comes for the next attempt into a file; what cannot be written is told when the attempt begins."""
+        if self._carried is None:
+            settings = self._jobs[message.job].settings
+            room = Room(settings.directory, settings.memory_directory, message.n_bytes if message.in_memory else 0)
+            self._carried = Carried(room, f"carried-{self._number}", message.n_bytes)
+        self._carried.add(whole(message.blobs[0]))
+
     def _answer(self, message: StartMap | StartReduce) -> None:
         try:
             answer = self._attempt(message)
+            if self._carried is not None:
+                self._carried.close()
+                self._carried = None
             if _identity_of(self._connection) != self._identity:  # it was closed, and is something of the user's now
                 os._exit(CANNOT_ANSWER)
             self._send(answer)
@@ -121,7 +143,7 @@ class Slot:
                 return self._map(message, functions)
             return self._reduce(message, functions)
         except TaskError as error:
-            return _failed(error.failure)
+            return self._refusal(message.job, [error.failure]) or _failed(error.failure)
         except SpillError as error:
             return _failed(Failure("spill", "", None, raised_from(error), refused=True))
         except PassThroughError as error:
@@ -139,11 +161,14 @@ class Slot:
         if self._current_job != number:
             self._open_streams(number)
             path = list(sys.path)
-            load(whole(job.settings.blobs[1])).take_on()
+            load(whole(job.settings.blobs[1])).over(self._own).take_on()
             if sys.path == path:
                 self._modules.forget_changed()
             else:
                 self._modules.forget()
+            if job.settings.is_remote:
+                modules: dict[str, ShippedModule] = load(whole(job.settings.blobs[2]))
+                self._shipped.install(modules)
             self._current_job = number
         if job.functions is None:
             at = job.settings.functions_at
@@ -175,10 +200,11 @@ class Slot:
             leave_out=frozenset(message.leave_out),
             cursor=self._tell if message.careful else None,
         )
-        split = whole(message.blobs[0]) if message.split_at is None else fetch(message.split_at)
+        split = whole(message.blobs[0]) if message.split_at is None else self._fetch(message.split_at)
         output = run_map(task, split)
-        room = Room(settings.directory, settings.memory_directory, message.memory_bytes)
-        stored = store(output.partitions, f"map-{message.task}-{message.number}", room)
+        if refusal := self._refusal(message.job, output.failures.first):
+            return refusal
+        stored = self._stored(message, output.partitions)
         output.partitions.clear()  # arrays that mapfn passed on lie in the split
         return MapDone(
             n_records=output.n_records,
@@ -194,6 +220,25 @@ class Slot:
             blobs=[_dump_failures(output.failures), stored.inline],
         )
 
+    def _stored(self, message: StartMap, partitions: Sequence[list[Buffer]]) -> Stored:
+        """Put a map output where reduce tasks find it, or send it to where that is."""
+        settings = self._jobs[message.job].settings
+        if settings.is_remote:
+            stored, to_send = store_to_send(partitions, message.memory_bytes)
+            for carried in carry(message.job, to_send):
+                self._send(carried)
+            return stored
+        room = Room(settings.directory, settings.memory_directory, message.memory_bytes)
+        return store(partitions, f"map-{message.task}-{message.number}", room)
+
+    def _refusal(self, job: int, failures: Sequence[Failure]) -> AttemptRefused | None:
+        """On another host, a module that is missing need not be missing everywhere."""
+        if self._jobs[job].settings.is_remote:
+            for failure in failures:
+                if module := missing_module(rebuild(failure.raised)):
+                    return AttemptRefused(module)
+        return None
+
     def _reduce(self, message: StartReduce, functions: dict[str, Any]) -> Message:
         task = ReduceTask(
             reducefn=functions["reducefn"],
@@ -203,11 +248,13 @@ class Slot:
             cursor=self._tell if message.careful else None,
         )
         pieces, failures = run_reduce(task, self._parts(message))
+        if refusal := self._refusal(message.job, failures.first):
+            return refusal
         return ReduceDone(failures.n_failures, blobs=[_dump_failures(failures), pieces])
 
     def _parts(self, message: StartReduce) -> Iterator[Inputs]:
         """What the task reads: all of it, or what does not fit into memory at once part by part."""
-        inputs = _inputs(message.inputs, message.blobs)
+        inputs = self._inputs(message.inputs, message.blobs)
         if message.n_parts == 1:
             yield inputs
             return
@@ -218,7 +265,21 @@ class Slot:
                 for part, split, pieces in deal(inputs, settings.n_partitions, message.n_parts):
                     dealt.add(part, split, pieces)
             for ranges in dealt.ranges:
-                yield _inputs(ranges, ())
+                yield self._inputs(ranges, ())
+
+    def _inputs(self, ranges: Iterable[tuple[int, Range]], inline: Iterable[Blob]) -> Iterator[tuple[int, Buffer]]:
+        """The blobs of a reduce task, and their splits; that one cannot be had is no fault of the user's functions."""
+        try:
+            yield from fetch_all([(split, self._found(where)) for split, where in ranges], map(whole, inline))
+        except SpillError as error:
+            raise PassThroughError(error) from error
+
+    def _fetch(self, where: Range) -> Buffer:
+        return fetch(self._found(where))
+
+    def _found(self, where: Range) -> Range:
+        """Where a range is on this host."""
+        return where if self._carried is None else self._carried.found(where)
 
     def _tell(self, index: int) -> None:
         self._cursor[0] = index
@@ -227,13 +288,6 @@ class Slot:
 def _identity_of(connection: socket.socket) -> tuple[int, int]:
     found = os.fstat(connection.fileno())
     return found.st_dev, found.st_ino
-
-
-def _inputs(ranges: Iterable[tuple[int, Range]], inline: Iterable[Blob]) -> Iterator[tuple[int, Buffer]]:
-    try:
-        yield from fetch_all(ranges, map(whole, inline))
-    except SpillError as error:
-        raise PassThroughError(error) from error
 
 
 def _dump_failures(failures: Failures) -> bytes:
