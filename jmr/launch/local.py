@@ -21,11 +21,11 @@ from pathlib import Path
 
 from jmr.errors import WorkerError
 
-__all__ = ["LocalWorker", "close_in_forks", "default_slots", "start_local"]
+__all__ = ["LocalSupervisor", "close_in_forks", "default_slots", "start_local"]
 
 
 @dataclass(slots=True)
-class LocalWorker:
+class LocalSupervisor:
     """A supervisor on this host, as its launcher sees it."""
 
     process: subprocess.Popen[bytes]
@@ -46,7 +46,7 @@ class LocalWorker:
 _connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
-def start_local(directories: list[str]) -> LocalWorker:
+def start_local(directories: list[str]) -> LocalSupervisor:
     """Start a supervisor; returns at once, while it is still importing.
 
     Parameters
@@ -73,7 +73,7 @@ def start_local(directories: list[str]) -> LocalWorker:
             )
     except OSError as error:  # no memory, no descriptor, no interpreter
         raise WorkerError(f"the worker on this host cannot be started: {error}") from error
-    return LocalWorker(process, ours)
+    return LocalSupervisor(process, ours)
 
 
 def _program(descriptor: int, directories: list[str]) -> str:

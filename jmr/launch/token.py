@@ -17,10 +17,11 @@ from pathlib import Path
 
 from jmr.errors import TokenError
 
-__all__ = ["new_token", "token", "token_path"]
+__all__ = ["VARIABLE", "new_token", "parsed_token", "token", "token_path"]
 
 _N_BYTES = 32
-_VARIABLE = "JMR_TOKEN"
+#: The environment variable.
+VARIABLE = "JMR_TOKEN"
 
 
 def token_path() -> Path:
@@ -28,10 +29,10 @@ def token_path() -> Path:
     return Path.home() / ".config" / "jmr" / "token"
 
 
-def token(path: Path | None = None) -> bytes:
+def token(path: Path | None = None, *, make: bool = True) -> bytes:
     """The token of this user: from the file, if one is named; else from JMR_TOKEN; else from the user's own file.
 
-    The user's own file is made if there is none.
+    The user's own file is made if there is none and `make` says so.
 
     Raises
     ------
@@ -40,10 +41,10 @@ def token(path: Path | None = None) -> bytes:
     """
     if path is not None:
         return _read(path)
-    if text := os.environ.get(_VARIABLE):
-        return _parsed(text, f"the environment variable {_VARIABLE}")
+    if text := os.environ.get(VARIABLE):
+        return parsed_token(text, f"the environment variable {VARIABLE}")
     path = token_path()
-    if not path.exists():
+    if make and not path.exists():
         new_token(path, replace=False)
     return _read(path)
 
@@ -80,7 +81,7 @@ def _read(path: Path) -> bytes:
     try:
         with path.open(encoding="ascii", errors="replace") as file:
             _check_private(path, os.fstat(file.fileno()))
-            return _parsed(file.read(1024), f"the token file {path}")
+            return parsed_token(file.read(1024), f"the token file {path}")
     except OSError as error:
         raise TokenError(
             f"the token file {path} cannot be read: {error.strerror}. Copy it there from the host that the notebook "
@@ -98,7 +99,8 @@ def _check_private(path: Path, found: os.stat_result) -> None:
         raise TokenError(f"the token file {path} belongs to another user (number {found.st_uid}), who could change it")
 
 
-def _parsed(text: str, where: str) -> bytes:
+def parsed_token(text: str, where: str) -> bytes:
+    """The token that somebody has written, and where. Raises TokenError."""
     try:
         found = bytes.fromhex(text)
     except ValueError:

@@ -1,0 +1,124 @@
+"""Where a coordinator listens, and how it begins to."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from jmr.errors import WorkerError
+from jmr.launch.local import close_in_forks
+
+__all__ = ["DEFAULT_PORT", "Address", "bound", "parsed_address"]
+
+DEFAULT_PORT = 18273
+#: Connections that wait to be let in.
+_BACKLOG = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a coordinator listens."""
+
+    host: str
+    port: int = DEFAULT_PORT
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parsed_address(text: str) -> Address:
+    """HOST, HOST:PORT, or [HOST]:PORT where HOST has colons of its own.
+
+    Raises
+    ------
+    ValueError
+        It is none of these.
+
+    Examples
+    --------
+    >>> parsed_address("10.0.0.5"), str(parsed_address("[fe80::1]:4000"))
+    (Address(host='10.0.0.5', port=18273), '[fe80::1]:4000')
+    """
+    host, port = text.strip(), ""
+    if host.startswith("["):
+        host, _, rest = host[1:].partition("]")
+        if rest and not rest.startswith(":"):
+            raise ValueError(f"{text!r} is no address: write [HOST]:PORT")
+        port = rest[1:]
+    elif host.count(":") == 1:
+        host, _, port = host.partition(":")
+    if not host or (port and not (port.isdecimal() and int(port) < 1 << 16)):
+        raise ValueError(
+            f"{text!r} is no address: write HOST or HOST:PORT, such as 10.0.0.5 or 10.0.0.5:{DEFAULT_PORT}"
+        )
+    return Address(host, int(port) if port else DEFAULT_PORT)
+
+
+def bound(address: Address) -> socket.socket:
+    """A socket that listens there.
+
+    Raises
+    ------
+    WorkerError
+        It cannot: the port is taken, the address is not this host's.
+    """
+    try:
+        family, _, _, _, where = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.create_server(where[:2], family=family, backlog=_BACKLOG)
+    except socket.gaierror as error:
+        raise WorkerError(f"{address.host!r} does not resolve to an address: {error.strerror}") from error
+    except OSError as error:
+        raise WorkerError(_why_not(address, error)) from error
+    close_in_forks(listening)
+    return listening
+
+
+def _why_not(address: Address, error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            pid = _listener_at(address.port)
+            who = "another process" if pid is None else f"process {pid}{_command_of(pid)}"
+            return (
+                f"port {address.port} is taken by {who}: have that one stop listening (%jmr stop, if it is another "
+                f"kernel of yours), or take another port, such as {address.host}:{address.port + 1}"
+            )
+        case errno.EADDRNOTAVAIL:
+            return f"{address.host} is no address of this host: write one that is, or 0.0.0.0 for all of them"
+        case errno.EACCES:
+            return f"you may not listen at port {address.port}: take one from 1024 on"
+    return f"cannot listen at {address}: {error.strerror}"
+
+
+def _listener_at(port: int) -> int | None:
+    """The process of this user that listens at a port, as far as that can be seen."""
+    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    for folder in Path("/proc").glob("[0-9]*/fd"):
+        try:
+            if any(os.readlink(file) in sockets for file in folder.iterdir()):
+                return int(folder.parent.name)
+        except OSError:  # it has ended, or is somebody else's
+            continue
+    return None
+
+
+def _listening_inodes(port: int) -> list[str]:
+    found = []
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+        except OSError:
+            continue
+        found += [row[9] for row in rows if row[3] == "0A" and int(row[1].rpartition(":")[2], 16) == port]
+    return found
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return f" ({Path(f'/proc/{pid}/comm').read_text().strip()})"
+    except OSError:
+        return ""

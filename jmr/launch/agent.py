@@ -1,0 +1,323 @@
+"""A worker for a coordinator on another host: joins, passes on, rejoins.
+
+    coordinator ──Link──> Agent ──ForkSlot, KillSlot, Drain──> supervisor ──fork──> slot
+                            └────────────a stream for each slot: bytes, as they are────^
+
+The supervisor is the same as on the coordinator's own host, in a process of its own; this one holds the token and the
+connection, and no user code ever runs in it or in what it forks. When the coordinator is gone, the supervisor and all
+of its slots are ended, and there is a new one for the next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable
+
+from jmr.codec.values import Buffer
+from jmr.launch.local import LocalSupervisor, close_in_forks, default_slots, start_local
+from jmr.links.channel import Channel
+from jmr.links.leases import BEAT_SECONDS, CHECK_SECONDS, Lease, Leases
+from jmr.links.link import Link
+from jmr.shuffle.arriving import Arriving
+from jmr.shuffle.budget import free_memory_bytes, memory_budget
+from jmr.shuffle.directory import Directories
+from jmr.shuffle.files import Room, SpillError
+from jmr.wire.frames import FrameError, Receiver
+from jmr.wire.handshake import Handshake
+from jmr.wire.messages import (
+    Beat,
+    Drain,
+    Drained,
+    ForgetJob,
+    ForkSlot,
+    Keep,
+    Kept,
+    KillSlot,
+    Leaving,
+    Message,
+    Printed,
+    SlotExited,
+    WorkerJoined,
+    WorkerReady,
+    whole,
+)
+from jmr.wire.streams import CONTROL, FILES
+from jmr.worker.surroundings import THREAD_VARIABLES
+
+__all__ = ["Membership", "SupervisorLostError", "limit_threads"]
+
+#: For slots to finish what they are at, when the worker was told to end.
+_LEAVE_SECONDS = 10.0
+
+
+class SupervisorLostError(Exception):
+    """The supervisor has ended by itself; the text is what it said."""
+
+
+def limit_threads(n_slots: int) -> None:
+    """Have numeric libraries in slots share the CPUs, unless the user has set how many threads they take."""
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(max(1, default_slots() // n_slots)))
+
+
+class Membership:
+    """One coordinator's worker, from its start to that coordinator's end.
+
+    The supervisor starts at once, and imports while the connection is made.
+    """
+
+    def __init__(self, n_slots: int) -> None:
+        self._n_slots = n_slots
+        self._loop = asyncio.get_running_loop()
+        self._directories = Directories()
+        self._supervisor: LocalSupervisor = start_local(self._directories.paths)
+        connection = self._supervisor.connection
+        self._channel = Channel(self._loop, connection, self._hear_supervisor, self._lose_supervisor, lambda f: f)
+        self._link: Link | None = None
+        self._receivers = {stream: Receiver(trusts=False) for stream in (CONTROL, FILES)}
+        self._relays: dict[int, _Relay] = {}
+        #: Functions of jobs on their way here; and jobs that are over.
+        self._arriving: dict[int, Arriving] = {}
+        self._forgotten: set[int] = set()
+        self._is_quiet = asyncio.Event()
+        self._words: str | None = None
+        self._is_closing = False
+
+    def make_link(self, begin: Callable[[bytes], Handshake]) -> Link:
+        """The link to join by; another one if that has failed."""
+        self._link = Link(begin, self._hear, lambda: None)
+        return self._link
+
+    async def serve(self) -> None:
+        """Join, once the link is proven, and work until it has ended.
+
+        Raises
+        ------
+        SupervisorLostError
+            It has ended because of that.
+        """
+        assert self._link is not None
+        self._link.send(self._introduction())
+        beating = asyncio.ensure_future(self._beat(self._link))
+        try:
+            await asyncio.shield(self._link.closed)
+        finally:
+            beating.cancel()
+        if self._words is not None:
+            raise SupervisorLostError(self._words)
+
+    async def leave(self) -> None:
+        """Let slots finish what they are at, for a while, then end the connection."""
+        if self._link is not None and self._link.is_open:
+            self._link.send(Leaving())
+            self._note_quiet()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._is_quiet.wait(), _LEAVE_SECONDS)
+            self._link.close()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        if self._link is not None:
+            self._link.abort()
+
+    async def close(self) -> None:
+        """End the supervisor and its slots, and remove their files."""
+        self._is_closing = True
+        self.abort()
+        for relay in tuple(self._relays.values()):
+            relay.close()
+        for file in self._arriving.values():
+            file.close()
+        self._channel.close()
+        await self._loop.run_in_executor(None, self._supervisor.last_words)
+        self._directories.close()
+
+    def _introduction(self) -> WorkerJoined:
+        memory = self._directories.memory
+        return WorkerJoined(
+            name=socket.gethostname(),
+            pid=os.getpid(),
+            n_slots=self._n_slots,
+            python="{}.{}.{}".format(*sys.version_info),
+            n_cpus=default_slots(),
+            memory_bytes=memory_budget(),
+            directory=self._directories.disk.path,
+            memory_directory=None if memory is None else memory.path,
+        )
+
+    async def _beat(self, link: Link) -> None:
+        """Say that we are there, and see whether the coordinator is."""
+        leases = Leases(self._loop.time())
+        n = 0
+        while True:
+            if n % round(BEAT_SECONDS / CHECK_SECONDS) == 0:
+                link.send(Beat(os.getloadavg()[0], free_memory_bytes()))
+            n += 1
+            await asyncio.sleep(CHECK_SECONDS)
+            if leases.check(self._loop.time(), {0: link.heard_at}).get(0) is Lease.LOST:
+                link.abort()
+
+    # From the coordinator.
+
+    def _hear(self, stream: int, part: Buffer | None) -> None:
+        if stream in self._receivers:
+            if part is None:
+                raise FrameError("the coordinator has ended a stream of the worker's")
+            for message in self._receivers[stream].feed(part):
+                self._obey(message)
+        elif stream in self._relays:
+            if part is None:
+                self._relays[stream].close()
+            else:
+                self._relays[stream].write(part)
+
+    def _obey(self, message: Message) -> None:
+        match message:
+            case ForkSlot(number):
+                self._fork(number, message)
+            case KillSlot() | Drain():
+                self._channel.send(message)
+            case Keep():
+                self._keep(message)
+            case ForgetJob(job):
+                self._forget(job)
+            case Beat():
+                return
+            case _:
+                raise FrameError(f"a worker does not answer {message}")
+
+    def _fork(self, number: int, message: ForkSlot) -> None:
+        assert self._link is not None
+        ours, theirs = socket.socketpair()
+        close_in_forks(ours)
+        self._relays[number] = _Relay(self._link, number, self._lose_slot)
+        self._relays[number].connect(ours)
+        self._channel.send_with_descriptor(message, theirs.detach())
+
+    def _keep(self, piece: Keep) -> None:
+        """Put functions of a job into the file that all slots here map."""
+        if piece.job in self._forgotten:
+            return
+        if piece.job not in self._arriving:
+            room = self._room(piece.job)
+            if not piece.in_memory:
+                room = Room(room.directory, None, 0)
+            self._arriving[piece.job] = Arriving(room, "functions", piece.n_bytes)
+        file = self._arriving[piece.job]
+        try:
+            file.write(whole(piece.blobs[0]))
+        except SpillError as error:
+            self._words = str(error)
+            self.abort()
+            return
+        if file.n_written >= piece.n_bytes:
+            file.close()
+            assert self._link is not None
+            self._link.send(Kept(piece.job, file.path))
+
+    def _room(self, job: int) -> Room:
+        disk, memory = self._directories.disk, self._directories.memory
+        return Room(f"{disk.path}/job-{job}", None if memory is None else f"{memory.path}/job-{job}", sys.maxsize)
+
+    def _forget(self, job: int) -> None:
+        self._forgotten.add(job)
+        if file := self._arriving.pop(job, None):
+            file.close()
+        room = self._room(job)
+        for directory in (room.directory, room.memory_directory):
+            if directory is not None:
+                self._loop.run_in_executor(None, _remove, directory)
+
+    # From the supervisor and the slots.
+
+    def _hear_supervisor(self, message: Message) -> None:
+        match message:
+            case SlotExited() | Printed() | Drained():
+                if self._link is not None:
+                    self._link.send(message)
+            case WorkerReady():
+                return
+            case _:
+                raise AssertionError(f"a supervisor does not say {message}")
+
+    def _lose_supervisor(self) -> None:
+        if not self._is_closing:
+            self._supervisor.process.kill()
+            self._words = self._supervisor.last_words()
+            self.abort()
+
+    def _lose_slot(self, number: int) -> None:
+        self._relays.pop(number, None)
+        self._note_quiet()
+
+    def _note_quiet(self) -> None:
+        if not self._relays:
+            self._is_quiet.set()
+
+
+class _Relay(asyncio.Protocol):
+    """Between a slot's connection and its stream of the link."""
+
+    def __init__(self, link: Link, number: int, on_lost: Callable[[int], None]) -> None:
+        self._link = link
+        self._number = number
+        self._on_lost = on_lost
+        self._transport: asyncio.Transport | None = None
+        self._early: list[bytes] = []
+        self._closing = False
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def connect(self, connection: socket.socket) -> None:
+        """Begin with a slot's connection."""
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        self._run(loop.create_task(loop.connect_accepted_socket(lambda: self, connection)))
+
+    def write(self, part: Buffer) -> None:
+        """Pass on what the coordinator says."""
+        if self._transport is None:
+            self._early.append(bytes(part))
+        else:
+            self._transport.write(part)
+
+    def close(self) -> None:
+        """Let go of the slot, which ends then."""
+        self._closing = True
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        transport.writelines(self._early)
+        self._early.clear()
+        if self._closing:
+            transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        self._link.send_bytes([data], self._number)
+        if self._link.is_congested and self._transport is not None:
+            self._transport.pause_reading()
+            self._run(asyncio.ensure_future(self._go_on(self._transport)))
+
+    async def _go_on(self, transport: asyncio.Transport) -> None:
+        with contextlib.suppress(ConnectionError):
+            await self._link.room()
+            transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._link.end(self._number)
+        self._on_lost(self._number)
+
+    def _run(self, task: asyncio.Task[object]) -> None:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _remove(directory: str) -> None:
+    shutil.rmtree(directory, ignore_errors=True)
