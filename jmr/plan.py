@@ -20,6 +20,8 @@ __all__ = ["MOST_WORKERS", "Plan", "checked_count"]
 MOST_WORKERS = 10_000
 #: The largest sensible numbers. Each map task cuts its output into n_partitions parts, so more is slower for everybody.
 _MOST = {"workers": MOST_WORKERS, "n_partitions": 100_000, "max_attempts": 1_000}
+#: No workers on this host: then those on others do all the work.
+_LEAST = {"workers": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ class Plan:
         for option, most in _MOST.items():
             value = options.pop(option, None)
             if value is not None:
-                options[option] = checked_count(option, value, most=most)
+                options[option] = checked_count(option, value, most=most, least=_LEAST.get(option, 1))
         on_error = options.get("on_error", "raise")
         if not isinstance(on_error, str) or on_error not in ("raise", "skip"):
             raise ArgumentValueError(f"on_error must be 'raise' or 'skip', not {describe(on_error)}")
@@ -89,7 +91,7 @@ def _check_function(role: str, function: Any) -> None:
 _SECOND = {"mapfn": "value", "reducefn": "values", "combinefn": "values", "final": "value"}
 
 
-def checked_count(option: str, value: Any, *, most: int) -> int:
+def checked_count(option: str, value: Any, *, most: int, least: int = 1) -> int:
     """Check an option that is a whole number of things."""
     try:
         count = operator.index(value)
@@ -97,8 +99,8 @@ def checked_count(option: str, value: Any, *, most: int) -> int:
         count = None
     if count is None or isinstance(value, bool):
         raise ArgumentTypeError(f"{option} must be a whole number, not {describe(value)} ({type(value).__name__})")
-    if not 1 <= count <= most:
-        raise ArgumentValueError(f"{option} must be from 1 to {most:,}, not {count}")
+    if not least <= count <= most:
+        raise ArgumentValueError(f"{option} must be from {least} to {most:,}, not {count}")
     return count
 
 

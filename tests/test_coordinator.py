@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -11,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tornado.ioloop import IOLoop
 
-from jmr.coordinator.worker import Answer, Slot, Worker
+from jmr.coordinator.local import LocalWorker
+from jmr.coordinator.worker import Answer, Slot
 from jmr.launch.local import start_local
 from jmr.wire.messages import Printed, SlotExited
 
@@ -55,16 +56,16 @@ class Notes:
 
 
 @asynccontextmanager
-async def worker_of(notes: Notes, directory: Path, n_slots: int) -> AsyncIterator[Worker]:
-    worker = Worker(notes, [str(directory)], start_local([str(directory)]), n_slots)
-    worker.attach(IOLoop.current())
+async def worker_of(notes: Notes, directory: Path, n_slots: int) -> AsyncIterator[LocalWorker]:
+    worker = LocalWorker(notes, [str(directory)], start_local([str(directory)]), n_slots, itertools.count(1))
+    worker.attach()
     yield worker
     worker.close()
     await asyncio.sleep(0)  # lets the closed connections be noticed
     await asyncio.to_thread(worker.join)
 
 
-def supervisor(worker: Worker) -> int:
+def supervisor(worker: LocalWorker) -> int:
     assert worker._supervisor is not None
     return worker._supervisor.process.pid
 

@@ -328,7 +328,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
         TypeError,
         ["reducefn must be a function of (key, values), or be left out"],
     ),
-    "no workers": ({"workers": 0}, ValueError, ["workers must be from 1 to 10,000, not 0"]),
+    "no workers": ({"workers": 0}, ValueError, ["workers=0 leaves the work to slots of other hosts", "%jmr listen"]),
     "workers is a str": ({"workers": "2"}, TypeError, ["workers must be a whole number, not '2'"]),
     "workers is True": ({"workers": True}, TypeError, ["workers must be a whole number"]),
     "n_partitions": ({"n_partitions": -1}, ValueError, ["n_partitions must be from 1"]),

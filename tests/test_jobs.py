@@ -185,8 +185,11 @@ def test_a_cluster_grows_and_shrinks(cluster: jmr.Cluster, tmp_path: Path) -> No
     run(SOURCE, identity, workers=None)
     assert len(run(SOURCE, lambda key, value: [(os.getpid(), key)], workers=None)) == 1
     assert [name for name, _ in cluster.status()] == ["local/1"]
-    with pytest.raises(ValueError, match="workers must be from 1"):
-        cluster.resize(0)
+    with pytest.raises(ValueError, match="workers must be from 0"):
+        cluster.resize(-1)
+    cluster.resize(0)
+    with pytest.raises(ValueError, match="workers=0 leaves the work to slots of other hosts"):
+        run(SOURCE, identity, workers=None)
 
 
 def test_a_cluster_that_was_entered_twice_is_left_from_within(cluster: jmr.Cluster) -> None:

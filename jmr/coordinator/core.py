@@ -1,8 +1,9 @@
-"""The coordinator: scheduler, worker and jobs on one tornado IOLoop in a thread of its own.
+"""The coordinator: scheduler, workers and jobs on one tornado IOLoop in a thread of its own.
 
     calling thread ──open_job, add_split, end_input, cancel──> loop
-    worker ──slot_joined, slot_answered, slot_died──> events ──> Scheduler ──effects──> messages to slots
-                                                                      └──────mail──> calling thread
+    workers ──slot_joined, slot_answered, slot_died──> events ──> Scheduler ──effects──> messages to slots
+                                                                       └──────mail──> calling thread
+    Listener, ssh ──links──> workers on other hosts
 
 A job's last mail is sent when nothing of it runs any more and what its slots printed has arrived.
 """
@@ -12,11 +13,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import socket
+import ssl
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,7 +29,10 @@ from tornado.ioloop import IOLoop
 
 from jmr.codec.values import Buffer
 from jmr.coordinator import patience
+from jmr.coordinator.files import Files
 from jmr.coordinator.jobs import Job, JobSpec, Letter, order_of
+from jmr.coordinator.listener import Listener, shake_as_coordinator
+from jmr.coordinator.local import LocalWorker
 from jmr.coordinator.mail import (
     Ending,
     JobDone,
@@ -34,9 +42,13 @@ from jmr.coordinator.mail import (
     SlotPrinted,
     WorkersLost,
 )
+from jmr.coordinator.remote import RemoteWorker
+from jmr.coordinator.status import SlotStatus, WorkerStatus
 from jmr.coordinator.worker import Answer, Slot, Worker
 from jmr.errors import WorkerError
-from jmr.launch.local import LocalWorker
+from jmr.launch.local import LocalSupervisor, close_in_forks
+from jmr.links.leases import BEAT_SECONDS, CHECK_SECONDS, Lease, Leases
+from jmr.links.link import Link
 from jmr.result import Attempt
 from jmr.scheduler import effects, events
 from jmr.scheduler.machine import Scheduler
@@ -44,15 +56,31 @@ from jmr.shuffle.budget import Budget, memory_budget
 from jmr.shuffle.directory import Directories
 from jmr.shuffle.files import Room
 from jmr.shuffle.outputs import MapOutputs
-from jmr.wire.messages import AttemptFailed, CloseJob, MapDone, OpenJob, Printed, Range, ReduceDone, SlotExited, whole
+from jmr.wire.handshake import OVER_SSH, Handshake
+from jmr.wire.messages import (
+    AttemptFailed,
+    AttemptRefused,
+    CloseJob,
+    MapDone,
+    OpenJob,
+    Printed,
+    Range,
+    ReduceDone,
+    SlotExited,
+    whole,
+)
 
 __all__ = ["Coordinator"]
 
 _job_numbers = itertools.count(1)
+#: How long a job's end waits for what was printed on other hosts.
+_DRAIN_SECONDS = 2.0
+#: For ssh to connect and a worker to start there; and what a login shell may say before.
+_SSH_SECONDS, _BANNER_BYTES = 60.0, 1 << 16
 
 
 class Coordinator:
-    """Runs jobs on this host's slots.
+    """Runs jobs on slots of this host, and of others that join.
 
     Parameters
     ----------
@@ -64,11 +92,19 @@ class Coordinator:
         The worker of this host.
     """
 
-    def __init__(self, n_slots: int, directories: Directories, supervisor: LocalWorker) -> None:
+    def __init__(self, n_slots: int, directories: Directories, supervisor: LocalSupervisor) -> None:
         self._pid = os.getpid()
         self._budget = Budget(memory_budget())
         self._directories = directories
-        self._worker = Worker(self, directories.paths, supervisor, n_slots)
+        self._slot_numbers, self._worker_numbers = itertools.count(1), itertools.count(1)
+        self._local = LocalWorker(self, directories.paths, supervisor, n_slots, self._slot_numbers)
+        #: Those on other hosts, that have said what they are.
+        self._remote: dict[int, RemoteWorker] = {}
+        #: Slots that have joined.
+        self._slots: dict[int, Slot] = {}
+        self._listener: Listener | None = None
+        self._files = Files()
+        self._leases: Leases | None = None
         self._scheduler = Scheduler()
         self._jobs: dict[int, Job] = {}
         #: Mail that is not delivered yet.
@@ -122,18 +158,40 @@ class Coordinator:
         return self._budget.input_bytes(n_slots)
 
     def resize(self, n_slots: int) -> None:
-        """Have this many slots, soon."""
-        self._worker.n_slots = n_slots  # told at once, and done soon
-        self._call(self._worker.resize, n_slots)
+        """Have this many slots on this host, soon."""
+        self._local.n_slots = n_slots  # told at once, and done soon
+        self._call(self._local.resize, n_slots)
 
-    def status(self) -> list[tuple[str, str]]:
-        """(name, what it does) of every slot."""
-        return [(slot.name, _doing(slot)) for slot in self._worker.slots]
+    def listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
+        """Let workers from other hosts join by this socket, instead of any other."""
+        self._call(self._listen, listening, context, certificate, token)
+
+    def stop_listening(self) -> None:
+        """Let nobody in any more; returns when the port is free."""
+        done = threading.Event()
+        self._call(self._stop_listening)
+        self._call(done.set)
+        done.wait()
+
+    def join_over(self, connection: socket.socket, origin: str) -> Future[str]:
+        """Have a worker join by a connection that ssh has made; gives its name when it has."""
+        joined: Future[str] = Future()
+        self._call(self._join_over, connection, origin, joined)
+        return joined
+
+    def status(self) -> list[WorkerStatus]:
+        """What there is, and what it does."""
+        return [_status(worker) for worker in self._workers()]
 
     @property
     def n_slots(self) -> int:
-        """How many slots there are, or will be when those that start have started."""
-        return self._worker.n_slots
+        """How many slots there are on this host, or will be when those that start have started."""
+        return self._local.n_slots
+
+    @property
+    def n_remote_slots(self) -> int:
+        """How many there are on other hosts."""
+        return sum(worker.n_slots for worker in tuple(self._remote.values()))
 
     def close(self) -> None:
         """End every slot and the thread; jobs that still run fail. Harmless the second time."""
@@ -144,7 +202,8 @@ class Coordinator:
                 self._closed = True
                 self._call(self._close)
         self._thread.join()
-        self._worker.join()
+        self._local.join()
+        self._files.join()
         self._directories.close()
 
     # The loop's thread.
@@ -156,8 +215,12 @@ class Coordinator:
         self._loop = IOLoop.current()
         self._stop = asyncio.Event()
         self._started.set()
-        self._guarded(self._worker.attach, self._loop)
+        self._guarded(self._local.attach)
         await self._stop.wait()
+        links = [worker.link for worker in self._remote.values() if worker.link is not None]
+        for link in links:
+            link.abort()
+        await asyncio.gather(*(link.closed for link in links))
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         self._loop.add_callback(self._guarded, function, *args)
@@ -167,7 +230,7 @@ class Coordinator:
         try:
             function(*args)
         except Exception:
-            self.worker_broke("jmr's coordinator failed; please report this:\n" + traceback.format_exc())
+            self._fail_all("jmr's coordinator failed; please report this:\n" + traceback.format_exc())
         self._post()
 
     def _post(self) -> None:
@@ -189,13 +252,16 @@ class Coordinator:
             case effects.StartAttempt():
                 self._start_attempt(effect)
             case effects.StopSlot(slot):
-                self._worker.kill(slot)
+                if slot in self._slots:
+                    self._slots[slot].worker.kill(slot)
             case effects.PlanReduce(number):
                 n_tasks = self._jobs[number].plan_reduce()
                 self._apply(events.ReduceTasksKnown(time.monotonic(), number, n_tasks))
             case effects.EndJob(number):
                 job = self._jobs[number]
                 self._end(job, JobDone(job.failures))
+            case effects.NoWorkerLeft(number):
+                self._end(self._jobs[number], WorkersLost(self._jobs[number].told_refusals()))
             case effects.Commit() | effects.SetAside() | effects.FailJob() | effects.PoisonTask():
                 raise AssertionError(f"{effect} is answered where its event was made")
 
@@ -211,16 +277,20 @@ class Coordinator:
             room.directory,
             room.memory_directory,
             at,
-            blobs=[blob, spec.surroundings],
+            is_remote=False,
+            blobs=[blob, spec.surroundings, b""],
         )
-        job = Job(number, spec, time.monotonic(), opening, MapOutputs(spec.n_partitions), self._budget, self._outbox)
+        elsewhere = replace(opening, is_remote=True, blobs=[blob, *spec.elsewhere])
+        outputs = MapOutputs(spec.n_partitions)
+        job = Job(number, spec, time.monotonic(), opening, elsewhere, outputs, self._budget, self._outbox)
         self._jobs[number] = job
+        self._count_slots()
         self._apply(events.JobOpened(job.started, number, spec.options))
         if self._broken:
             self._broken = False
-            self._worker.try_again()
-        if n_slots is not None and n_slots > self._worker.n_slots:
-            self._worker.resize(n_slots)
+            self._local.try_again()
+        if n_slots is not None and n_slots > self._local.n_slots:
+            self._local.resize(n_slots)
 
     def _add_split(self, number: int, split: list[Buffer] | Range) -> None:
         job = self._jobs.get(number)
@@ -244,14 +314,22 @@ class Coordinator:
         self._settle(job)
 
     def _settle(self, job: Job) -> None:
-        if job.ending is None or job.is_draining or not self._scheduler.is_quiet(job.number):
+        if job.ending is None or job.n_draining is not None or not self._scheduler.is_quiet(job.number):
             return
-        job.is_draining = True
-        self._worker.drain(job.number)
+        asked: list[Worker] = [self._local, *(worker for worker in self._remote.values() if worker.knows(job.number))]
+        job.n_draining = len(asked)
+        for worker in asked:
+            worker.drain(job.number)
+        if job.n_draining:
+            self._loop.call_later(_DRAIN_SECONDS, self._guarded, self._tell_end, job.number)
 
     def drained(self, token: int) -> None:
-        """Everything that the job has printed is there: tell its end."""
-        self._tell_end(token)
+        """Everything that the job has printed on one more worker is there: tell its end, if it was the last."""
+        job = self._jobs.get(token)
+        if job is not None and job.n_draining is not None:
+            job.n_draining -= 1
+            if not job.n_draining:
+                self._tell_end(token)
 
     def _tell_end(self, number: int) -> None:
         job = self._jobs.pop(number, None)
@@ -259,23 +337,26 @@ class Coordinator:
             return
         assert job.ending is not None
         job.forget()
-        for slot in self._worker.slots:
+        for slot in self._slots.values():
             if number in slot.opened:
                 slot.opened.discard(number)
-                slot.channel.send(CloseJob(number))
+                slot.line.send(CloseJob(number))
+        for worker in self._remote.values():
+            worker.forget_job(number)
         patience.release()
         job.tell(job.ending)
 
     # Attempts.
 
     def _start_attempt(self, attempt: effects.StartAttempt) -> None:
-        job, slot = self._jobs[attempt.task.job], self._worker.slot(attempt.slot)
+        job, slot = self._jobs[attempt.task.job], self._slots[attempt.slot]
         slot.attempt = attempt
         job.attempts[slot.number] = time.monotonic()
+        opening = None
         if job.number not in slot.opened:
             slot.opened.add(job.number)
-            slot.channel.send(job.opening)
-        slot.channel.send(job.order(attempt))
+            opening = job.opening if slot.worker is self._local else job.opening_elsewhere
+        slot.worker.start(slot, opening, job.order(attempt))
 
     def _finish(self, slot: Slot, message: MapDone | ReduceDone) -> None:
         job, attempt = self._take_attempt(slot, "done")
@@ -329,7 +410,9 @@ class Coordinator:
 
     def slot_joined(self, slot: Slot) -> None:
         """It waits for work."""
-        self._apply(events.SlotJoined(time.monotonic(), slot.number))
+        self._slots[slot.number] = slot
+        worker = slot.worker.number if isinstance(slot.worker, RemoteWorker) else None
+        self._apply(events.SlotJoined(time.monotonic(), slot.number, worker))
 
     def slot_unwanted(self, slot: Slot) -> None:
         """It may finish what it is at."""
@@ -337,13 +420,17 @@ class Coordinator:
 
     def slot_answered(self, slot: Slot, answer: Answer) -> None:
         """Its attempt is over."""
-        if isinstance(answer, AttemptFailed):
-            self._raise(slot, whole(answer.blobs[0]))
-        else:
-            self._finish(slot, answer)
+        match answer:
+            case AttemptFailed():
+                self._raise(slot, whole(answer.blobs[0]))
+            case AttemptRefused(module):
+                self._refuse(slot, module)
+            case _:
+                self._finish(slot, answer)
 
     def slot_died(self, slot: Slot, exited: SlotExited | None) -> None:
         """Its task runs again, or was tried often enough."""
+        self._slots.pop(slot.number, None)
         if exited is None:
             self._lose(slot)
             return
@@ -371,17 +458,145 @@ class Coordinator:
             self._jobs[printed.job].tell(mail)
 
     def worker_broke(self, reason: str) -> None:
-        """Fail all jobs: there is nothing to run them on."""
+        """Fail all jobs, if there is nothing else to run them on."""
         self._broken = True
+        if not self._remote:
+            self._fail_all(reason)
+
+    def attempt_broke(self, slot: Slot, reason: str) -> None:
+        """Fail its job: what it takes or leaves cannot be read or written here."""
+        if slot.attempt is not None:
+            self._cancel(slot.attempt.task.job, WorkersLost(reason))
+
+    def _fail_all(self, reason: str) -> None:
         for number in list(self._jobs):
             self._cancel(number, WorkersLost(reason))
 
+    # Workers on other hosts.
+
+    def _listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
+        self._stop_listening()
+        self._listener = Listener(listening, context, certificate, token, self._make_link, self.guard)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _make_link(self, origin: str, begin: Callable[[bytes], Handshake]) -> Link:
+        worker = RemoteWorker(self, next(self._worker_numbers), self._slot_numbers, self._files, origin)
+        return worker.make_link(begin)
+
+    def _join_over(self, connection: socket.socket, origin: str, joined: Future[str]) -> None:
+        task = asyncio.ensure_future(self._joined_over(connection, origin))
+        task.add_done_callback(partial(_pass_on, joined))
+
+    async def _joined_over(self, connection: socket.socket, origin: str) -> str:
+        worker = RemoteWorker(self, next(self._worker_numbers), self._slot_numbers, self._files, origin)
+        link = worker.make_link(lambda _: shake_as_coordinator(OVER_SSH, b"", n_skipped=_BANNER_BYTES))
+        close_in_forks(connection)
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(_SSH_SECONDS):
+                await asyncio.get_running_loop().connect_accepted_socket(lambda: link, connection)
+                await link.proven
+                return await worker.joined
+        except BaseException:
+            link.abort()
+            raise
+
+    def worker_joined(self, worker: RemoteWorker) -> None:
+        """Give it a name that no other has, and have it fork."""
+        assert worker.about is not None
+        taken = {other.name for other in self._workers()}
+        names = itertools.chain([worker.about.name], (f"{worker.about.name}#{n}" for n in itertools.count(2)))
+        self._remote[worker.number] = worker
+        worker.join_as(next(name for name in names if name not in taken))
+        self._count_slots()
+        if self._leases is None:
+            self._leases = Leases(time.monotonic())
+            self._watch_leases(itertools.count(1))
+
+    def worker_left(self, worker: RemoteWorker) -> None:
+        """Count without it."""
+        self._remote.pop(worker.number, None)
+        self._count_slots()
+
+    def _workers(self) -> list[Worker]:
+        return [self._local, *self._remote.values()]
+
+    def _count_slots(self) -> None:
+        """Tell jobs how many slots may work for them."""
+        n_remote = self.n_remote_slots
+        for job in self._jobs.values():
+            assert job.spec.options.max_slots is not None
+            job.spec.report.n_slots = job.spec.options.max_slots + n_remote
+            job.spec.report.is_waiting = not job.spec.report.n_slots
+
+    def _watch_leases(self, count: Iterator[int]) -> None:
+        """Say that we are there, and see who is silent; for as long as there is anybody."""
+        if not self._remote:
+            self._leases = None
+            return
+        assert self._leases is not None
+        self._loop.call_later(CHECK_SECONDS, self._guarded, self._watch_leases, count)
+        if next(count) % round(BEAT_SECONDS / CHECK_SECONDS) == 0:
+            for worker in self._remote.values():
+                worker.send_beat()
+        heard = {number: worker.link.heard_at for number, worker in self._remote.items() if worker.link is not None}
+        for number, lease in self._leases.check(time.monotonic(), heard).items():
+            self._change_lease(self._remote[number], lease)
+
+    def _change_lease(self, worker: RemoteWorker, lease: Lease) -> None:
+        worker.is_suspect = lease is not Lease.HELD
+        if lease is Lease.LOST:
+            worker.drop()
+            return
+        kind: type[events.SlotPaused | events.SlotResumed]
+        kind = events.SlotPaused if lease is Lease.SUSPECT else events.SlotResumed
+        for slot in worker.slots:
+            self._apply(kind(time.monotonic(), slot.number))
+
+    def _refuse(self, slot: Slot, module: str) -> None:
+        """A module is missing on a host: it gets no more of this job."""
+        job, _ = self._take_attempt(slot, "refused")
+        if job is not None and slot.worker.name not in job.refusals:
+            job.refusals[slot.worker.name] = module
+            job.spec.report.notes.append(f"without {slot.worker.name}, which has no module {module!r}")
+        to_come = any(not slot.ready for slot in self._local.slots)
+        self._apply(events.AttemptRefused(time.monotonic(), slot.number, to_come))
+        if job is not None:
+            self._settle(job)
+
     def _close(self) -> None:
         self._stop.set()
-        self.worker_broke("the cluster was closed")
+        self._stop_listening()
+        self._fail_all("the cluster was closed")
         for number in list(self._jobs):
             self._tell_end(number)
-        self._worker.close()
+        self._local.close()
+        self._files.close()
+
+
+def _pass_on(future: Future[str], task: asyncio.Task[str]) -> None:
+    """Tell another thread how a task has ended."""
+    if task.cancelled():
+        future.set_exception(WorkerError("the cluster was closed"))
+    elif error := task.exception():
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
+
+
+def _status(worker: Worker) -> WorkerStatus:
+    slots = [SlotStatus(slot.name, _doing(slot)) for slot in worker.slots]
+    if not isinstance(worker, RemoteWorker):
+        return WorkerStatus.here(slots)
+    assert worker.about is not None
+    state = "leaving" if worker.is_leaving else "silent" if worker.is_suspect else "here"
+    beat = worker.beat
+    load, free = (None, None) if beat is None else (beat.load, beat.free_bytes)
+    return WorkerStatus(worker.name, worker.origin, slots, worker.about.python, load, free, state)
 
 
 def _doing(slot: Slot) -> str:

@@ -17,7 +17,7 @@ from jmr.scheduler.effects import StartAttempt
 from jmr.scheduler.jobs import JobOptions, Phase, TaskId
 from jmr.shuffle.budget import Budget
 from jmr.shuffle.outputs import MapOutputs, ReduceInput
-from jmr.wire.messages import MapDone, Message, OpenJob, Range, ReduceDone, SlotExited, StartMap, StartReduce, whole
+from jmr.wire.messages import MapDone, OpenJob, Range, ReduceDone, SlotExited, StartMap, StartReduce, whole
 
 __all__ = ["Job", "JobSpec", "Letter", "order_of"]
 
@@ -32,11 +32,13 @@ class JobSpec:
 
     options: JobOptions
     n_partitions: int
-    #: Most slots that it may use.
+    #: How many slots it may use, as far as that is known when it is opened.
     n_slots: int
     #: A blob; or, for all slots of the host, the file that it lies in.
     functions: list[Buffer] | Range
     surroundings: list[Buffer]
+    #: For slots on other hosts: what of the surroundings makes sense there, and the modules that travel as source.
+    elsewhere: tuple[list[Buffer], list[Buffer]]
     report: Report
     #: Where the coordinator's mail goes; unbounded, so that the loop never waits for a reader.
     mailbox: queue.SimpleQueue[Mail]
@@ -49,7 +51,9 @@ class Job:
     number: int
     spec: JobSpec
     started: float
+    #: What slots are told of it: here, and on other hosts.
     opening: OpenJob
+    opening_elsewhere: OpenJob
     outputs: MapOutputs
     #: Shared with the other jobs, like the next.
     budget: Budget
@@ -64,7 +68,10 @@ class Job:
     attempts: dict[int, float] = field(default_factory=dict)
     #: Told when nothing of the job runs any more and all that was printed has arrived.
     ending: Ending | None = None
-    is_draining: bool = False
+    #: Workers that have not sent all yet that its slots printed; None before that was asked for.
+    n_draining: int | None = None
+    #: What is missing on workers that refused it, by their names.
+    refusals: dict[str, str] = field(default_factory=dict)
 
     def tell(self, mail: Mail) -> None:
         """Have the calling thread told, soon."""
@@ -76,13 +83,13 @@ class Job:
         self.n_splits += 1
         self.spec.report.n_map_tasks = self.n_splits
 
-    def order(self, attempt: StartAttempt) -> Message:
+    def order(self, attempt: StartAttempt) -> StartMap | StartReduce:
         """The message that starts an attempt, with its input."""
         task = attempt.task
         careful = attempt.number > 1 or self.spec.options.max_attempts == 1
         common = (self.number, task.index, attempt.number, careful, attempt.leave_out)
         if task.phase is Phase.MAP:
-            memory_bytes = self.budget.reserve(attempt.slot, self.spec.n_slots)
+            memory_bytes = self.budget.reserve(attempt.slot, self.spec.report.n_slots)
             split = self.splits[task.index]
             if isinstance(split, list):
                 return StartMap(*common, memory_bytes, None, blobs=[split])
@@ -96,6 +103,14 @@ class Job:
         self.reduce_plan = self.outputs.plan_reduce(self.budget.input_bytes(self.spec.n_slots))
         self.spec.report.n_reduce_tasks = len(self.reduce_plan)
         return len(self.reduce_plan)
+
+    def told_refusals(self) -> str:
+        """Why no worker can run it."""
+        missing = "; ".join(f"{name} has no module {module!r}" for name, module in self.refusals.items())
+        return (
+            f"no worker can run this job: {missing}. Install it there, or put it beside your notebook, from where "
+            "modules travel with the job."
+        )
 
     def forget(self) -> None:
         """Let go of what it has in memory."""

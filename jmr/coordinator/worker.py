@@ -1,54 +1,61 @@
-"""The worker of this host, as the coordinator sees it: a supervisor, and the slots that it forks.
+"""A worker, as the coordinator sees it: a supervisor, and the slots that it forks.
 
     supervisor ──SlotExited, Printed, Drained──> Worker ──slot_died, printed, drained──> Owner
     slot ──SlotReady, MapDone, ReduceDone, ...──> Worker ──slot_joined, slot_answered──> Owner
 
 A slot counts as gone when its connection has ended *and* its supervisor has said how: so what it still delivered is
-taken first. A lost supervisor takes its slots along, and is started again, unless that keeps failing.
+taken first. How slots are reached, and what becomes of a supervisor that is lost, is told by `local` and `remote`.
 
-It knows nothing of jobs. Every method but the constructor and `join` belongs to the loop's thread.
+It knows nothing of jobs. Every method but `join` belongs to the loop's thread.
 """
 
 from __future__ import annotations
 
-import itertools
-import socket
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Protocol
 
-from tornado.ioloop import IOLoop
-
-from jmr.coordinator.channel import Channel
-from jmr.errors import WorkerError
-from jmr.launch.local import LocalWorker, close_in_forks, start_local
 from jmr.scheduler.effects import StartAttempt
+from jmr.wire.frames import FrameError
 from jmr.wire.messages import (
     CANNOT_ANSWER,
     AttemptFailed,
+    AttemptRefused,
     Drain,
     Drained,
-    ForkSlot,
     KillSlot,
     MapDone,
     Message,
+    OpenJob,
     Printed,
     ReduceDone,
     SlotExited,
     SlotReady,
-    WorkerReady,
+    StartMap,
+    StartReduce,
 )
 
-__all__ = ["Answer", "Owner", "Slot", "Worker"]
-
-#: Supervisors, or slots that were not ready yet, that may be lost in a row with no attempt answered in between.
-_MOST_FAILED_STARTS = 3
+__all__ = ["Answer", "Line", "Owner", "Slot", "Worker"]
 
 #: For a slot whose connection has ended to end by itself, and say how.
 _GRACE_SECONDS = 1.0
 
-Answer = MapDone | ReduceDone | AttemptFailed
+Answer = MapDone | ReduceDone | AttemptFailed | AttemptRefused
+
+
+class Line(Protocol):
+    """What a slot or a supervisor is talked to by."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything can be said, and heard."""
+
+    def send(self, message: Message) -> None:
+        """Send a message, soon."""
+
+    def close(self) -> None:
+        """End it; whoever made it is told, soon."""
 
 
 @dataclass(slots=True)
@@ -58,7 +65,8 @@ class Slot:
     number: int
     #: 1 to the worker's number of slots; one that is forked in its place has the same.
     position: int
-    channel: Channel
+    worker: Worker
+    line: Line
     ready: bool = False
     #: It was told to end.
     ending: bool = False
@@ -72,7 +80,7 @@ class Slot:
     @property
     def name(self) -> str:
         """What users call it."""
-        return f"local/{self.position}"
+        return f"{self.worker.name}/{self.position}"
 
 
 class Owner(Protocol):
@@ -97,62 +105,42 @@ class Owner(Protocol):
         """User code has printed."""
 
     def drained(self, token: int) -> None:
-        """All that was printed before `Worker.drain(token)` has come, or is lost with the supervisor."""
+        """All that this worker printed before `Worker.drain(token)` has come, or is lost with it."""
 
     def worker_broke(self, reason: str) -> None:
-        """There will be no slots, until `Worker.try_again`."""
+        """There will be no slots on this host, until `try_again`."""
 
 
 class Worker:
-    """The worker of this host.
+    """What workers here and elsewhere have in common.
 
     Parameters
     ----------
     owner
         Is told what happens, in the loop's thread.
-    directories
-        Where slots put large map outputs.
-    supervisor
-        Has been started with these directories.
+    name
+        What users call it.
     n_slots
         How many to start with.
+    numbers
+        For slots: no two of a coordinator have the same.
     """
 
-    def __init__(self, owner: Owner, directories: list[str], supervisor: LocalWorker, n_slots: int) -> None:
+    def __init__(self, owner: Owner, name: str, n_slots: int, numbers: Iterator[int]) -> None:
         self._owner = owner
-        self._directories = directories
+        self.name = name
         #: How many slots are wanted.
         self.n_slots = n_slots
-        self._supervisor: LocalWorker | None = supervisor
-        self._control: Channel | None = None
+        #: To the supervisor; None while there is none.
+        self._control: Line | None = None
         self._slots: dict[int, Slot] = {}
-        self._slot_numbers = itertools.count(1)
+        self._slot_numbers = numbers
         self._draining: set[int] = set()
-        self._n_failed_starts = 0
-        self._closed = False
 
     @property
     def slots(self) -> list[Slot]:
         """Those that live, by position."""
         return sorted(self._slots.values(), key=lambda slot: slot.position)
-
-    def slot(self, number: int) -> Slot:
-        """A slot that lives, by its number."""
-        return self._slots[number]
-
-    def attach(self, loop: IOLoop) -> None:
-        """Begin to hear and to fork."""
-        self._loop = loop
-        self._is_ready = False
-        assert self._supervisor is not None
-        self._control = Channel(
-            loop,
-            self._supervisor.connection,
-            self._hear_supervisor,
-            partial(self._lose_supervisor, self._supervisor),
-            self._owner.guard,
-        )
-        self._fork_missing()
 
     def resize(self, n_slots: int) -> None:
         """Have this many slots, soon."""
@@ -161,6 +149,12 @@ class Worker:
             if slot.position > n_slots and slot.ready:
                 self._owner.slot_unwanted(slot)
         self._fork_missing()
+
+    def start(self, slot: Slot, opening: OpenJob | None, order: StartMap | StartReduce) -> None:
+        """Have an idle slot begin an attempt, after telling it of the job if need be."""
+        if opening is not None:
+            slot.line.send(opening)
+        slot.line.send(order)
 
     def kill(self, number: int) -> None:
         """End a slot's process, and what it has started."""
@@ -177,28 +171,18 @@ class Worker:
         else:
             self._owner.drained(token)
 
-    def try_again(self) -> None:
-        """After it broke: there may be memory now, or a file descriptor, or a repaired installation."""
-        self._n_failed_starts = 0
-        if self._supervisor is None:
-            self._restart()
-        else:
-            self._fork_missing()
-
     def close(self) -> None:
-        """Let go of every process; `join` waits for their end."""
-        self._closed = True
+        """Let go of every process."""
         if self._control is not None:
             self._control.close()
         for slot in self._slots.values():
-            slot.channel.close()
-
-    def join(self) -> None:
-        """Wait for the supervisor's end."""
-        if self._supervisor is not None:
-            self._supervisor.last_words()
+            slot.line.close()
 
     # Slots.
+
+    def _fork(self, position: int, control: Line) -> None:
+        """Have a slot forked."""
+        raise NotImplementedError
 
     def _fork_missing(self) -> None:
         """Fork a slot for each position that has none."""
@@ -212,15 +196,6 @@ class Worker:
         except OSError as error:  # no more file descriptors, say
             self._owner.worker_broke(f"slots cannot be started: {error}")
 
-    def _fork(self, position: int, control: Channel) -> None:
-        number = next(self._slot_numbers)
-        ours, theirs = socket.socketpair()
-        close_in_forks(ours)
-        hear, bury = partial(self._hear_slot, number), partial(self._bury, number)
-        slot = Slot(number, position, Channel(self._loop, ours, hear, bury, self._owner.guard))
-        self._slots[number] = slot
-        control.send_with_descriptor(ForkSlot(number, slot.name), theirs.detach())
-
     def _hear_slot(self, number: int, message: Message) -> None:
         slot = self._slots[number]
         match message:
@@ -230,18 +205,20 @@ class Worker:
                 if slot.position > self.n_slots:
                     self._owner.slot_unwanted(slot)
             case MapDone() | ReduceDone() | AttemptFailed():
-                self._n_failed_starts = 0
-                self._owner.slot_answered(slot, message)
+                self._answered(slot, message)
             case _:
-                raise AssertionError(f"a slot does not say {message}")
+                raise FrameError(f"a slot does not say {message}")
+
+    def _answered(self, slot: Slot, answer: Answer) -> None:
+        self._owner.slot_answered(slot, answer)
 
     def _bury(self, number: int) -> None:
         """Let go of a slot, once its connection has ended and its supervisor has told how."""
         slot = self._slots.get(number)
-        if slot is None or slot.channel.is_open:
+        if slot is None or slot.line.is_open:
             return
         if slot.exited is None:  # it is on its way out, or user code has closed its connection and goes on
-            self._loop.call_later(_GRACE_SECONDS, self._owner.guard(self._hang_up), number)
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._owner.guard(self._hang_up), number)
             return
         del self._slots[number]
         how = replace(slot.exited, status=CANNOT_ANSWER) if slot.hung_up else slot.exited
@@ -256,54 +233,33 @@ class Worker:
             self._slots[number].hung_up = True
             self.kill(number)
 
+    def _may_go_on(self, reason: str) -> bool:
+        """Whether to fork one more slot after one that was never ready."""
+        raise NotImplementedError
+
     # The supervisor.
 
     def _hear_supervisor(self, message: Message) -> None:
         match message:
-            case WorkerReady():
-                self._is_ready = True
             case SlotExited(slot=number):
                 if number in self._slots:
                     self._slots[number].exited = message
                     self._bury(number)
             case Printed():
                 self._owner.printed(message)
-            case Drained(token):
+            case Drained(token) if token in self._draining:
                 self._draining.discard(token)
                 self._owner.drained(token)
             case _:
-                raise AssertionError(f"a supervisor does not say {message}")
+                raise FrameError(f"a supervisor does not say {message}")
 
-    def _lose_supervisor(self, supervisor: LocalWorker) -> None:
-        """It is gone, and every slot with it; start another, unless they keep dying."""
-        if self._closed:
-            return
-        supervisor.process.kill()
-        words = supervisor.last_words()
-        self._control = self._supervisor = None
+    def _lose_all(self) -> None:
+        """The supervisor is gone, and every slot with it."""
+        self._control = None
         # The idle ones first, else they would be given what the busy ones leave.
         for slot in sorted(self._slots.values(), key=lambda slot: slot.attempt is not None):
             del self._slots[slot.number]
-            slot.channel.close()
+            slot.line.close()
             self._owner.slot_died(slot, None)
         while self._draining:  # nobody is left to answer
             self._owner.drained(self._draining.pop())
-        how = "keeps ending" if self._is_ready else "does not start"
-        if self._may_go_on(f"the worker on this host {how}: {words or 'it says nothing'}"):
-            self._restart()
-
-    def _restart(self) -> None:
-        try:
-            self._supervisor = start_local(self._directories)
-        except WorkerError as error:
-            self._owner.worker_broke(str(error))
-        else:
-            self.attach(self._loop)
-
-    def _may_go_on(self, reason: str) -> bool:
-        """Count one more failed start: a worker that only ever fails must not be started for ever."""
-        self._n_failed_starts += 1
-        if self._n_failed_starts < _MOST_FAILED_STARTS:
-            return True
-        self._owner.worker_broke(reason)
-        return False

@@ -10,10 +10,12 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 from jmr import interrupts
-from jmr.errors import WorkerError
+from jmr.errors import ArgumentValueError, WorkerError
 from jmr.launch.local import default_slots, start_local
 from jmr.plan import MOST_WORKERS, Plan, checked_count
 from jmr.shuffle.directory import Directories
@@ -22,17 +24,38 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from jmr.coordinator.core import Coordinator
+    from jmr.coordinator.status import WorkerStatus
+    from jmr.launch.address import Address
+    from jmr.launch.ssh import SshTarget, SshWorker
 
 __all__ = ["Cluster", "current_cluster", "default_cluster", "resize"]
 
 
 class Cluster:
-    """Processes on this host, called slots, kept warm between jobs.
+    """Processes on this host and on others, called slots, kept warm between jobs.
 
     Parameters
     ----------
     workers
-        How many slots. Default: one for each CPU that this process may use.
+        How many slots on this host. Default: one for each CPU that this process may use. 0: those of other hosts do all
+        the work.
+    listen
+        Where workers of other hosts may join: an address of this host, such as "10.0.0.5" or "10.0.0.5:18273". `True`
+        is "127.0.0.1", for workers on this very host. Default: nowhere.
+    ssh
+        Hosts to start workers on, by ssh: "host1", "ann@host2", or with a number of slots "host3:4". Your ssh
+        configuration applies, and ssh must get in without asking for anything. A host where that fails is named in a
+        warning, and the others are used.
+    python
+        The interpreter on those hosts, which must have jmr installed. Default: the one at the same path as here, if
+        there is one, else the `jmr-worker` on the PATH there.
+
+    Raises
+    ------
+    WorkerError
+        It cannot listen there; or there are to be no slots here, and ssh got to none of the hosts.
+    TokenError
+        The token, by which workers that join are known, is not private.
 
     Notes
     -----
@@ -47,14 +70,28 @@ class Cluster:
     {'a': 4, 'b': 9}
     """
 
-    def __init__(self, workers: int | None = None) -> None:
-        n_slots = None if workers is None else checked_count("workers", workers, most=MOST_WORKERS)
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        listen: str | bool | None = None,
+        ssh: Sequence[str] = (),
+        python: str | None = None,
+    ) -> None:
+        n_slots = None if workers is None else checked_count("workers", workers, most=MOST_WORKERS, least=0)
+        targets = _checked_targets(ssh) if ssh else []
         self._own_slots = n_slots
         self._pid = os.getpid()
         self._coordinator: Coordinator | None = None
+        self._address: Address | None = None
+        self._ssh_workers: list[SshWorker] = []
         try:
             with interrupts.deferred():
-                self._coordinator = _start(n_slots or default_slots())
+                self._coordinator = _start(default_slots() if n_slots is None else n_slots)
+            if listen:
+                self.listen("127.0.0.1" if listen is True else listen)
+            if targets:
+                self._reach(targets, python)
         except BaseException:
             self.close()
             raise
@@ -81,31 +118,88 @@ class Cluster:
     def __repr__(self) -> str:
         if self._coordinator is None:
             return "<jmr.Cluster closed>"
-        n_busy = sum(state.startswith("job") for _, state in self.status())
+        n_busy = sum(doing.startswith("job") for _, doing in self.status())
+        n_others = len(self.hosts()) - 1
+        others = f" and {self._coordinator.n_remote_slots} on {n_others} more" if n_others else ""
+        listens = f", listening on {self._address}" if self._address else ""
         slots = "slot" if self.n_slots == 1 else "slots"
-        return f"<jmr.Cluster of {self.n_slots} {slots} on this host, {n_busy} busy>"
+        return f"<jmr.Cluster of {self.n_slots} {slots} on this host{others}, {n_busy} busy{listens}>"
+
+    def _repr_html_(self) -> str:
+        from jmr.engines.view import status_html
+
+        return status_html(self.hosts(), self.address)
 
     @property
     def n_slots(self) -> int:
-        """How many slots it has, or will have once they have started."""
+        """How many slots it has on this host, or will have once they have started."""
         return self._coordinator.n_slots if self._coordinator is not None else 0
+
+    @property
+    def address(self) -> str | None:
+        """Where workers of other hosts may join: "10.0.0.5:18273". None: nowhere."""
+        return None if self._address is None else str(self._address)
+
+    @property
+    def has_remote(self) -> bool:
+        """Whether slots of other hosts may work here."""
+        return self._address is not None or (self._coordinator is not None and self._coordinator.n_remote_slots > 0)
 
     def status(self) -> list[tuple[str, str]]:
         """Each slot's name and what it does: "starting", "idle", "job 3: map-4", or "ending"."""
+        return [(slot.name, slot.doing) for host in self.hosts() for slot in host.slots]
+
+    def hosts(self) -> list[WorkerStatus]:
+        """The workers, this host's first: their slots, and how their hosts are."""
         return self._coordinator.status() if self._coordinator is not None else []
 
+    def listen(self, address: str = "127.0.0.1", *, new_token: bool = False) -> str:
+        """Let workers of other hosts join, at this address instead of any other.
+
+        Parameters
+        ----------
+        address
+            Of this host, as the others know it; with or without a port.
+        new_token
+            Make a new token first: workers that hold the old one are not let in any more.
+
+        Returns
+        -------
+        What to do on the other hosts, in words.
+
+        Raises
+        ------
+        ArgumentValueError, WorkerError, TokenError
+            It is no address, or not this host's; the port is taken; nothing here can make a certificate; the token is
+            not private.
+        """
+        from jmr.engines.reaching import checked_address, listen_at
+        from jmr.engines.view import invitation
+        from jmr.launch.token import new_token as renew_token
+
+        where = checked_address(address)
+        coordinator = self._running()
+        if new_token:
+            renew_token()
+        with interrupts.deferred():
+            self._address = listen_at(coordinator, where, self._address)
+        return invitation(self._address)
+
     def resize(self, workers: int) -> None:
-        """Have this many slots; those that are too many finish what they are at."""
-        n_slots = checked_count("workers", workers, most=MOST_WORKERS)
+        """Have this many slots on this host; those that are too many finish what they are at."""
+        n_slots = checked_count("workers", workers, most=MOST_WORKERS, least=0)
         self._own_slots = n_slots
         self._running().resize(n_slots)
 
     def close(self) -> None:
         """End every process it started. Harmless the second time."""
         coordinator, self._coordinator = self._coordinator, None
+        self._address = None
         if coordinator is not None:
             with interrupts.deferred():
                 coordinator.close()
+        while self._ssh_workers:
+            self._ssh_workers.pop().last_words()
 
     @property
     def is_open(self) -> bool:
@@ -118,8 +212,31 @@ class Cluster:
         return self._coordinator
 
     def _limit(self, plan: Plan) -> int:
-        """Most slots that a job may use."""
-        return plan.workers or self._own_slots or default_slots()
+        """Most slots of this host that a job may use."""
+        wanted = [plan.workers, self._own_slots, default_slots()]
+        most = next(n_slots for n_slots in wanted if n_slots is not None)
+        if not most and not self.has_remote:
+            raise ArgumentValueError(
+                "workers=0 leaves the work to slots of other hosts, and none can join: %jmr listen, or "
+                'jmr.Cluster(listen="10.0.0.5"), or jmr.Cluster(ssh=["host"])'
+            )
+        return min(most, max(self.n_slots, plan.workers or 0))
+
+    def _reach(self, targets: list[SshTarget], python: str | None) -> None:
+        """Have ssh start workers; say which hosts it did not get to."""
+        from jmr.engines.reaching import reach
+
+        self._ssh_workers, failures = reach(self._running(), targets, python)
+        for text in failures:
+            warnings.warn(text, stacklevel=3)
+        if not self._ssh_workers and not self.n_slots:
+            raise WorkerError(f"there are no slots: {'; '.join(failures)}")
+
+
+def _checked_targets(hosts: object) -> list[SshTarget]:
+    from jmr.engines.reaching import checked_targets
+
+    return checked_targets(hosts)
 
 
 def _start(n_slots: int) -> Coordinator:

@@ -17,7 +17,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any
 
 from jmr import interrupts
@@ -92,7 +92,7 @@ class ClusterEngine:
         try:
             self._name = plan.name
             self._folder = "reducefn" if plan.combinefn is None or plan.reducefn is not None else "combinefn"
-            report.n_slots = self._open(plan, report)
+            self._open(plan, report)
             self._feed(plan, report)
             while (partition := self._next_partition()) is not None:
                 yield partition
@@ -113,19 +113,22 @@ class ClusterEngine:
     def close(self) -> None:
         """The cluster stays: it was there before, or is warm for the next job."""
 
-    def _open(self, plan: Plan, report: Report) -> int:
-        """Open the job; returns how many slots it may use."""
-        n_slots = min(self._cluster._limit(plan), max(self._cluster.n_slots, plan.workers or 1))
-        n_threads = max(1, default_slots() // n_slots)
-        functions = dump_functions({"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn})
+    def _open(self, plan: Plan, report: Report) -> None:
+        """Open the job, and say how many slots it may use, as far as that is known."""
+        n_local = self._cluster._limit(plan)
+        n_slots = report.n_slots = n_local + self._coordinator.n_remote_slots
+        surroundings = Surroundings.here(n_threads=max(1, default_slots() // max(1, n_local)))
+        roles = {"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn}
+        functions = dump_functions(roles)
         number = self._coordinator.job_number()
         self._room = self._coordinator.room(number)
         spec = JobSpec(
-            options=JobOptions(plan.max_attempts, n_slots, plan.skips),
+            options=JobOptions(plan.max_attempts, n_local, plan.skips),
             n_partitions=plan.n_partitions or max(_LEAST_PARTITIONS, _PARTITIONS_PER_SLOT * n_slots),
-            n_slots=n_slots,
+            n_slots=max(1, n_slots),
             functions=_shared(functions, self._room),
-            surroundings=dump(Surroundings.here(n_threads)),
+            surroundings=dump(surroundings),
+            elsewhere=_elsewhere(surroundings, roles.values()) if self._cluster.has_remote else ([], []),
             report=report,
             mailbox=self._mailbox,
         )
@@ -134,19 +137,20 @@ class ClusterEngine:
             self._job = number
         if self._cancelled.is_set():  # before there was anything to stop
             self.cancel()
-        return n_slots
 
     def _feed(self, plan: Plan, report: Report) -> None:
         assert self._room is not None
         source = records(plan.source)
         report.n_records_total = source.n_records
-        most_bytes = self._coordinator.input_bytes(report.n_slots)
-        sizer = SplitSizer(report.n_slots, source.n_records, most_bytes)
+        n_slots = max(1, report.n_slots)  # workers may come and go
+        most_bytes = self._coordinator.input_bytes(n_slots)
+        sizer = SplitSizer(n_slots, source.n_records, most_bytes)
         lender = self._lender = Lender(self._room)
-        under_way = _UnderWay(min(most_bytes, _MOST_UNDER_WAY_BYTES) * report.n_slots)
+        under_way = _UnderWay(min(most_bytes, _MOST_UNDER_WAY_BYTES) * n_slots)
         n_sent = 0
         while True:
-            most = report.n_slots if sizer.is_blind else _SPLITS_PER_SLOT * report.n_slots
+            n_slots = sizer.n_slots = max(1, report.n_slots)
+            most = n_slots if sizer.is_blind else _SPLITS_PER_SLOT * n_slots
             is_idle = under_way.is_full(most) and not source.read_ahead()
             self._take_mail(sizer, under_way, lender, wait=is_idle)
             if under_way.is_full(most):
@@ -273,6 +277,15 @@ class _UnderWay:
     def remove(self, n_bytes: int) -> None:
         self._n -= 1
         self._n_bytes -= n_bytes
+
+
+def _elsewhere(
+    surroundings: Surroundings, functions: Iterable[Callable[..., Any] | None]
+) -> tuple[list[Buffer], list[Buffer]]:
+    """What slots on other hosts are told instead of the surroundings; and the modules that they would not find."""
+    from jmr.worker.shipping import sources_for  # it parses them, and few jobs need it
+
+    return dump(surroundings.elsewhere()), dump(sources_for(functions))
 
 
 def _shared(functions: list[Buffer], room: Room) -> list[Buffer] | Range:

@@ -41,6 +41,8 @@ class Report:
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     n_slots: int = 0
+    #: Whether it waits for a slot: none that may work for it is there.
+    is_waiting: bool = False
     #: Records whose map task has committed; the total is None while the source's length is unknown.
     n_records: int = 0
     n_records_total: int | None = None

@@ -109,6 +109,8 @@ def _sweep(now: float) -> float:
 
 def _head(report: Report, now: float) -> str:
     slots = f" · {report.n_slots} slot{'' if report.n_slots == 1 else 's'}" if report.n_slots else ""
+    if report.is_waiting:
+        slots = " · waiting for a worker to join"
     mark = f'<span style="color:{COLOURS[report.state]}">{MARKS[report.state]}</span>'
     return _numbers(f"{mark} <b>{escape(report.name)}</b> {report.state.value}{slots} · {whole(report.elapsed(now))}")
 

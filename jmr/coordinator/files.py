@@ -1,0 +1,41 @@
+"""Files, read and written in threads: the loop itself never waits for a disk."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from jmr.shuffle.arriving import read_in_pieces
+from jmr.wire.messages import Range
+
+__all__ = ["Files"]
+
+_N_THREADS = 4
+T = TypeVar("T")
+
+
+class Files:
+    """The threads; they start when they are first needed."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="jmr-files")
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Call it in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+    async def pieces(self, ranges: Sequence[Range]) -> AsyncIterator[bytes]:
+        """What `read_in_pieces` yields."""
+        reading = read_in_pieces(ranges)
+        while (piece := await self.run(next, reading, None)) is not None:
+            yield piece
+
+    def close(self) -> None:
+        """Let go of the threads, which end when they have done what they are at."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def join(self) -> None:
+        """Wait for their end."""
+        self._threads.shutdown(wait=True)

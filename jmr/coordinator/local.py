@@ -1,0 +1,126 @@
+"""The worker of this host: its supervisor is a child of ours, and its slots are reached by socket pairs.
+
+    ForkSlot + one end of a pair ──> supervisor ──fork──> slot ──the other end──> coordinator
+
+A lost supervisor takes its slots along, and is started again, unless that keeps failing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from functools import partial
+
+from jmr.coordinator.worker import Answer, Line, Owner, Slot, Worker
+from jmr.errors import WorkerError
+from jmr.launch.local import LocalSupervisor, close_in_forks, start_local
+from jmr.links.channel import Channel
+from jmr.wire.messages import ForkSlot, Message, WorkerReady
+
+__all__ = ["LocalWorker"]
+
+#: Supervisors, or slots that were not ready yet, that may be lost in a row with no attempt answered in between.
+_MOST_FAILED_STARTS = 3
+
+
+class LocalWorker(Worker):
+    """The worker of this host.
+
+    Parameters
+    ----------
+    owner, n_slots, numbers
+        As of every `Worker`.
+    directories
+        Where slots put large map outputs.
+    supervisor
+        Has been started with these directories.
+    """
+
+    def __init__(
+        self, owner: Owner, directories: list[str], supervisor: LocalSupervisor, n_slots: int, numbers: Iterator[int]
+    ) -> None:
+        super().__init__(owner, "local", n_slots, numbers)
+        self._directories = directories
+        self._supervisor: LocalSupervisor | None = supervisor
+        self._n_failed_starts = 0
+        self._closed = False
+
+    def attach(self) -> None:
+        """Begin to hear and to fork, on the loop that runs."""
+        self._is_ready = False
+        assert self._supervisor is not None
+        self._control: Channel | None = Channel(
+            asyncio.get_running_loop(),
+            self._supervisor.connection,
+            self._hear_supervisor,
+            partial(self._lose_supervisor, self._supervisor),
+            self._owner.guard,
+        )
+        self._fork_missing()
+
+    def try_again(self) -> None:
+        """After it broke: there may be memory now, or a file descriptor, or a repaired installation."""
+        self._n_failed_starts = 0
+        if self._supervisor is None:
+            self._restart()
+        else:
+            self._fork_missing()
+
+    def close(self) -> None:
+        """Let go of every process; `join` waits for their end."""
+        self._closed = True
+        super().close()
+
+    def join(self) -> None:
+        """Wait for the supervisor's end."""
+        if self._supervisor is not None:
+            self._supervisor.last_words()
+
+    def _fork(self, position: int, control: Line) -> None:
+        assert isinstance(control, Channel)
+        number = next(self._slot_numbers)
+        ours, theirs = socket.socketpair()
+        close_in_forks(ours)
+        hear, bury = partial(self._hear_slot, number), partial(self._bury, number)
+        line = Channel(asyncio.get_running_loop(), ours, hear, bury, self._owner.guard)
+        slot = self._slots[number] = Slot(number, position, self, line)
+        control.send_with_descriptor(ForkSlot(number, slot.name), theirs.detach())
+
+    def _answered(self, slot: Slot, answer: Answer) -> None:
+        self._n_failed_starts = 0
+        super()._answered(slot, answer)
+
+    def _hear_supervisor(self, message: Message) -> None:
+        if isinstance(message, WorkerReady):
+            self._is_ready = True
+        else:
+            super()._hear_supervisor(message)
+
+    def _lose_supervisor(self, supervisor: LocalSupervisor) -> None:
+        """It is gone, and every slot with it; start another, unless they keep dying."""
+        if self._closed:
+            return
+        supervisor.process.kill()
+        words = supervisor.last_words()
+        self._supervisor = None
+        self._lose_all()
+        how = "keeps ending" if self._is_ready else "does not start"
+        if self._may_go_on(f"the worker on this host {how}: {words or 'it says nothing'}"):
+            self._restart()
+
+    def _restart(self) -> None:
+        try:
+            self._supervisor = start_local(self._directories)
+        except WorkerError as error:
+            self._owner.worker_broke(str(error))
+        else:
+            self.attach()
+
+    def _may_go_on(self, reason: str) -> bool:
+        """Count one more failed start: a worker that only ever fails must not be started for ever."""
+        self._n_failed_starts += 1
+        if self._n_failed_starts < _MOST_FAILED_STARTS:
+            return True
+        self._owner.worker_broke(reason)
+        return False

@@ -1,0 +1,44 @@
+"""What a cluster looks like from outside: workers, and what their slots do."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from dataclasses import dataclass
+
+from jmr.shuffle.budget import free_memory_bytes
+
+__all__ = ["SlotStatus", "WorkerStatus"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """One slot."""
+
+    name: str
+    #: "starting", "idle", "job 3: map-4" or "ending".
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatus:
+    """One worker: its host, and its slots."""
+
+    name: str
+    #: The address that it came from; its host name if it is this host.
+    origin: str
+    slots: list[SlotStatus]
+    #: "3.13.0"
+    python: str
+    #: Processes that want a CPU, on average over a minute; None as long as it has not said.
+    load: float | None
+    free_bytes: int | None
+    #: "here"; "silent": not heard for a while, so it gets no new work; or "leaving".
+    state: str
+
+    @classmethod
+    def here(cls, slots: list[SlotStatus]) -> WorkerStatus:
+        """The worker of this host."""
+        python = "{}.{}.{}".format(*sys.version_info)
+        return cls("local", socket.gethostname(), slots, python, os.getloadavg()[0], free_memory_bytes(), "here")

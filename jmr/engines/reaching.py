@@ -1,0 +1,90 @@
+"""How a cluster gets slots on other hosts: they come by themselves, or ssh fetches them.
+
+listen_at(coordinator, "10.0.0.5") ──> a socket, a certificate, the token ──> workers join
+reach(coordinator, ["host1:4"]) ──> ssh, some at once ──> each has joined, or is named with ssh's own words
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+
+from jmr.coordinator.core import Coordinator
+from jmr.errors import ArgumentTypeError, ArgumentValueError, WorkerError, describe
+from jmr.launch.address import Address, bound, parsed_address
+from jmr.launch.certificate import server_context
+from jmr.launch.ssh import MOST_AT_ONCE, SshTarget, SshWorker, parsed_target, start_by_ssh
+from jmr.launch.token import token
+from jmr.wire.handshake import HandshakeError, Verdict
+
+__all__ = ["checked_address", "checked_targets", "listen_at", "reach"]
+
+
+def checked_address(text: object) -> Address:
+    """Where to listen. Raises ArgumentTypeError or ArgumentValueError if it is no address."""
+    if not isinstance(text, str):
+        raise ArgumentTypeError(f'listen must be an address, such as "10.0.0.5", not {describe(text)}')
+    try:
+        return parsed_address(text)
+    except ValueError as error:
+        raise ArgumentValueError(f"listen: {error}") from None
+
+
+def listen_at(coordinator: Coordinator, where: Address, before: Address | None) -> Address:
+    """Have the coordinator listen, instead of where it did before; returns where, with the port that it got.
+
+    Raises
+    ------
+    WorkerError, TokenError
+        As of `Cluster.listen`.
+    """
+    key = token()
+    context, certificate = server_context()
+    if before is not None and before.port == where.port:
+        coordinator.stop_listening()
+    listening = bound(where)
+    coordinator.listen(listening, context, certificate, key)
+    return Address(where.host, listening.getsockname()[1])
+
+
+def checked_targets(hosts: object) -> list[SshTarget]:
+    """Hosts for ssh. Raises ArgumentTypeError or ArgumentValueError."""
+    if isinstance(hosts, (str, bytes)) or not isinstance(hosts, Sequence):
+        raise ArgumentTypeError(f'ssh must be a list of hosts, such as ["host1", "ann@host2:4"], not {describe(hosts)}')
+    return [parsed_target(text) for text in hosts]
+
+
+def reach(
+    coordinator: Coordinator, targets: Sequence[SshTarget], python: str | None
+) -> tuple[list[SshWorker], list[str]]:
+    """Have ssh start workers, and wait until each has joined or failed; returns those that joined, and what failed."""
+    with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="jmr-ssh") as threads:
+        reached = list(threads.map(lambda target: _reach(coordinator, target, python), targets))
+    return (
+        [worker for worker in reached if isinstance(worker, SshWorker)],
+        [text for text in reached if isinstance(text, str)],
+    )
+
+
+def _reach(coordinator: Coordinator, target: SshTarget, python: str | None) -> SshWorker | str:
+    started = start_by_ssh(target, python)
+    try:
+        coordinator.join_over(started.connection, target.destination).result()
+    except HandshakeError as error:
+        started.last_words()
+        return f"no worker on {target.destination}: {_refusal(error)}"
+    except (OSError, TimeoutError, WorkerError, CancelledError) as error:
+        words = started.last_words()
+        return (
+            f"no worker on {target.destination}: {f'ssh says: {words}' if words else str(error) or 'it says nothing'}"
+        )
+    return started
+
+
+def _refusal(error: HandshakeError) -> str:
+    if error.verdict is Verdict.OTHER_PYTHON and error.python is not None:
+        theirs = "{}.{}".format(*error.python)
+        return f"Python {theirs} runs there, another than here, and functions cannot travel between them (see python=)"
+    if error.verdict is Verdict.OTHER_VERSION:
+        return "another release of jmr is installed there: install the same one"
+    return "what answers there is no jmr-worker"
