@@ -14,7 +14,8 @@ A record's way through the package, room by room; a module imports only from roo
     result       the dict that comes back, and what is known of its job
     progress     what a job has done so far, and how that is shown
     scheduler    who runs what: events in, effects out
-    wire         messages <-> bytes, without I/O
+    wire         messages <-> bytes, and the handshake, without I/O
+    links        connections on an event loop: to a process here, to another host
     shuffle      where map outputs lie: inline, in files in memory, or on disk
     worker       the far end: a supervisor process, and the slots it forks
     launch       starts workers

@@ -13,6 +13,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
 import jmr
+from jmr.coordinator.status import SlotStatus, WorkerStatus
 from jmr.engines import cluster as engines_cluster
 from jmr.notebook.line import words
 from jmr.session import calling
@@ -402,8 +403,8 @@ class FakeCluster:
     def __init__(self) -> None:
         self.closed = False
 
-    def status(self) -> list[tuple[str, str]]:
-        return [("local/1", "idle"), ("local/10", "job 3: map-4")]
+    def hosts(self) -> list[WorkerStatus]:
+        return [WorkerStatus.here([SlotStatus("local/1", "idle"), SlotStatus("local/10", "job 3: map-4")])]
 
     def close(self) -> None:
         self.closed = True
@@ -440,9 +441,13 @@ def test_jmr_stops_the_slots(ip, capsys, monkeypatch):
     assert cluster.closed
 
 
-@pytest.mark.parametrize("line", ["workers", "workers 0", "workers many", "start", "status now"])
+@pytest.mark.parametrize(
+    "line", ["workers", "workers -1", "workers many", "start", "status now", "listen a b", "listen --new"]
+)
 def test_jmr_says_what_it_understands(ip, line):
-    assert refused(ip, f"%jmr {line}") == (f"%jmr {line}: write %jmr status, %jmr workers N (1 or more), or %jmr stop")
+    assert refused(ip, f"%jmr {line}") == (
+        f"%jmr {line}: write %jmr status, %jmr workers N, %jmr listen, %jmr listen ADDRESS, or %jmr stop"
+    )
 
 
 # The extension
@@ -459,7 +464,7 @@ def test_loading_twice_is_harmless(ip, capsys):
     [
         ("%%mapreduce?", ["%%mapreduce [--source EXPR]", "%%mapreduce counts --workers 4", "--on-error WHAT"]),
         ("%mapreduce?", ["%mapreduce [--workers N]", "counts = %mapreduce documents mapfn reducefn"]),
-        ("%jmr?", ["%jmr workers N    have N slots"]),
+        ("%jmr?", ["%jmr workers N        have N slots", "%jmr listen ADDR"]),
     ],
 )
 def test_help_reads_well(ip, capsys, monkeypatch, question, answers):

@@ -601,7 +601,7 @@ def test_a_file_that_raises_shows_its_lines_only(write: Write) -> None:
         (["run", "nosuch.py"], "jmr: There is no file nosuch.py (looked in "),
         (["run"], "usage: jmr run "),
         (["run", "task.py", "--workers", "many"], "usage: jmr run "),
-        (["run", "task.py", "--workers", "0"], "jmr: workers must be from 1 to 10,000, not 0\n"),
+        (["run", "task.py", "--workers", "-1"], "jmr: workers must be from 0 to 10,000, not -1\n"),
         (["run", "old.py"], "jmr: old.py, line 1 is Python 2 (a print statement):\n    print 1\n"),
         (["walk"], "usage: jmr "),
     ],

@@ -86,18 +86,30 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("taskfile", metavar="TASKFILE", help="modules beside it can be imported")
-    parser.add_argument("--workers", type=int, metavar="N", help="most processes (slots) to use; one for each CPU")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="most processes (slots) to use here; one for each CPU. 0: remote ones only",
+    )
+    parser.add_argument(
+        "--listen", metavar="ADDR[:PORT]", help="let jmr-worker join from other hosts, at this address of this one"
+    )
     parser.add_argument("--engine", choices=["inline"], help="inline: one plain loop, so that breakpoint() works")
     parser.add_argument("--json", action="store_true", help="print the result as JSON; see below")
     parser.add_argument("--on-error", choices=["raise", "skip"], help="skip: leave bad records out, and say so")
     parser.add_argument("--name", help="shown with the progress; the file's name")
     parser.add_argument("--no-progress", action="store_true", help="no progress on stderr")
-    parser.set_defaults(command=_run)
+    parser.set_defaults(command=_run, refuse=parser.error)
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.workers == 0 and options.listen is None:
+        options.refuse("--workers 0 leaves the work to other hosts: say where they may join, --listen ADDRESS")
     from jmr.cli.task import run_task
 
     chosen = {"workers": options.workers, "engine": options.engine, "on_error": options.on_error, "name": options.name}
     arguments = {name: value for name, value in chosen.items() if value is not None}
-    return run_task(options.taskfile, json=options.json, progress=not options.no_progress, **arguments)
+    return run_task(
+        options.taskfile, json=options.json, listen=options.listen, progress=not options.no_progress, **arguments
+    )

@@ -43,7 +43,7 @@ _INSTEAD = {
 _TOLD = 5
 
 
-def run_task(path: str, *, json: bool = False, **options: Any) -> int:
+def run_task(path: str, *, json: bool = False, listen: str | None = None, **options: Any) -> int:
     """Run a task file; print its result as JSON, or as lines unless its `final` prints.
 
     Parameters
@@ -52,6 +52,8 @@ def run_task(path: str, *, json: bool = False, **options: Any) -> int:
         The task file.
     json
         Print the result as JSON; what `final` prints goes to stderr.
+    listen
+        Where workers of other hosts may join, and how to have them join is told on stderr.
     options
         Those of `jmr.run`.
 
@@ -61,7 +63,8 @@ def run_task(path: str, *, json: bool = False, **options: Any) -> int:
     """
     out = sys.stdout
     try:
-        _print_result(path, out, json, options)
+        with _cluster(listen, options):
+            _print_result(path, out, json, options)
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED
@@ -75,6 +78,21 @@ def run_task(path: str, *, json: bool = False, **options: Any) -> int:
         _say_failed(error)
         return FAILED
     return DONE
+
+
+def _cluster(listen: str | None, options: dict[str, Any]) -> contextlib.AbstractContextManager[object]:
+    """One that listens, if one shall; else the job starts the usual one."""
+    if listen is None:
+        return contextlib.nullcontext()
+    from jmr.engines.cluster import Cluster
+
+    cluster = Cluster(workers=options.get("workers"))
+    try:
+        print(cluster.listen(listen), file=sys.stderr, flush=True)
+    except BaseException:
+        cluster.close()
+        raise
+    return cluster
 
 
 def _print_result(path: str, out: TextIO, json: bool, options: dict[str, Any]) -> None:

@@ -127,20 +127,27 @@ class JmrMagics(Magics):  # type: ignore[misc]
     def jmr_line(self, line: str) -> None:
         """Look after the slots that run this kernel's jobs.
 
-        %jmr              what each slot does; the same as %jmr status
-        %jmr workers N    have N slots until %jmr stop; a job that asks for more gets more
-        %jmr stop         end them; the next job starts new ones
+        %jmr                  what there is, and what it does; the same as %jmr status
+        %jmr workers N        have N slots here until %jmr stop; a job that asks for more gets more
+        %jmr listen           let jmr-worker join from this very host
+        %jmr listen ADDR      the same from other hosts: ADDR is this one's, as they know it; or ADDR:PORT
+        %jmr listen --new-token ...   with a new token: workers that hold the old one must be given it
+        %jmr stop             end it all; the next job starts new slots
         """
         __tracebackhide__ = True
         match line.split():
             case [] | ["status"]:
-                print(_status())
-            case ["workers", count] if count.isdecimal() and int(count) > 0:
+                _show_status()
+            case ["workers", count] if count.isdecimal():
                 print(_resized(int(count)))
+            case ["listen", *rest] if _is_address(rest):
+                print(_listening(rest))
             case ["stop"]:
                 print(_stopped())
             case _:
-                raise UsageError(f"%jmr {line}: write %jmr status, %jmr workers N (1 or more), or %jmr stop")
+                raise UsageError(
+                    f"%jmr {line}: write %jmr status, %jmr workers N, %jmr listen, %jmr listen ADDRESS, or %jmr stop"
+                )
 
 
 def _parsed(magic: Any, name: str, line: str) -> argparse.Namespace:
@@ -227,17 +234,36 @@ def _run_file(path: str, **arguments: Any) -> Any:
     return run_file(path, **arguments)
 
 
-def _status() -> str:
+def _show_status() -> None:
+    """Lines; in a notebook a table, where there is more than one host."""
     from jmr.engines.cluster import default_cluster
 
     cluster = default_cluster()
     if cluster is None:
-        return "No slots run: the next job starts them, or %jmr workers N."
-    rows = cluster.status()
-    width = max((len(name) for name, _ in rows), default=0)
-    return "\n".join(
-        [f"{len(rows)} slot{'' if len(rows) == 1 else 's'}", *(f"  {name:<{width}}  {state}" for name, state in rows)]
-    )
+        print("No slots run: the next job starts them, or %jmr workers N.")
+        return
+    from jmr.engines.view import status_html, status_text
+    from jmr.progress.where import kernel_shell
+
+    hosts = cluster.hosts()
+    if len(hosts) > 1 and kernel_shell() is not None:
+        from jmr.progress.routing import displayed
+
+        displayed({"text/plain": status_text(hosts), "text/html": status_html(hosts, cluster.address)}, raw=True)
+    else:
+        print(status_text(hosts))
+
+
+def _is_address(words: list[str]) -> bool:
+    addresses = [word for word in words if word != "--new-token"]
+    return len(addresses) <= 1 and not any(word.startswith("-") for word in addresses)
+
+
+def _listening(words: list[str]) -> str:
+    from jmr.engines.cluster import current_cluster
+
+    addresses = [word for word in words if word != "--new-token"]
+    return current_cluster().listen(*addresses, new_token="--new-token" in words)
 
 
 def _resized(n_slots: int) -> str:
