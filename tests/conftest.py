@@ -7,12 +7,15 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import jmr
 from jmr.engines.cluster import default_cluster
+
+if TYPE_CHECKING:
+    from tests.hosts import Hosts
 
 #: A skip for this reason is no failure, even where skips are.
 FORBIDDEN = "kernel forbids"
@@ -71,3 +74,12 @@ def cluster() -> Iterator[jmr.Cluster]:
     """Two slots of the test's own."""
     with jmr.Cluster(workers=2) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def netns_hosts() -> Iterator[Hosts]:
+    """Hosts h1, h2 and h3, and nat1, a laptop behind a router; each test has its own, which takes 0.2 s."""
+    from tests.hosts import Hosts
+
+    with Hosts(3, laptop=True) as hosts:
+        yield hosts
