@@ -159,13 +159,14 @@ class Link(asyncio.Protocol):
 
     def _shake(self, handshake: Handshake, data: bytes) -> bytes:
         """Go on with the handshake; returns what came after it."""
-        assert self._transport is not None
+        if self._transport is None or self.proven.done():  # it was refused, and goes on
+            return b""
         try:
             reply = handshake.receive(data)
         except HandshakeError as error:
+            self._give_up(error)
             self._transport.write(error.reply)
             self._transport.close()
-            self._give_up(error)
             return b""
         if reply:
             self._transport.write(reply)
