@@ -55,6 +55,7 @@ from jmr.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from jmr.engines.cluster import Cluster
+    from jmr.worker.imports import ShippedModule
 
 __all__ = ["ClusterEngine"]
 
@@ -128,7 +129,7 @@ class ClusterEngine:
             n_slots=max(1, n_slots),
             functions=_shared(functions, self._room),
             surroundings=dump(surroundings),
-            elsewhere=_elsewhere(surroundings, roles.values()) if self._cluster.has_remote else ([], []),
+            elsewhere=(dump(surroundings.elsewhere()), dump(self._modules(roles.values()))),
             report=report,
             mailbox=self._mailbox,
         )
@@ -137,6 +138,14 @@ class ClusterEngine:
             self._job = number
         if self._cancelled.is_set():  # before there was anything to stop
             self.cancel()
+
+    def _modules(self, functions: Iterable[Callable[..., Any] | None]) -> dict[str, ShippedModule]:
+        """The modules that slots on other hosts would not find, if there may be such slots."""
+        if not self._cluster.has_remote:
+            return {}
+        from jmr.worker.shipping import sources_for  # it parses them, and few jobs need it
+
+        return sources_for(functions)
 
     def _feed(self, plan: Plan, report: Report) -> None:
         assert self._room is not None
@@ -277,15 +286,6 @@ class _UnderWay:
     def remove(self, n_bytes: int) -> None:
         self._n -= 1
         self._n_bytes -= n_bytes
-
-
-def _elsewhere(
-    surroundings: Surroundings, functions: Iterable[Callable[..., Any] | None]
-) -> tuple[list[Buffer], list[Buffer]]:
-    """What slots on other hosts are told instead of the surroundings; and the modules that they would not find."""
-    from jmr.worker.shipping import sources_for  # it parses them, and few jobs need it
-
-    return dump(surroundings.elsewhere()), dump(sources_for(functions))
 
 
 def _shared(functions: list[Buffer], room: Room) -> list[Buffer] | Range:
