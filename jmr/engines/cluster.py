@@ -118,12 +118,17 @@ class Cluster:
     def __repr__(self) -> str:
         if self._coordinator is None:
             return "<jmr.Cluster closed>"
-        n_busy = sum(doing.startswith("job") for _, doing in self.status())
-        n_others = len(self.hosts()) - 1
-        others = f" and {self._coordinator.n_remote_slots} on {n_others} more" if n_others else ""
+        hosts = self.hosts()
+        n_busy = sum(slot.doing.startswith("job") for host in hosts for slot in host.slots)
         listens = f", listening on {self._address}" if self._address else ""
         slots = "slot" if self.n_slots == 1 else "slots"
-        return f"<jmr.Cluster of {self.n_slots} {slots} on this host{others}, {n_busy} busy{listens}>"
+        if len(hosts) == 1:
+            return f"<jmr.Cluster of {self.n_slots} {slots} on this host, {n_busy} busy{listens}>"
+        from jmr.engines.view import status_text
+
+        n_others = self._coordinator.n_remote_slots
+        head = f"<jmr.Cluster of {self.n_slots} {slots} on this host and {n_others} on others, {n_busy} busy{listens}>"
+        return f"{head}\n{status_text(hosts)}"
 
     def _repr_html_(self) -> str:
         from jmr.engines.view import status_html
