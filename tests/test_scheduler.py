@@ -238,6 +238,11 @@ def test_a_slot_of_this_host_is_preferred(scheduler: Checked) -> None:
     assert scheduler(SplitAdded(0.0, 1)) == [StartAttempt(2, map_task(1), 1)]
 
 
+def test_a_slot_of_this_host_is_preferred_though_others_came_first(scheduler: Checked) -> None:
+    scheduler(opened(), SlotJoined(0.0, 2, 5), SlotJoined(0.0, 1))
+    assert scheduler(SplitAdded(0.0, 1)) == [StartAttempt(1, map_task(0), 1)]
+
+
 def test_a_free_slot_goes_to_the_job_with_the_fewest_of_all_workers(scheduler: Checked) -> None:
     scheduler(opened(1, max_slots=0), *[SlotJoined(0.0, slot, 5) for slot in (1, 2)], *[SplitAdded(0.0, 1)] * 4)
     scheduler(opened(2), SlotJoined(1.0, 3), *[SplitAdded(1.0, 2)] * 4)
@@ -335,6 +340,11 @@ def test_a_refused_job_waits_for_slots_of_this_host_that_it_may_use(scheduler: C
         assert scheduler(SlotJoined(2.0, 2)) == [StartAttempt(2, map_task(0), 2)]
     else:
         assert scheduler(AttemptRefused(1.0, 1)) == [NoWorkerLeft(1)]
+
+
+def test_a_refused_job_without_slots_of_this_host_does_not_wait_for_them(scheduler: Checked) -> None:
+    scheduler(opened(max_slots=0), SlotJoined(0.0, 1, 5), SplitAdded(0.0, 1))
+    assert scheduler(AttemptRefused(1.0, 1, local_to_come=True)) == [NoWorkerLeft(1)]
 
 
 def test_a_refused_job_waits_for_a_busy_or_paused_slot_but_not_for_an_unwanted_one(scheduler: Checked) -> None:

@@ -3,7 +3,7 @@
     calling thread ──open_job, add_split, end_input, cancel──> loop
     workers ──slot_joined, slot_answered, slot_died──> events ──> Scheduler ──effects──> messages to slots
                                                                        └──────mail──> calling thread
-    Listener, ssh ──links──> workers on other hosts
+    Others ──> workers on other hosts
 
 A job's last mail is sent when nothing of it runs any more and what its slots printed has arrived.
 """
@@ -13,25 +13,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-import socket
-import ssl
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
 
 from jmr.codec.values import Buffer
 from jmr.coordinator import patience
-from jmr.coordinator.files import Files
 from jmr.coordinator.jobs import Job, JobSpec, Letter, order_of
-from jmr.coordinator.listener import Listener, shake_as_coordinator
 from jmr.coordinator.local import LocalWorker
 from jmr.coordinator.mail import (
     Ending,
@@ -42,13 +37,9 @@ from jmr.coordinator.mail import (
     SlotPrinted,
     WorkersLost,
 )
-from jmr.coordinator.remote import RemoteWorker
-from jmr.coordinator.status import SlotStatus, WorkerStatus
 from jmr.coordinator.worker import Answer, Slot, Worker
 from jmr.errors import WorkerError
-from jmr.launch.local import LocalSupervisor, close_in_forks
-from jmr.links.leases import BEAT_SECONDS, CHECK_SECONDS, Lease, Leases
-from jmr.links.link import Link
+from jmr.launch.local import LocalSupervisor
 from jmr.result import Attempt
 from jmr.scheduler import effects, events
 from jmr.scheduler.machine import Scheduler
@@ -56,10 +47,8 @@ from jmr.shuffle.budget import Budget, memory_budget
 from jmr.shuffle.directory import Directories
 from jmr.shuffle.files import Room
 from jmr.shuffle.outputs import MapOutputs
-from jmr.wire.handshake import OVER_SSH, Handshake
 from jmr.wire.messages import (
     AttemptFailed,
-    AttemptRefused,
     CloseJob,
     MapDone,
     OpenJob,
@@ -70,13 +59,16 @@ from jmr.wire.messages import (
     whole,
 )
 
+if TYPE_CHECKING:
+    from jmr.coordinator.others import Others
+    from jmr.coordinator.remote import RemoteWorker
+    from jmr.coordinator.status import WorkerStatus
+
 __all__ = ["Coordinator"]
 
 _job_numbers = itertools.count(1)
 #: How long a job's end waits for what was printed on other hosts.
 _DRAIN_SECONDS = 2.0
-#: For ssh to connect and a worker to start there; and what a login shell may say before.
-_SSH_SECONDS, _BANNER_BYTES = 60.0, 1 << 16
 
 
 class Coordinator:
@@ -96,15 +88,12 @@ class Coordinator:
         self._pid = os.getpid()
         self._budget = Budget(memory_budget())
         self._directories = directories
-        self._slot_numbers, self._worker_numbers = itertools.count(1), itertools.count(1)
+        self._slot_numbers = itertools.count(1)
         self._local = LocalWorker(self, directories.paths, supervisor, n_slots, self._slot_numbers)
-        #: Those on other hosts, that have said what they are.
-        self._remote: dict[int, RemoteWorker] = {}
+        #: Workers on other hosts, if there may be any.
+        self._others: Others | None = None
         #: Slots that have joined.
         self._slots: dict[int, Slot] = {}
-        self._listener: Listener | None = None
-        self._files = Files()
-        self._leases: Leases | None = None
         self._scheduler = Scheduler()
         self._jobs: dict[int, Job] = {}
         #: Mail that is not delivered yet.
@@ -162,26 +151,26 @@ class Coordinator:
         self._local.n_slots = n_slots  # told at once, and done soon
         self._call(self._local.resize, n_slots)
 
-    def listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
-        """Let workers from other hosts join by this socket, instead of any other."""
-        self._call(self._listen, listening, context, certificate, token)
+    def others(self) -> Others:
+        """What lets workers of other hosts in."""
+        from jmr.coordinator.others import Others  # few coordinators need it
 
-    def stop_listening(self) -> None:
-        """Let nobody in any more; returns when the port is free."""
-        done = threading.Event()
-        self._call(self._stop_listening)
-        self._call(done.set)
-        done.wait()
+        with self._closing:
+            if self._closed:
+                raise WorkerError("the cluster was closed")
+            if self._others is None:
+                self._others = Others(self, self._slot_numbers)
+        return self._others
 
-    def join_over(self, connection: socket.socket, origin: str) -> Future[str]:
-        """Have a worker join by a connection that ssh has made; gives its name when it has."""
-        joined: Future[str] = Future()
-        self._call(self._join_over, connection, origin, joined)
-        return joined
+    def call(self, function: Callable[..., None], *args: Any) -> None:
+        """Have the loop call it."""
+        self._call(function, *args)
 
     def status(self) -> list[WorkerStatus]:
-        """What there is, and what it does."""
-        return [_status(worker) for worker in self._workers()]
+        """The workers, this host's first: what there is, and what it does."""
+        from jmr.coordinator.status import status_of
+
+        return [status_of(worker) for worker in (self._local, *self._remote())]
 
     @property
     def n_slots(self) -> int:
@@ -191,7 +180,7 @@ class Coordinator:
     @property
     def n_remote_slots(self) -> int:
         """How many there are on other hosts."""
-        return sum(worker.n_slots for worker in tuple(self._remote.values()))
+        return 0 if self._others is None else self._others.n_slots
 
     def close(self) -> None:
         """End every slot and the thread; jobs that still run fail. Harmless the second time."""
@@ -203,7 +192,8 @@ class Coordinator:
                 self._call(self._close)
         self._thread.join()
         self._local.join()
-        self._files.join()
+        if self._others is not None:
+            self._others.join()
         self._directories.close()
 
     # The loop's thread.
@@ -217,10 +207,8 @@ class Coordinator:
         self._started.set()
         self._guarded(self._local.attach)
         await self._stop.wait()
-        links = [worker.link for worker in self._remote.values() if worker.link is not None]
-        for link in links:
-            link.abort()
-        await asyncio.gather(*(link.closed for link in links))
+        if self._others is not None:
+            await self._others.ended()
 
     def _call(self, function: Callable[..., None], *args: Any) -> None:
         self._loop.add_callback(self._guarded, function, *args)
@@ -316,7 +304,7 @@ class Coordinator:
     def _settle(self, job: Job) -> None:
         if job.ending is None or job.n_draining is not None or not self._scheduler.is_quiet(job.number):
             return
-        asked: list[Worker] = [self._local, *(worker for worker in self._remote.values() if worker.knows(job.number))]
+        asked: list[Worker] = [self._local, *(worker for worker in self._remote() if worker.knows(job.number))]
         job.n_draining = len(asked)
         for worker in asked:
             worker.drain(job.number)
@@ -341,8 +329,8 @@ class Coordinator:
             if number in slot.opened:
                 slot.opened.discard(number)
                 slot.line.send(CloseJob(number))
-        for worker in self._remote.values():
-            worker.forget_job(number)
+        if self._others is not None:
+            self._others.forget_job(number)
         patience.release()
         job.tell(job.ending)
 
@@ -411,8 +399,7 @@ class Coordinator:
     def slot_joined(self, slot: Slot) -> None:
         """It waits for work."""
         self._slots[slot.number] = slot
-        worker = slot.worker.number if isinstance(slot.worker, RemoteWorker) else None
-        self._apply(events.SlotJoined(time.monotonic(), slot.number, worker))
+        self._apply(events.SlotJoined(time.monotonic(), slot.number, slot.worker.number))
 
     def slot_unwanted(self, slot: Slot) -> None:
         """It may finish what it is at."""
@@ -423,9 +410,7 @@ class Coordinator:
         match answer:
             case AttemptFailed():
                 self._raise(slot, whole(answer.blobs[0]))
-            case AttemptRefused(module):
-                self._refuse(slot, module)
-            case _:
+            case MapDone() | ReduceDone():
                 self._finish(slot, answer)
 
     def slot_died(self, slot: Slot, exited: SlotExited | None) -> None:
@@ -460,7 +445,7 @@ class Coordinator:
     def worker_broke(self, reason: str) -> None:
         """Fail all jobs, if there is nothing else to run them on."""
         self._broken = True
-        if not self._remote:
+        if not self._remote():
             self._fail_all(reason)
 
     def attempt_broke(self, slot: Slot, reason: str) -> None:
@@ -474,56 +459,30 @@ class Coordinator:
 
     # Workers on other hosts.
 
-    def _listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
-        self._stop_listening()
-        self._listener = Listener(listening, context, certificate, token, self._make_link, self.guard)
-
-    def _stop_listening(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-
-    def _make_link(self, origin: str, begin: Callable[[bytes], Handshake]) -> Link:
-        worker = RemoteWorker(self, next(self._worker_numbers), self._slot_numbers, self._files, origin)
-        return worker.make_link(begin)
-
-    def _join_over(self, connection: socket.socket, origin: str, joined: Future[str]) -> None:
-        task = asyncio.ensure_future(self._joined_over(connection, origin))
-        task.add_done_callback(partial(_pass_on, joined))
-
-    async def _joined_over(self, connection: socket.socket, origin: str) -> str:
-        worker = RemoteWorker(self, next(self._worker_numbers), self._slot_numbers, self._files, origin)
-        link = worker.make_link(lambda _: shake_as_coordinator(OVER_SSH, b"", n_skipped=_BANNER_BYTES))
-        close_in_forks(connection)
-        connection.setblocking(False)
-        try:
-            async with asyncio.timeout(_SSH_SECONDS):
-                await asyncio.get_running_loop().connect_accepted_socket(lambda: link, connection)
-                await link.proven
-                return await worker.joined
-        except BaseException:
-            link.abort()
-            raise
+    def _remote(self) -> list[RemoteWorker]:
+        return [] if self._others is None else self._others.workers
 
     def worker_joined(self, worker: RemoteWorker) -> None:
-        """Give it a name that no other has, and have it fork."""
-        assert worker.about is not None
-        taken = {other.name for other in self._workers()}
-        names = itertools.chain([worker.about.name], (f"{worker.about.name}#{n}" for n in itertools.count(2)))
-        self._remote[worker.number] = worker
-        worker.join_as(next(name for name in names if name not in taken))
-        self._count_slots()
-        if self._leases is None:
-            self._leases = Leases(time.monotonic())
-            self._watch_leases(itertools.count(1))
+        """It has proved itself and said what it is."""
+        assert self._others is not None
+        self._others.worker_joined(worker)
 
     def worker_left(self, worker: RemoteWorker) -> None:
-        """Count without it."""
-        self._remote.pop(worker.number, None)
+        """It is gone; its slots were told of before."""
+        assert self._others is not None
+        self._others.worker_left(worker)
+
+    def workers_changed(self) -> None:
+        """There are more slots, or fewer."""
         self._count_slots()
 
-    def _workers(self) -> list[Worker]:
-        return [self._local, *self._remote.values()]
+    def slot_paused(self, slot: Slot) -> None:
+        """Its worker is silent: nothing new for it."""
+        self._apply(events.SlotPaused(time.monotonic(), slot.number))
+
+    def slot_resumed(self, slot: Slot) -> None:
+        """Its worker is heard again."""
+        self._apply(events.SlotResumed(time.monotonic(), slot.number))
 
     def _count_slots(self) -> None:
         """Tell jobs how many slots may work for them."""
@@ -533,32 +492,8 @@ class Coordinator:
             job.spec.report.n_slots = job.spec.options.max_slots + n_remote
             job.spec.report.is_waiting = not job.spec.report.n_slots
 
-    def _watch_leases(self, count: Iterator[int]) -> None:
-        """Say that we are there, and see who is silent; for as long as there is anybody."""
-        if not self._remote:
-            self._leases = None
-            return
-        assert self._leases is not None
-        self._loop.call_later(CHECK_SECONDS, self._guarded, self._watch_leases, count)
-        if next(count) % round(BEAT_SECONDS / CHECK_SECONDS) == 0:
-            for worker in self._remote.values():
-                worker.send_beat()
-        heard = {number: worker.link.heard_at for number, worker in self._remote.items() if worker.link is not None}
-        for number, lease in self._leases.check(time.monotonic(), heard).items():
-            self._change_lease(self._remote[number], lease)
-
-    def _change_lease(self, worker: RemoteWorker, lease: Lease) -> None:
-        worker.is_suspect = lease is not Lease.HELD
-        if lease is Lease.LOST:
-            worker.drop()
-            return
-        kind: type[events.SlotPaused | events.SlotResumed]
-        kind = events.SlotPaused if lease is Lease.SUSPECT else events.SlotResumed
-        for slot in worker.slots:
-            self._apply(kind(time.monotonic(), slot.number))
-
-    def _refuse(self, slot: Slot, module: str) -> None:
-        """A module is missing on a host: it gets no more of this job."""
+    def slot_refused(self, slot: Slot, module: str) -> None:
+        """A module is missing on its host, which gets no more of this job."""
         job, _ = self._take_attempt(slot, "refused")
         if job is not None and slot.worker.name not in job.refusals:
             job.refusals[slot.worker.name] = module
@@ -570,36 +505,9 @@ class Coordinator:
 
     def _close(self) -> None:
         self._stop.set()
-        self._stop_listening()
         self._fail_all("the cluster was closed")
         for number in list(self._jobs):
             self._tell_end(number)
         self._local.close()
-        self._files.close()
-
-
-def _pass_on(future: Future[str], task: asyncio.Task[str]) -> None:
-    """Tell another thread how a task has ended."""
-    if task.cancelled():
-        future.set_exception(WorkerError("the cluster was closed"))
-    elif error := task.exception():
-        future.set_exception(error)
-    else:
-        future.set_result(task.result())
-
-
-def _status(worker: Worker) -> WorkerStatus:
-    slots = [SlotStatus(slot.name, _doing(slot)) for slot in worker.slots]
-    if not isinstance(worker, RemoteWorker):
-        return WorkerStatus.here(slots)
-    assert worker.about is not None
-    state = "leaving" if worker.is_leaving else "silent" if worker.is_suspect else "here"
-    beat = worker.beat
-    load, free = (None, None) if beat is None else (beat.load, beat.free_bytes)
-    return WorkerStatus(worker.name, worker.origin, slots, worker.about.python, load, free, state)
-
-
-def _doing(slot: Slot) -> str:
-    if slot.ending or not slot.ready:
-        return "ending" if slot.ending else "starting"
-    return "idle" if slot.attempt is None else f"job {slot.attempt.task.job}: {slot.attempt.task}"
+        if self._others is not None:
+            self._others.close()

@@ -71,6 +71,9 @@ class RemoteOwner(Owner, Protocol):
     def worker_left(self, worker: RemoteWorker) -> None:
         """It is gone; its slots were told of before."""
 
+    def slot_refused(self, slot: Slot, module: str) -> None:
+        """Its attempt is over: a module is missing on its host."""
+
     def attempt_broke(self, slot: Slot, reason: str) -> None:
         """What an attempt takes or leaves cannot be read or written on this host."""
 
@@ -173,7 +176,7 @@ class RemoteWorker(Worker):
         super().__init__(owner, origin, 0, numbers)
         self._remote_owner = owner
         self._files = files
-        self.number = number
+        self.number: int = number
         self.origin = origin
         #: What it has said of itself, first and last.
         self.about: WorkerJoined | None = None
@@ -341,8 +344,8 @@ class RemoteWorker(Worker):
         match message:
             case Carry():
                 self._take(slot, message)
-            case AttemptRefused():
-                self._answered(slot, message)
+            case AttemptRefused(module):
+                self._refused(slot, module)
             case _:
                 super()._hear_slot(number, message)
 
@@ -465,13 +468,23 @@ class RemoteWorker(Worker):
         else:
             self.link.resume_reading()
 
-    def _answered(self, slot: Slot, answer: Answer) -> None:
+    def _refused(self, slot: Slot, module: str) -> None:
+        self._asked(slot)
+        self._end_errand(slot.number)
+        self._remote_owner.slot_refused(slot, module)
+
+    def _asked(self, slot: Slot) -> _Errand:
+        """What a slot's answer is to."""
         errand = self._errands.get(slot.number)
         if errand is None or errand.is_answered:
             raise FrameError("a slot answered what nobody has asked")
+        errand.is_answered = True
+        return errand
+
+    def _answered(self, slot: Slot, answer: Answer) -> None:
+        errand = self._asked(slot)
         _check(answer, errand)
         self._n_failed_starts = 0
-        errand.is_answered = True
         if isinstance(answer, MapDone) and errand.output is not None:
             self._run_errand(slot, errand, self._finish(slot, answer, errand.output))
         else:
@@ -533,7 +546,5 @@ def _check(answer: Answer, errand: _Errand) -> None:
             is_right = isinstance(errand.order, StartReduce) and len(answer.blobs) == 2 and answer.n_failures >= 0
         case AttemptFailed():
             is_right = len(answer.blobs) == 1
-        case AttemptRefused():
-            is_right = True
     if not is_right:
         raise FrameError("a slot sent an answer that cannot be right")

@@ -7,9 +7,11 @@ import socket
 import sys
 from dataclasses import dataclass
 
+from jmr.coordinator.remote import RemoteWorker
+from jmr.coordinator.worker import Slot, Worker
 from jmr.shuffle.budget import free_memory_bytes
 
-__all__ = ["SlotStatus", "WorkerStatus"]
+__all__ = ["SlotStatus", "WorkerStatus", "status_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +44,20 @@ class WorkerStatus:
         """The worker of this host."""
         python = "{}.{}.{}".format(*sys.version_info)
         return cls("local", socket.gethostname(), slots, python, os.getloadavg()[0], free_memory_bytes(), "here")
+
+
+def status_of(worker: Worker) -> WorkerStatus:
+    """What can be said of a worker now."""
+    slots = [SlotStatus(slot.name, _doing(slot)) for slot in worker.slots]
+    if not isinstance(worker, RemoteWorker):
+        return WorkerStatus.here(slots)
+    assert worker.about is not None
+    state = "leaving" if worker.is_leaving else "silent" if worker.is_suspect else "here"
+    load, free = (None, None) if worker.beat is None else (worker.beat.load, worker.beat.free_bytes)
+    return WorkerStatus(worker.name, worker.origin, slots, worker.about.python, load, free, state)
+
+
+def _doing(slot: Slot) -> str:
+    if slot.ending or not slot.ready:
+        return "ending" if slot.ending else "starting"
+    return "idle" if slot.attempt is None else f"job {slot.attempt.task.job}: {slot.attempt.task}"

@@ -21,7 +21,6 @@ from jmr.wire.frames import FrameError
 from jmr.wire.messages import (
     CANNOT_ANSWER,
     AttemptFailed,
-    AttemptRefused,
     Drain,
     Drained,
     KillSlot,
@@ -41,7 +40,7 @@ __all__ = ["Answer", "Line", "Owner", "Slot", "Worker"]
 #: For a slot whose connection has ended to end by itself, and say how.
 _GRACE_SECONDS = 1.0
 
-Answer = MapDone | ReduceDone | AttemptFailed | AttemptRefused
+Answer = MapDone | ReduceDone | AttemptFailed
 
 
 class Line(Protocol):
@@ -129,6 +128,8 @@ class Worker:
     def __init__(self, owner: Owner, name: str, n_slots: int, numbers: Iterator[int]) -> None:
         self._owner = owner
         self.name = name
+        #: None for this host's.
+        self.number: int | None = None
         #: How many slots are wanted.
         self.n_slots = n_slots
         #: To the supervisor; None while there is none.

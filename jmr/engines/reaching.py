@@ -40,10 +40,11 @@ def listen_at(coordinator: Coordinator, where: Address, before: Address | None) 
     """
     key = token()
     context, certificate = server_context()
+    others = coordinator.others()
     if before is not None and before.port == where.port:
-        coordinator.stop_listening()
+        others.stop_listening()
     listening = bound(where)
-    coordinator.listen(listening, context, certificate, key)
+    others.listen(listening, context, certificate, key)
     return Address(where.host, listening.getsockname()[1])
 
 
@@ -69,7 +70,7 @@ def reach(
 def _reach(coordinator: Coordinator, target: SshTarget, python: str | None) -> SshWorker | str:
     started = start_by_ssh(target, python)
     try:
-        coordinator.join_over(started.connection, target.destination).result()
+        coordinator.others().join_over(started.connection, target.destination).result()
     except HandshakeError as error:
         started.last_words()
         return f"no worker on {target.destination}: {_refusal(error)}"

@@ -70,6 +70,8 @@ class Task:
     #: Deaths since the last record or group was set aside.
     n_deaths: int = 0
     left_out: tuple[int, ...] = ()
+    #: Whether the slot that works on it, if one does, is this host's.
+    is_local: bool = False
 
 
 class JobState(enum.Enum):
@@ -105,7 +107,7 @@ class Job:
     n_local: int = 0
     #: Workers that lack what it needs.
     barred: set[int] = field(default_factory=set)
-    #: Numbers of slots with which it stands in line for one more in all pools that it may use.
+    #: Numbers of slots with which it stands in line for one more in all pools.
     in_line: set[int] = field(default_factory=set)
 
     def add(self, phase: Phase, index: int) -> None:
@@ -113,7 +115,7 @@ class Job:
         self.queue.append(Task(TaskId(self.id, phase, index)))
         self.n_left += 1
 
-    def wants_slot(self, local: bool) -> bool:
-        """Whether one more slot, of this host or of a worker that is not barred, would have work here."""
+    def may_have_local(self) -> bool:
+        """Whether it may run on one more slot of this host."""
         most = self.options.max_slots
-        return bool(self.queue) and (not local or most is None or self.n_local < most)
+        return most is None or self.n_local < most

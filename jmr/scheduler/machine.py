@@ -172,6 +172,7 @@ class Scheduler:
         task.state = TaskState.RUNNING
         task.n_attempts += 1
         job.slots.add(slot)
+        task.is_local = pool.is_local
         job.n_local += pool.is_local
         self._pools.get_in_line(job)
         self._running[slot] = task
@@ -190,7 +191,7 @@ class Scheduler:
                 del self._ending[task.id.job]
         else:
             job.slots.discard(slot)
-            job.n_local -= self._pools.worker_of[slot].pool.is_local
+            job.n_local -= task.is_local
             self._pools.get_in_line(job)
         return job, task
 

@@ -4,7 +4,9 @@
     other workers' slots ────────────────────────────────> the shared pool
             └─ a job is barred from a worker ─> its slots move to a pool of their own, which that job does not use
 
-A job stands in line in every pool that it may use, so whichever slot is free finds the job that runs on the fewest.
+A job stands in line in every pool that it is not barred from, so whichever slot is free finds the job that runs on the
+fewest; one at its limit of this host's slots is passed over in their pool, and gets in line when it is below.
+
 A line is a heap that is never searched. A job that wants a slot stands in it with the number of slots that it has, of
 all pools; when that changes it gets in line again, and the entry that is out of date is dropped when it comes up. If
 the number changes back before that, the entry is true once more and no second one is made: the line does not grow with
@@ -22,7 +24,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from jmr.scheduler.jobs import Job
 
@@ -41,7 +42,7 @@ class Pool:
         self.idle: dict[int, None] = {}
         #: How many slots a job has, when it was opened (no two are equal so far), which it is.
         self.line: list[tuple[int, int, Job]] = []
-        #: Jobs that may use the pool, by their order: the numbers with which each stands in line, once with each.
+        #: Jobs that are not barred, by their order: the numbers with which each stands in line, once with each.
         self.numbers: dict[int, set[int]] = {}
 
     def admit(self, job: Job) -> None:
@@ -56,7 +57,7 @@ class Pool:
             n_slots, order, job = self.line[0]
             numbers = self.numbers.get(order)
             if numbers is not None:
-                if n_slots == len(job.slots) and job.wants_slot(self.is_local):
+                if n_slots == len(job.slots) and job.queue and (not self.is_local or job.may_have_local()):
                     return job
                 numbers.discard(n_slots)
                 job.in_line.discard(n_slots)
@@ -69,20 +70,20 @@ class Pool:
         for job in jobs.values():
             numbers = self.numbers.get(job.order)
             if numbers is not None:
-                wants = job.wants_slot(self.is_local)
+                wants = bool(job.queue) and (not self.is_local or job.may_have_local())
                 assert not (self.idle and wants)
                 assert len(job.slots) in numbers or not wants
                 assert sorted(numbers) == sorted(n for n, order, _ in self.line if order == job.order)
                 assert job.in_line <= numbers
 
 
-@dataclass(slots=True, eq=False)
 class Worker:
-    """Owns slots: this host's has no number."""
+    """Owns slots; this host's has no number."""
 
-    number: int | None
-    pool: Pool
-    slots: set[int] = field(default_factory=set)
+    def __init__(self, number: int | None, pool: Pool) -> None:
+        self.number = number
+        self.pool = pool
+        self.slots: set[int] = set()
 
 
 class Pools:

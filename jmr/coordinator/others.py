@@ -1,0 +1,209 @@
+"""Workers on other hosts: lets them in, gives them names, and sees who is silent.
+
+    listen ──> Listener ──guest that proved itself──┐
+    join_over (ssh) ──link──────────────────────────┴──> RemoteWorker ──has said what it is──> workers
+    every second: who is silent ──> slots paused, resumed, or the worker given up
+
+Loaded when somebody may come from another host; most coordinators never need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import Any, Protocol
+
+from jmr.coordinator.files import Files
+from jmr.coordinator.listener import Listener, shake_as_coordinator
+from jmr.coordinator.remote import RemoteOwner, RemoteWorker
+from jmr.coordinator.worker import Slot
+from jmr.errors import WorkerError
+from jmr.launch.local import close_in_forks
+from jmr.links.leases import BEAT_SECONDS, CHECK_SECONDS, Lease, Leases
+from jmr.links.link import Link
+from jmr.wire.handshake import OVER_SSH, Handshake
+
+__all__ = ["Others", "OthersOwner"]
+
+#: For ssh to connect and a worker to start there; and what a login shell may say before.
+_SSH_SECONDS, _BANNER_BYTES = 60.0, 1 << 16
+
+
+class OthersOwner(RemoteOwner, Protocol):
+    """Who is told of all workers on other hosts."""
+
+    def call(self, function: Callable[..., None], *args: Any) -> None:
+        """Have the loop call it, from any thread."""
+
+    def workers_changed(self) -> None:
+        """There are more slots, or fewer."""
+
+    def slot_paused(self, slot: Slot) -> None:
+        """Its worker is silent: nothing new for it."""
+
+    def slot_resumed(self, slot: Slot) -> None:
+        """Its worker is heard again."""
+
+
+class Others:
+    """Those of one coordinator.
+
+    Parameters
+    ----------
+    owner
+        Has their slots work.
+    numbers
+        For slots: no two of a coordinator have the same.
+    """
+
+    def __init__(self, owner: OthersOwner, numbers: Iterator[int]) -> None:
+        self._owner = owner
+        self._slot_numbers = numbers
+        self._worker_numbers = itertools.count(1)
+        self._files = Files()
+        self._listener: Listener | None = None
+        self._leases: Leases | None = None
+        #: Those that have said what they are, by number.
+        self._workers: dict[int, RemoteWorker] = {}
+
+    # Any thread.
+
+    @property
+    def workers(self) -> list[RemoteWorker]:
+        """Those that are there, in the order in which they came."""
+        return list(self._workers.values())
+
+    @property
+    def n_slots(self) -> int:
+        """How many slots they have."""
+        return sum(worker.n_slots for worker in self.workers)
+
+    def listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
+        """Let workers join by this socket, instead of any other."""
+        self._owner.call(self._listen, listening, context, certificate, token)
+
+    def stop_listening(self) -> None:
+        """Let nobody in any more; returns when the port is free."""
+        done = threading.Event()
+        self._owner.call(self._stop_listening)
+        self._owner.call(done.set)
+        done.wait()
+
+    def join_over(self, connection: socket.socket, origin: str) -> Future[str]:
+        """Have a worker join by a connection that ssh has made; gives its name when it has."""
+        joined: Future[str] = Future()
+        self._owner.call(self._join_over, connection, origin, joined)
+        return joined
+
+    def join(self) -> None:
+        """Wait for the end of what still reads or writes files, after `close`."""
+        self._files.join()
+
+    # The loop's thread.
+
+    def worker_joined(self, worker: RemoteWorker) -> None:
+        """Give it a name that no other has, and have it fork."""
+        assert worker.about is not None
+        taken = {"local", *(other.name for other in self.workers)}
+        names = itertools.chain([worker.about.name], (f"{worker.about.name}#{n}" for n in itertools.count(2)))
+        self._workers[worker.number] = worker
+        worker.join_as(next(name for name in names if name not in taken))
+        self._owner.workers_changed()
+        if self._leases is None:
+            self._leases = Leases(time.monotonic())
+            self._watch_leases(itertools.count(1))
+
+    def worker_left(self, worker: RemoteWorker) -> None:
+        """Count without it."""
+        self._workers.pop(worker.number, None)
+        self._owner.workers_changed()
+
+    def forget_job(self, job: int) -> None:
+        """It is over."""
+        for worker in self.workers:
+            worker.forget_job(job)
+
+    def close(self) -> None:
+        """Let nobody in, and end all connections; awaited by `ended`."""
+        self._stop_listening()
+        self._files.close()
+        for worker in self.workers:
+            worker.drop()
+
+    async def ended(self) -> None:
+        """Wait until no connection is left, after `close`."""
+        await asyncio.gather(*(worker.link.closed for worker in self.workers if worker.link is not None))
+
+    def _listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
+        self._stop_listening()
+        self._listener = Listener(listening, context, certificate, token, self._make_link, self._owner.guard)
+
+    def _stop_listening(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+
+    def _make_link(self, origin: str, begin: Callable[[bytes], Handshake]) -> Link:
+        return self._make_worker(origin).make_link(begin)
+
+    def _make_worker(self, origin: str) -> RemoteWorker:
+        return RemoteWorker(self._owner, next(self._worker_numbers), self._slot_numbers, self._files, origin)
+
+    def _join_over(self, connection: socket.socket, origin: str, joined: Future[str]) -> None:
+        task = asyncio.ensure_future(self._joined_over(connection, origin))
+        task.add_done_callback(partial(_pass_on, joined))
+
+    async def _joined_over(self, connection: socket.socket, origin: str) -> str:
+        worker = self._make_worker(origin)
+        link = worker.make_link(lambda _: shake_as_coordinator(OVER_SSH, b"", n_skipped=_BANNER_BYTES))
+        close_in_forks(connection)
+        connection.setblocking(False)
+        try:
+            async with asyncio.timeout(_SSH_SECONDS):
+                await asyncio.get_running_loop().connect_accepted_socket(lambda: link, connection)
+                await link.proven
+                return await worker.joined
+        except BaseException:
+            link.abort()
+            raise
+
+    def _watch_leases(self, count: Iterator[int]) -> None:
+        """Say that we are there, and see who is silent; for as long as there is anybody."""
+        if not self._workers:
+            self._leases = None
+            return
+        assert self._leases is not None
+        watch = self._owner.guard(self._watch_leases)
+        asyncio.get_running_loop().call_later(CHECK_SECONDS, watch, count)
+        if next(count) % round(BEAT_SECONDS / CHECK_SECONDS) == 0:
+            for worker in self.workers:
+                worker.send_beat()
+        heard = {number: worker.link.heard_at for number, worker in self._workers.items() if worker.link is not None}
+        for number, lease in self._leases.check(time.monotonic(), heard).items():
+            self._change_lease(self._workers[number], lease)
+
+    def _change_lease(self, worker: RemoteWorker, lease: Lease) -> None:
+        worker.is_suspect = lease is not Lease.HELD
+        if lease is Lease.LOST:
+            worker.drop()
+            return
+        change = self._owner.slot_paused if worker.is_suspect else self._owner.slot_resumed
+        for slot in worker.slots:
+            change(slot)
+
+
+def _pass_on(future: Future[str], task: asyncio.Task[str]) -> None:
+    """Tell another thread how a task has ended."""
+    if task.cancelled():
+        future.set_exception(WorkerError("the cluster was closed"))
+    elif error := task.exception():
+        future.set_exception(error)
+    else:
+        future.set_result(task.result())
