@@ -10,7 +10,7 @@ from jmr.codec.values import Buffer
 from jmr.shuffle import arriving
 from jmr.shuffle.arriving import Arriving, read_in_pieces
 from jmr.shuffle.files import Room, SpillError, fetch, store
-from jmr.worker.carried import CARRIED, Carried, carry, pieces_of, store_to_send
+from jmr.worker.abroad import CARRIED, Carried, carry, pieces_of, store_to_send
 
 SMALL: list[list[Buffer]] = [[b"one", b"two"], []]
 LARGE: list[list[Buffer]] = [[b"a" * 1_500_000, b"b" * 700_000], [], [b"c"]]

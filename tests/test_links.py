@@ -10,8 +10,9 @@ import pytest
 
 from jmr.links.leases import Lease, Leases
 from jmr.links.link import Link
+from jmr.wire.far import Beat
 from jmr.wire.handshake import NONCE_BYTES, Handshake, HandshakeError, Identity, Verdict, coordinator_side, worker_side
-from jmr.wire.messages import Beat, Drain
+from jmr.wire.messages import Drain
 from jmr.wire.streams import PIECE_BYTES
 
 TOKEN = b"t" * 32

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jmr.wire.frames import FrameError, Receiver, encode
-from jmr.wire.messages import KINDS, Beat, Carry, MapDone, Message, Printed, SlotExited, StartReduce
+from jmr.wire.far import Beat, Carry
+from jmr.wire.frames import _NUMBER_OF, FrameError, Receiver, encode
+from jmr.wire.messages import MapDone, Message, Printed, SlotExited, StartReduce
 from jmr.wire.streams import CONTROL, PIECE_BYTES, Incoming, Outgoing
 
 HEAD = struct.Struct("!II")
@@ -89,7 +90,7 @@ def test_a_piece_that_is_too_long_is_refused_at_its_head() -> None:
 
 def frame(kind: type[Message], fields: list[object], *lengths: int) -> bytes:
     text = json.dumps(fields).encode()
-    head = struct.pack("<BII", KINDS.index(kind), len(lengths), len(text))
+    head = struct.pack("<BII", _NUMBER_OF[kind], len(lengths), len(text))
     return head + struct.pack(f"<{len(lengths)}Q", *lengths) + text
 
 
@@ -124,7 +125,7 @@ def test_heads_fields_and_types_are_checked() -> None:
     assert "no JSON" in refused(struct.pack("<BII", 0, 0, 3) + b"[1,")
     assert "no JSON" in refused(struct.pack("<BII", 0, 0, 200_000) + b"[" * 200_000)
     assert "a Beat with other fields than ours" in refused(frame(Beat, [1.0]))
-    assert "a Beat with other fields than ours" in refused(struct.pack("<BII", KINDS.index(Beat), 0, 2) + b"17")
+    assert "a Beat with other fields than ours" in refused(struct.pack("<BII", _NUMBER_OF[Beat], 0, 2) + b"17")
     for fields in ([[1], "h2/1", 1], [1, 2, 1], [True, "h2/1", 1], [1, "h2/1", 1.0]):
         assert "a Printed whose fields make no sense" in refused(frame(Printed, fields))
 

@@ -24,19 +24,13 @@ from jmr.coordinator.worker import Answer, Line, Owner, Slot, Worker
 from jmr.links.link import Link
 from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.files import Room, SpillError
+from jmr.wire.far import AttemptRefused, Beat, Carry, ForgetJob, Keep, Kept, Leaving, WorkerJoined
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake
 from jmr.wire.messages import (
     AttemptFailed,
-    AttemptRefused,
-    Beat,
-    Carry,
-    ForgetJob,
     ForkSlot,
-    Keep,
-    Kept,
     KillSlot,
-    Leaving,
     MapDone,
     Message,
     OpenJob,
@@ -44,11 +38,10 @@ from jmr.wire.messages import (
     ReduceDone,
     StartMap,
     StartReduce,
-    WorkerJoined,
     whole,
 )
 from jmr.wire.streams import CONTROL, FILES
-from jmr.worker.carried import CARRIED
+from jmr.worker.abroad import CARRIED
 
 __all__ = ["RemoteOwner", "RemoteWorker"]
 

@@ -27,25 +27,10 @@ from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.budget import free_memory_bytes, memory_budget
 from jmr.shuffle.directory import Directories
 from jmr.shuffle.files import Room, SpillError
+from jmr.wire.far import Beat, ForgetJob, Keep, Kept, Leaving, WorkerJoined
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake
-from jmr.wire.messages import (
-    Beat,
-    Drain,
-    Drained,
-    ForgetJob,
-    ForkSlot,
-    Keep,
-    Kept,
-    KillSlot,
-    Leaving,
-    Message,
-    Printed,
-    SlotExited,
-    WorkerJoined,
-    WorkerReady,
-    whole,
-)
+from jmr.wire.messages import Drain, Drained, ForkSlot, KillSlot, Message, Printed, SlotExited, WorkerReady, whole
 from jmr.wire.streams import CONTROL, FILES
 from jmr.worker.surroundings import THREAD_VARIABLES
 
@@ -75,7 +60,7 @@ class Membership:
         self._n_slots = n_slots
         self._loop = asyncio.get_running_loop()
         self._directories = Directories()
-        self._supervisor: LocalSupervisor = start_local(self._directories.paths)
+        self._supervisor: LocalSupervisor = start_local(self._directories.paths, for_other_host=True)
         connection = self._supervisor.connection
         self._channel = Channel(self._loop, connection, self._hear_supervisor, self._lose_supervisor, lambda f: f)
         self._link: Link | None = None

@@ -46,13 +46,15 @@ class LocalSupervisor:
 _connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 
 
-def start_local(directories: list[str]) -> LocalSupervisor:
+def start_local(directories: list[str], *, for_other_host: bool = False) -> LocalSupervisor:
     """Start a supervisor; returns at once, while it is still importing.
 
     Parameters
     ----------
     directories
         Where slots put large map outputs. The supervisor removes them when it ends.
+    for_other_host
+        Import what slots need for a coordinator on another host, before they are forked.
 
     Raises
     ------
@@ -64,7 +66,7 @@ def start_local(directories: list[str]) -> LocalSupervisor:
         close_in_forks(ours)
         with theirs:
             process = subprocess.Popen(
-                [sys.executable or "python3", "-c", _program(theirs.fileno(), directories)],
+                [sys.executable or "python3", "-c", _program(theirs.fileno(), directories, for_other_host)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -76,12 +78,13 @@ def start_local(directories: list[str]) -> LocalSupervisor:
     return LocalSupervisor(process, ours)
 
 
-def _program(descriptor: int, directories: list[str]) -> str:
+def _program(descriptor: int, directories: list[str], for_other_host: bool) -> str:
     """Python code that runs the very jmr that this process runs, whatever else lies in the current directory."""
     home = str(Path(__file__).resolve().parents[2])
     return (
         "import sys; path = sys.path[:]; "
         f"sys.path[:] = [{home!r}] + [p for p in path if p]; import jmr; sys.path[:] = [p for p in path if p]; "
+        f"{'import jmr.worker.abroad; ' if for_other_host else ''}"
         f"from jmr.worker.supervisor import main; main({descriptor}, {directories!r})"
     )
 

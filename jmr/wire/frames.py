@@ -14,14 +14,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from jmr.codec.values import Buffer, byte_length
-from jmr.wire.checks import well_typed
 from jmr.wire.messages import KINDS, Message
 
-__all__ = ["FrameError", "Receiver", "encode"]
+__all__ = ["FrameError", "Receiver", "encode", "register"]
 
 _HEAD = struct.Struct("<BII")
 #: To begin with. Of peers on other hosts there are many, and what they send comes in parts of its own.
@@ -33,8 +32,20 @@ _TRUSTED_BYTES = 1 << 26
 # Made once: json.dumps would make an encoder for each message.
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 _from_json = json.JSONDecoder().decode
-_NUMBER_OF = {kind: number for number, kind in enumerate(KINDS)}
-_FIELDS_OF = {kind: [f.name for f in dataclasses.fields(kind) if f.name != "blobs"] for kind in KINDS}
+_KINDS: dict[int, type[Message]] = {}
+_NUMBER_OF: dict[type[Message], int] = {}
+_FIELDS_OF: dict[type[Message], list[str]] = {}
+
+
+def register(kinds: Iterable[type[Message]], *, first: int) -> None:
+    """Give messages their numbers on the wire, from `first` on."""
+    for number, kind in enumerate(kinds, first):
+        _KINDS[number] = kind
+        _NUMBER_OF[kind] = number
+        _FIELDS_OF[kind] = [field.name for field in dataclasses.fields(kind) if field.name != "blobs"]
+
+
+register(KINDS, first=0)
 
 
 class FrameError(Exception):
@@ -125,9 +136,9 @@ class Receiver:
             if self._rest is not None:
                 return None
         self._head, blobs, self._blobs = None, self._blobs, []
-        kind = KINDS[number]
-        if not self._trusts and not well_typed(kind, _FIELDS_OF[kind], fields):
-            raise FrameError(f"the peer sent a {kind.__name__} whose fields make no sense")
+        kind = _KINDS[number]
+        if not self._trusts:
+            _check(kind, fields)
         return _build(kind, fields, blobs)
 
     def _parse_head(self) -> tuple[int, list[Any], list[int]] | None:
@@ -135,7 +146,7 @@ class Receiver:
         if waiting < _HEAD.size:
             return None
         number, n_blobs, fields_bytes = _HEAD.unpack_from(self._scratch, self._begin)
-        if number >= len(KINDS):
+        if number not in _KINDS:
             raise FrameError(f"the peer sent a frame of unknown kind {number}")
         total = _HEAD.size + 8 * n_blobs + fields_bytes
         if total > _MOST_HEAD_BYTES:
@@ -144,8 +155,8 @@ class Receiver:
             return None
         lengths = struct.unpack_from(f"<{n_blobs}Q", self._scratch, self._begin + _HEAD.size)
         fields = _fields(self._scratch[self._begin + total - fields_bytes : self._begin + total])
-        if type(fields) is not list or len(fields) != len(_FIELDS_OF[KINDS[number]]):
-            raise FrameError(f"the peer sent a {KINDS[number].__name__} with other fields than ours")
+        if type(fields) is not list or len(fields) != len(_FIELDS_OF[_KINDS[number]]):
+            raise FrameError(f"the peer sent a {_KINDS[number].__name__} with other fields than ours")
         self._begin += total
         return number, fields, list(lengths)
 
@@ -178,6 +189,13 @@ def _fields(text: memoryview) -> list[Any]:
     except (ValueError, RecursionError) as error:
         raise FrameError(f"the peer sent fields that are no JSON: {error}") from error
     return fields
+
+
+def _check(kind: type[Message], fields: list[Any]) -> None:
+    from jmr.wire.checks import well_typed  # few processes talk to other hosts
+
+    if not well_typed(kind, _FIELDS_OF[kind], fields):
+        raise FrameError(f"the peer sent a {kind.__name__} whose fields make no sense")
 
 
 def _build(kind: type[Message], fields: list[Any], blobs: list[bytearray]) -> Message:

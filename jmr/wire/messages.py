@@ -6,14 +6,6 @@
     coordinator ──ForkSlot (with a socket), KillSlot, Drain──> supervisor
     coordinator <──WorkerReady, SlotExited, Printed, Drained── supervisor
 
-On another host a worker stands in between and passes all of this on; what it and its slots say besides:
-
-    coordinator <──WorkerJoined, Kept, Leaving── worker
-    coordinator <──Beat──> worker
-    coordinator ──Keep, ForgetJob──> worker                  Keep: a file for all of its slots
-    coordinator ──Carry──> slot, slot ──Carry──> coordinator   what would lie in a file if they were on one host
-    coordinator <──AttemptRefused── slot
-
 Nobody changes a message. They are not frozen because that doubles what it takes to import the class, which every start
 of a worker waits for, and trebles what it takes to make an object; the same holds for events, effects and mail.
 
@@ -25,26 +17,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
 from jmr.codec.values import Buffer
+
+if TYPE_CHECKING:
+    from jmr.wire.far import FarMessage
 
 __all__ = [
     "CANNOT_ANSWER",
     "KINDS",
     "AttemptFailed",
-    "AttemptRefused",
-    "Beat",
     "Blob",
-    "Carry",
     "CloseJob",
     "Drain",
     "Drained",
-    "ForgetJob",
     "ForkSlot",
-    "Keep",
-    "Kept",
     "KillSlot",
-    "Leaving",
     "MapDone",
     "Message",
     "OpenJob",
@@ -55,7 +44,6 @@ __all__ = [
     "SlotReady",
     "StartMap",
     "StartReduce",
-    "WorkerJoined",
     "WorkerReady",
     "whole",
 ]
@@ -225,92 +213,13 @@ class Printed:
     blobs: Sequence[Blob] = ()
 
 
-@dataclass(slots=True)
-class Carry:
-    """Bytes that would lie in a file if both ends were on one host; blobs: the next of them.
-
-    To a slot, they are the file that the next attempt's ranges without a name refer to; from a slot, the map output
-    that its next answer tells of.
-    """
-
-    job: int
-    #: Of all that comes before the next attempt, or answer.
-    n_bytes: int
-    #: Whether they may be kept in memory.
-    in_memory: bool
-    blobs: Sequence[Blob] = ()
-
-
-@dataclass(slots=True)
-class AttemptRefused:
-    """The attempt cannot run here: a module is missing."""
-
-    module: str
-
-
-@dataclass(slots=True)
-class WorkerJoined:
-    """What a worker on another host is."""
-
-    name: str
-    pid: int
-    n_slots: int
-    #: "3.13.0"
-    python: str
-    n_cpus: int
-    #: What its slots may keep in memory beside their work.
-    memory_bytes: int
-    #: Where its slots may put files: on disk, and in memory if there is such a place.
-    directory: str
-    memory_directory: str | None
-
-
-@dataclass(slots=True)
-class Beat:
-    """Somebody is there; from a worker, with how its host is."""
-
-    #: Processes that want a CPU, on average over a minute.
-    load: float
-    free_bytes: int
-
-
-@dataclass(slots=True)
-class Keep:
-    """Bytes of a job's functions file, for all slots of a worker; blobs: the next of them."""
-
-    job: int
-    n_bytes: int
-    in_memory: bool
-    blobs: Sequence[Blob] = ()
-
-
-@dataclass(slots=True)
-class Kept:
-    """All of the job's functions file is there."""
-
-    job: int
-    path: str
-
-
-@dataclass(slots=True)
-class ForgetJob:
-    """A job is over: its files may go."""
-
-    job: int
-
-
-@dataclass(slots=True)
-class Leaving:
-    """The worker was told to end: no new attempts, please."""
-
-
 def whole(blob: Blob) -> Buffer:
     """A blob that has arrived, which is in one piece."""
     assert not isinstance(blob, list)
     return blob
 
 
-Message = (
+NearMessage: TypeAlias = (
     OpenJob
     | CloseJob
     | StartMap
@@ -326,18 +235,13 @@ Message = (
     | Drain
     | Drained
     | Printed
-    | Carry
-    | AttemptRefused
-    | WorkerJoined
-    | Beat
-    | Keep
-    | Kept
-    | ForgetJob
-    | Leaving
 )
 
+#: Of any kind; see `far` for the others.
+Message: TypeAlias = "NearMessage | FarMessage"
+
 #: A message's number on the wire is its place here.
-KINDS: tuple[type[Message], ...] = (
+KINDS: tuple[type[NearMessage], ...] = (
     OpenJob,
     CloseJob,
     StartMap,
@@ -353,12 +257,4 @@ KINDS: tuple[type[Message], ...] = (
     Drain,
     Drained,
     Printed,
-    Carry,
-    AttemptRefused,
-    WorkerJoined,
-    Beat,
-    Keep,
-    Kept,
-    ForgetJob,
-    Leaving,
 )

@@ -21,10 +21,10 @@ import time
 import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from jmr.codec import process
-from jmr.codec.failures import raised_from, rebuild
+from jmr.codec.failures import raised_from
 from jmr.codec.values import Buffer, dump, load
 from jmr.shuffle.files import Dealt, Room, SpillError, Stored, fetch, fetch_all, let_go, store, write_all
 from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
@@ -35,9 +35,7 @@ from jmr.wire.frames import Receiver, encode
 from jmr.wire.messages import (
     CANNOT_ANSWER,
     AttemptFailed,
-    AttemptRefused,
     Blob,
-    Carry,
     CloseJob,
     MapDone,
     Message,
@@ -49,11 +47,12 @@ from jmr.wire.messages import (
     StartReduce,
     whole,
 )
-from jmr.worker.carried import Carried, carry, store_to_send
-from jmr.worker.imports import ShippedImports, ShippedModule, missing_module
 from jmr.worker.modules import UserModules
 from jmr.worker.output import mark
 from jmr.worker.surroundings import Surroundings
+
+if TYPE_CHECKING:
+    from jmr.worker.abroad import Abroad
 
 __all__ = ["Slot"]
 
@@ -82,10 +81,9 @@ class Slot:
         self._jobs: dict[int, _OpenJob] = {}
         self._current_job: int | None = None
         self._own = Surroundings.here()
-        #: What has come for the next attempt, if this host is not the coordinator's.
-        self._carried: Carried | None = None
+        #: Set where this host is not the coordinator's.
+        self._abroad: Abroad | None = None
         self._modules = UserModules()
-        self._shipped = ShippedImports()
         #: Copies of the pipes at fds 1 and 2, which user code may close or turn elsewhere.
         self._pipes = {stream: os.dup(stream) for stream in (1, 2)}
 
@@ -98,30 +96,26 @@ class Slot:
         for message in self._messages():
             match message:
                 case OpenJob(job=job):
+                    if message.is_remote and self._abroad is None:
+                        from jmr.worker.abroad import Abroad  # this host's own slots need none of it
+
+                        self._abroad = Abroad(self._number, lambda job: self._jobs[job].settings)
                     self._jobs[job] = _OpenJob(message)
                 case CloseJob(job):
                     self._jobs.pop(job, None)
-                case Carry():
-                    self._take(message)
                 case StartMap() | StartReduce():
                     self._answer(message)
                     del message  # its split need not stay in memory while the slot waits
+                case _:
+                    assert self._abroad is not None
+                    self._abroad.take(message)
         os._exit(0)
-
-    def _take(self, message: Carry) -> None:
-        """Put what comes for the next attempt into a file; what cannot be written is told when the attempt begins."""
-        if self._carried is None:
-            settings = self._jobs[message.job].settings
-            room = Room(settings.directory, settings.memory_directory, message.n_bytes if message.in_memory else 0)
-            self._carried = Carried(room, f"carried-{self._number}", message.n_bytes)
-        self._carried.add(whole(message.blobs[0]))
 
     def _answer(self, message: StartMap | StartReduce) -> None:
         try:
             answer = self._attempt(message)
-            if self._carried is not None:
-                self._carried.close()
-                self._carried = None
+            if self._abroad is not None:
+                self._abroad.leave_attempt()
             if _identity_of(self._connection) != self._identity:  # it was closed, and is something of the user's now
                 os._exit(CANNOT_ANSWER)
             self._send(answer)
@@ -143,7 +137,7 @@ class Slot:
                 return self._map(message, functions)
             return self._reduce(message, functions)
         except TaskError as error:
-            return self._refusal(message.job, [error.failure]) or _failed(error.failure)
+            return self._refusal([error.failure]) or _failed(error.failure)
         except SpillError as error:
             return _failed(Failure("spill", "", None, raised_from(error), refused=True))
         except PassThroughError as error:
@@ -166,9 +160,8 @@ class Slot:
                 self._modules.forget_changed()
             else:
                 self._modules.forget()
-            if job.settings.is_remote:
-                modules: dict[str, ShippedModule] = load(whole(job.settings.blobs[2]))
-                self._shipped.install(modules)
+            if self._abroad is not None:
+                self._abroad.enter_job(job.settings)
             self._current_job = number
         if job.functions is None:
             at = job.settings.functions_at
@@ -202,7 +195,7 @@ class Slot:
         )
         split = whole(message.blobs[0]) if message.split_at is None else self._fetch(message.split_at)
         output = run_map(task, split)
-        if refusal := self._refusal(message.job, output.failures.first):
+        if refusal := self._refusal(output.failures.first):
             return refusal
         stored = self._stored(message, output.partitions)
         output.partitions.clear()  # arrays that mapfn passed on lie in the split
@@ -222,22 +215,14 @@ class Slot:
 
     def _stored(self, message: StartMap, partitions: Sequence[list[Buffer]]) -> Stored:
         """Put a map output where reduce tasks find it, or send it to where that is."""
+        if self._abroad is not None:
+            return self._abroad.store(message, partitions, self._send)
         settings = self._jobs[message.job].settings
-        if settings.is_remote:
-            stored, to_send = store_to_send(partitions, message.memory_bytes)
-            for carried in carry(message.job, to_send):
-                self._send(carried)
-            return stored
         room = Room(settings.directory, settings.memory_directory, message.memory_bytes)
         return store(partitions, f"map-{message.task}-{message.number}", room)
 
-    def _refusal(self, job: int, failures: Sequence[Failure]) -> AttemptRefused | None:
-        """On another host, a module that is missing need not be missing everywhere."""
-        if self._jobs[job].settings.is_remote:
-            for failure in failures:
-                if module := missing_module(rebuild(failure.raised)):
-                    return AttemptRefused(module)
-        return None
+    def _refusal(self, failures: Sequence[Failure]) -> Message | None:
+        return None if self._abroad is None else self._abroad.refusal(failures)
 
     def _reduce(self, message: StartReduce, functions: dict[str, Any]) -> Message:
         task = ReduceTask(
@@ -248,7 +233,7 @@ class Slot:
             cursor=self._tell if message.careful else None,
         )
         pieces, failures = run_reduce(task, self._parts(message))
-        if refusal := self._refusal(message.job, failures.first):
+        if refusal := self._refusal(failures.first):
             return refusal
         return ReduceDone(failures.n_failures, blobs=[_dump_failures(failures), pieces])
 
@@ -279,7 +264,7 @@ class Slot:
 
     def _found(self, where: Range) -> Range:
         """Where a range is on this host."""
-        return where if self._carried is None else self._carried.found(where)
+        return where if self._abroad is None else self._abroad.found(where)
 
     def _tell(self, index: int) -> None:
         self._cursor[0] = index

@@ -1,0 +1,117 @@
+"""What is said besides where a worker is on another host.
+
+A worker stands between the coordinator and the supervisor with its slots there, and passes on what they say. And:
+
+    coordinator <──WorkerJoined, Kept, Leaving── worker
+    coordinator <──Beat──> worker
+    coordinator ──Keep, ForgetJob──> worker                  Keep: a file for all of its slots
+    coordinator ──Carry──> slot, slot ──Carry──> coordinator   what would lie in a file if they were on one host
+    coordinator <──AttemptRefused── slot
+
+To import this makes frames of them possible; a coordinator without such workers, and its slots, need none of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from jmr.wire.frames import register
+from jmr.wire.messages import Blob
+
+__all__ = [
+    "AttemptRefused",
+    "Beat",
+    "Carry",
+    "FarMessage",
+    "ForgetJob",
+    "Keep",
+    "Kept",
+    "Leaving",
+    "WorkerJoined",
+]
+
+
+@dataclass(slots=True)
+class Carry:
+    """Bytes that would lie in a file if both ends were on one host; blobs: the next of them.
+
+    To a slot, they are the file that the next attempt's ranges without a name refer to; from a slot, the map output
+    that its next answer tells of.
+    """
+
+    job: int
+    #: Of all that comes before the next attempt, or answer.
+    n_bytes: int
+    #: Whether they may be kept in memory.
+    in_memory: bool
+    blobs: Sequence[Blob] = ()
+
+
+@dataclass(slots=True)
+class AttemptRefused:
+    """The attempt cannot run here: a module is missing."""
+
+    module: str
+
+
+@dataclass(slots=True)
+class WorkerJoined:
+    """What a worker on another host is."""
+
+    name: str
+    pid: int
+    n_slots: int
+    #: "3.13.0"
+    python: str
+    n_cpus: int
+    #: What its slots may keep in memory beside their work.
+    memory_bytes: int
+    #: Where its slots may put files: on disk, and in memory if there is such a place.
+    directory: str
+    memory_directory: str | None
+
+
+@dataclass(slots=True)
+class Beat:
+    """Somebody is there; from a worker, with how its host is."""
+
+    #: Processes that want a CPU, on average over a minute.
+    load: float
+    free_bytes: int
+
+
+@dataclass(slots=True)
+class Keep:
+    """Bytes of a job's functions file, for all slots of a worker; blobs: the next of them."""
+
+    job: int
+    n_bytes: int
+    in_memory: bool
+    blobs: Sequence[Blob] = ()
+
+
+@dataclass(slots=True)
+class Kept:
+    """All of the job's functions file is there."""
+
+    job: int
+    path: str
+
+
+@dataclass(slots=True)
+class ForgetJob:
+    """A job is over: its files may go."""
+
+    job: int
+
+
+@dataclass(slots=True)
+class Leaving:
+    """The worker was told to end: no new attempts, please."""
+
+
+FarMessage: TypeAlias = Carry | AttemptRefused | WorkerJoined | Beat | Keep | Kept | ForgetJob | Leaving
+
+register((Carry, AttemptRefused, WorkerJoined, Beat, Keep, Kept, ForgetJob, Leaving), first=24)
