@@ -23,8 +23,13 @@ class Files:
         self._threads = ThreadPoolExecutor(_N_THREADS, thread_name_prefix="jmr-files")
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
-        """Call it in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        """Call it in a thread. Who gives up is let go when it is over: what it works on has to stay until then."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            raise
 
     async def pieces(self, ranges: Sequence[Range]) -> AsyncIterator[bytes]:
         """What `read_in_pieces` yields."""

@@ -438,16 +438,17 @@ class RemoteWorker(Worker):
     async def _write(self, order: StartMap, n_bytes: int, pieces: asyncio.Queue[Buffer]) -> str:
         """Write a map output where reduce tasks will find it; returns the file's path."""
         room = replace(self._remote_owner.room(order.job), memory_bytes=order.memory_bytes)
-        file = await self._files.run(Arriving, room, f"map-{order.task}-{order.number}", n_bytes)
-        n_left = n_bytes
+        file = Arriving(room, f"map-{order.task}-{order.number}", n_bytes)
+        piece: Buffer = b""
         try:
-            while n_left:
+            while file.n_written < n_bytes:
                 piece = await pieces.get()
                 await self._files.run(file.write, piece)
-                n_left -= len(piece)
                 self._count_unwritten(-len(piece))
+                piece = b""
         except BaseException:
-            self._count_unwritten(-sum(len(pieces.get_nowait()) for _ in range(pieces.qsize())))
+            rest = [piece, *(pieces.get_nowait() for _ in range(pieces.qsize()))]
+            self._count_unwritten(-sum(map(len, rest)))
             file.discard()
             raise
         await self._files.run(file.close)

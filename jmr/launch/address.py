@@ -71,9 +71,9 @@ def bound(address: Address) -> socket.socket:
         )[0]
         listening = socket.create_server(where[:2], family=family, backlog=_BACKLOG)
     except socket.gaierror as error:
-        raise WorkerError(f"{address.host!r} does not resolve to an address: {error.strerror}") from error
+        raise WorkerError(f"{address.host!r} does not resolve to an address: {error.strerror}") from None
     except OSError as error:
-        raise WorkerError(_why_not(address, error)) from error
+        raise WorkerError(_why_not(address, error)) from None
     close_in_forks(listening)
     return listening
 

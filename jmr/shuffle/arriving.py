@@ -21,7 +21,7 @@ _PIECE_BYTES = 1 << 20
 
 
 class Arriving:
-    """A new file that is written as its bytes come.
+    """A new file that is made when its first bytes come, and written as the others do.
 
     Parameters
     ----------
@@ -32,30 +32,30 @@ class Arriving:
     n_bytes
         How many will come.
 
-    Raises
-    ------
-    SpillError
-        It cannot be made, or written: the disk is full, say.
     """
 
     def __init__(self, room: Room, name: str, n_bytes: int) -> None:
+        self._room = room
+        self._name = name
         self._n_bytes = n_bytes
         self._descriptor = -1
-        self._is_spilled = False
+        #: Empty before the first bytes.
+        self.path = ""
         self.n_written = 0
-        if room.memory_directory is not None and n_bytes <= room.memory_bytes:
-            with contextlib.suppress(OSError):
-                self._make(room.memory_directory, name)
-        if self._descriptor < 0:
-            self._is_spilled = True
-            with told(room.directory, n_bytes):
-                self._make(room.directory, name)
 
     def write(self, piece: Buffer) -> None:
-        """Put bytes behind the others. Errors as above."""
+        """Put bytes behind the others.
+
+        Raises
+        ------
+        SpillError
+            It cannot be made, or written: the disk is full, say.
+        """
+        if not self.path:
+            self._make()
         directory = os.path.dirname(self.path)
         with told(directory, self._n_bytes):
-            if self._is_spilled:
+            if directory == self._room.directory:
                 check_room(directory, len(piece))
             write_all(self._descriptor, [piece])
         self.n_written += len(piece)
@@ -72,10 +72,20 @@ class Arriving:
         with contextlib.suppress(OSError):
             os.unlink(self.path)
 
-    def _make(self, directory: str, name: str) -> None:
+    def _make(self) -> None:
+        room = self._room
+        if room.memory_directory is not None and self._n_bytes <= room.memory_bytes:
+            with contextlib.suppress(OSError):  # it is smaller than the budget: then disk it is
+                self._make_in(room.memory_directory)
+                return
+        with told(room.directory, self._n_bytes):
+            self._make_in(room.directory)
+
+    def _make_in(self, directory: str) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        self.path = os.path.join(directory, name)
-        self._descriptor = new_file(self.path)
+        path = os.path.join(directory, self._name)
+        self._descriptor = new_file(path)
+        self.path = path
 
 
 def read_in_pieces(ranges: Iterable[Range]) -> Iterator[bytes]:

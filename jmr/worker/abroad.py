@@ -86,16 +86,12 @@ class Carried:
     """A file with what was sent for one attempt. Goes with `close`, but for what is mapped."""
 
     def __init__(self, room: Room, name: str, n_bytes: int) -> None:
+        self._file = Arriving(room, name, n_bytes)
         self._error: SpillError | None = None
-        self._file: Arriving | None = None
-        try:
-            self._file = Arriving(room, name, n_bytes)
-        except SpillError as error:
-            self._error = error
 
     def add(self, piece: Buffer) -> None:
         """Write what has come; what goes wrong is told by `found`."""
-        if self._file is not None and self._error is None:
+        if self._error is None:
             try:
                 self._file.write(piece)
             except SpillError as error:
@@ -108,13 +104,11 @@ class Carried:
             return where
         if self._error is not None:
             raise self._error
-        assert self._file is not None
         return self._file.path, offset, length, crc
 
     def close(self) -> None:
         """Let go of it."""
-        if self._file is not None:
-            self._file.discard()
+        self._file.discard()
 
 
 def store_to_send(partitions: Sequence[list[Buffer]], memory_bytes: int) -> tuple[Stored, list[Buffer]]:
