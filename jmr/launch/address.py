@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from jmr.launch.local import close_in_forks
 __all__ = ["DEFAULT_PORT", "Address", "bound", "parsed_address"]
 
 DEFAULT_PORT = 18273
+#: What resolves, and what does not, is the system's business; this only keeps out what nobody meant.
+_HOST, _PORT = r"[^\s/@\[\]]+", "[0-9]{1,5}"
 #: Connections that wait to be let in.
 _BACKLOG = 512
 
@@ -42,15 +45,15 @@ def parsed_address(text: str) -> Address:
     >>> parsed_address("10.0.0.5"), str(parsed_address("[fe80::1]:4000"))
     (Address(host='10.0.0.5', port=18273), '[fe80::1]:4000')
     """
-    host, port = text.strip(), ""
+    host, colon, port = text.strip(), "", ""
     if host.startswith("["):
-        host, _, rest = host[1:].partition("]")
-        if rest and not rest.startswith(":"):
+        host, bracket, rest = host[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
             raise ValueError(f"{text!r} is no address: write [HOST]:PORT")
-        port = rest[1:]
+        colon, port = rest[:1], rest[1:]
     elif host.count(":") == 1:
-        host, _, port = host.partition(":")
-    if not host or (port and not (port.isdecimal() and int(port) < 1 << 16)):
+        host, colon, port = host.partition(":")
+    if not re.fullmatch(_HOST, host) or (colon and not re.fullmatch(_PORT, port)) or int(port or 0) >= 1 << 16:
         raise ValueError(
             f"{text!r} is no address: write HOST or HOST:PORT, such as 10.0.0.5 or 10.0.0.5:{DEFAULT_PORT}"
         )
