@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 from jmr.codec.values import Buffer
 from jmr.launch.local import LocalSupervisor, close_in_forks, default_slots, start_local
+from jmr.launch.token import VARIABLE
 from jmr.links.channel import Channel
 from jmr.links.leases import BEAT_SECONDS, CHECK_SECONDS, Lease, Leases
 from jmr.links.link import Link
@@ -34,7 +35,7 @@ from jmr.wire.messages import Drain, Drained, ForkSlot, KillSlot, Message, Print
 from jmr.wire.streams import CONTROL, FILES
 from jmr.worker.surroundings import THREAD_VARIABLES
 
-__all__ = ["Membership", "SupervisorLostError", "limit_threads"]
+__all__ = ["Membership", "SupervisorLostError", "prepare_environment"]
 
 #: For slots to finish what they are at, when the worker was told to end.
 _LEAVE_SECONDS = 10.0
@@ -44,8 +45,9 @@ class SupervisorLostError(Exception):
     """The supervisor has ended by itself; the text is what it said."""
 
 
-def limit_threads(n_slots: int) -> None:
-    """Have numeric libraries in slots share the CPUs, unless the user has set how many threads they take."""
+def prepare_environment(n_slots: int) -> None:
+    """Make ours what slots shall find: numeric libraries share the CPUs, unless the user says; and no token."""
+    os.environ.pop(VARIABLE, None)
     for name in THREAD_VARIABLES:
         os.environ.setdefault(name, str(max(1, default_slots() // n_slots)))
 
@@ -98,7 +100,7 @@ class Membership:
 
     async def leave(self) -> None:
         """Let slots finish what they are at, for a while, then end the connection."""
-        if self._link is not None and self._link.is_open:
+        if self._link is not None and self._link.is_open and self._link.is_proven:
             self._link.send(Leaving())
             self._note_quiet()
             with contextlib.suppress(TimeoutError):

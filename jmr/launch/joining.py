@@ -10,8 +10,10 @@ resolve.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import random
+import re
 import secrets
 import signal
 import socket
@@ -22,7 +24,7 @@ from typing import Any
 
 from jmr.errors import WorkerError
 from jmr.launch.address import Address
-from jmr.launch.agent import Membership, SupervisorLostError, limit_threads
+from jmr.launch.agent import Membership, SupervisorLostError, prepare_environment
 from jmr.launch.stdio import connect_stdio
 from jmr.wire.handshake import NONCE_BYTES, OVER_SSH, Handshake, HandshakeError, Identity, Verdict, worker_side
 
@@ -48,8 +50,10 @@ class ExitCode:
     TOKEN = 3
     #: Whoever listens there is no coordinator that this worker can work for.
     REFUSED = 4
-    #: With --once: nobody listens there.
+    #: With --once: nobody listens there, or answers.
     NOBODY = 5
+    #: Ctrl-C, before it could work.
+    INTERRUPTED = 130
 
 
 class EndedError(Exception):
@@ -86,12 +90,13 @@ class Joining:
         self._once = once
         self._say = say
         self._membership: Membership | None = None
+        self._closing: asyncio.Future[None] | None = None
         self._n_joined = 0
         self._last_said = ""
 
     def run(self) -> int:
         """Work until told to end; returns the exit code."""
-        limit_threads(self._n_slots)
+        prepare_environment(self._n_slots)
         try:
             return asyncio.run(self._run())
         except WorkerError as error:
@@ -141,13 +146,15 @@ class Joining:
                 if n_lost >= _MOST_LOST_SUPERVISORS:
                     return ExitCode.BROKEN
             except (OSError, TimeoutError) as error:
+                trouble = self._trouble(error)
                 if self._once:
-                    self._say(f"nobody listens at {self._address}: {_words(error)}", 0)
+                    self._say(trouble, 0)
                     return ExitCode.NOBODY
-                self._say_once(f"nobody listens at {self._address} yet ({_words(error)}); waiting for it")
+                self._say_once(f"{trouble}; trying again, now and then")
             else:
                 pauses = _pauses()
                 if self._once:
+                    self._say(f"the coordinator at {self._address} is gone", 0)
                     return ExitCode.DONE
                 self._say_once(f"the coordinator at {self._address} is gone; waiting for the next")
             await asyncio.sleep(next(pauses))
@@ -216,10 +223,23 @@ class Joining:
             case _:
                 return ExitCode.REFUSED, f"what listens at {self._address} is no jmr coordinator"
 
+    def _trouble(self, error: Exception) -> str:
+        """What keeps us from joining, and may pass."""
+        numbers = _numbers(error)
+        if isinstance(error, TimeoutError) or numbers == {errno.ETIMEDOUT}:
+            return f"{self._address} does not answer"
+        if numbers == {errno.ECONNREFUSED}:
+            return f"nobody listens at {self._address}"
+        if isinstance(error, (ConnectionError, ssl.SSLError)):  # it has too many guests, or only passes on
+            return f"what listens at {self._address} closes the connection"
+        return f"{self._address} cannot be reached: {', '.join(map(os.strerror, sorted(numbers))) or error}"
+
     async def _close_membership(self) -> None:
         membership, self._membership = self._membership, None
         if membership is not None:
-            await membership.close()
+            self._closing = asyncio.ensure_future(membership.close())
+        if self._closing is not None:  # to its end, even if what waits for it is cancelled
+            await asyncio.shield(self._closing)
 
     def _say_once(self, text: str) -> None:
         """Say what would be said again and again only when it changes."""
@@ -236,7 +256,7 @@ def shake_as_worker(token: bytes, certificate: bytes) -> Handshake:
 
 def join_over_stdio(n_slots: int) -> int:
     """Serve the coordinator at the other end of stdin and stdout, which ssh has brought here; returns the exit code."""
-    limit_threads(n_slots)
+    prepare_environment(n_slots)
     descriptors = os.dup(0), os.dup(1)
     # Whatever prints from now on must not get into the conversation.
     with open(os.devnull, "rb") as nothing:
@@ -286,5 +306,8 @@ def _pauses() -> Iterator[float]:
         seconds = min(2 * seconds, _LONGEST_PAUSE)
 
 
-def _words(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+def _numbers(error: Exception) -> set[int]:
+    """The system's error numbers; where a name has several addresses, asyncio has them in its text only."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return {error.errno}
+    return set(map(int, re.findall(r"\[Errno (\d+)\]", str(error))))

@@ -74,7 +74,7 @@ class Link(asyncio.Protocol):
     @property
     def is_proven(self) -> bool:
         """Whether the other end has proved itself."""
-        return self.proven.done() and self.proven.exception() is None
+        return self.proven.done() and not self.proven.cancelled() and self.proven.exception() is None
 
     @property
     def is_congested(self) -> bool:
