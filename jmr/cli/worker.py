@@ -36,7 +36,8 @@ Ctrl-C or SIGTERM: slots finish what they are at, for up to ten seconds, and wha
 
 exit code: 0 it was told to end, or with --once the coordinator has ended; 1 the worker is broken; 2 the command makes
 no sense, or the name does not resolve; 3 no token, or not the coordinator's; 4 whoever listens there cannot be worked
-for: no jmr, another release of it, another version of Python; 5 with --once: nobody listens there
+for: no jmr, another release of it, another version of Python; 5 with --once: nobody listens there, or answers;
+130 interrupted when asked for a token
 """
 _MOST_SLOTS = 4096
 
@@ -56,12 +57,17 @@ def worker_main(arguments: Sequence[str] | None = None) -> int:
         address = parsed_address(options.address)
     except ValueError as error:
         parser.error(str(error))
+    if not address.port:
+        parser.error("port 0 is for whoever listens: write the one that the coordinator has shown")
     say = _Speaker(options.verbose)
     try:
         key = _token(address, options.token_file)
     except TokenError as error:
         say(str(error), 0)
         return ExitCode.TOKEN
+    except KeyboardInterrupt:
+        say("interrupted", 0)
+        return ExitCode.INTERRUPTED
     return Joining(address, key, n_slots, once=options.once, say=say).run()
 
 
@@ -100,7 +106,11 @@ def _token(address: Address, path: Path | None) -> bytes:
         "here (it will not be shown):",
         file=sys.stderr,
     )
-    return parsed_token(getpass.getpass("token: ").strip(), "what you have pasted")
+    try:
+        pasted = getpass.getpass("token: ")
+    except EOFError:
+        raise TokenError("no token, no work") from None
+    return parsed_token(pasted.strip(), "what you have pasted")
 
 
 class _Speaker:
