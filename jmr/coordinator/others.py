@@ -15,6 +15,7 @@ import socket
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from functools import partial
@@ -72,6 +73,8 @@ class Others:
         self._leases: Leases | None = None
         #: Those that have said what they are, by number.
         self._workers: dict[int, RemoteWorker] = {}
+        #: Theirs, and those of whoever may become one.
+        self._links: weakref.WeakSet[Link] = weakref.WeakSet()
 
     # Any thread.
 
@@ -136,10 +139,12 @@ class Others:
         self._files.close()
         for worker in self.workers:
             worker.drop()
+        for link in self._links:  # also of those that have proved themselves, and not yet said what they are
+            link.abort()
 
     async def ended(self) -> None:
         """Wait until no connection is left, after `close`."""
-        await asyncio.gather(*(worker.link.closed for worker in self.workers if worker.link is not None))
+        await asyncio.gather(*(link.closed for link in self._links if link.is_open))
 
     def _listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
         self._stop_listening()
@@ -151,18 +156,22 @@ class Others:
             self._listener = None
 
     def _make_link(self, origin: str, begin: Callable[[bytes], Handshake]) -> Link:
-        return self._make_worker(origin).make_link(begin)
+        return self._make_worker(origin, begin)[1]
 
-    def _make_worker(self, origin: str) -> RemoteWorker:
-        return RemoteWorker(self._owner, next(self._worker_numbers), self._slot_numbers, self._files, origin)
+    def _make_worker(self, origin: str, begin: Callable[[bytes], Handshake]) -> tuple[RemoteWorker, Link]:
+        number = next(self._worker_numbers)
+        worker = RemoteWorker(self._owner, number, self._slot_numbers, self._files, origin)
+        link = worker.make_link(begin)
+        self._links.add(link)
+        return worker, link
 
     def _join_over(self, connection: socket.socket, origin: str, joined: Future[str]) -> None:
         task = asyncio.ensure_future(self._joined_over(connection, origin))
         task.add_done_callback(partial(_pass_on, joined))
 
     async def _joined_over(self, connection: socket.socket, origin: str) -> str:
-        worker = self._make_worker(origin)
-        link = worker.make_link(lambda _: shake_as_coordinator(OVER_SSH, b"", n_skipped=_BANNER_BYTES))
+        begin = partial(shake_as_coordinator, OVER_SSH, n_skipped=_BANNER_BYTES)
+        worker, link = self._make_worker(origin, begin)
         close_in_forks(connection)
         connection.setblocking(False)
         try:
