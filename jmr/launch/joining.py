@@ -32,6 +32,7 @@ __all__ = ["ExitCode", "Joining", "join_over_stdio"]
 
 #: For a connection and the handshake.
 _JOIN_SECONDS = 10.0
+_AGAIN = "trying again, now and then"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 #: Supervisors in a row that end by themselves within a membership.
 _MOST_LOST_SUPERVISORS = 3
@@ -150,13 +151,14 @@ class Joining:
                 if self._once:
                     self._say(trouble, 0)
                     return ExitCode.NOBODY
-                self._say_once(f"{trouble}; trying again, now and then")
+                self._say_once(f"{trouble}; {_AGAIN}")
             else:
                 pauses = _pauses()
                 if self._once:
                     self._say(f"the coordinator at {self._address} is gone", 0)
                     return ExitCode.DONE
-                self._say_once(f"the coordinator at {self._address} is gone; waiting for the next")
+                self._say(f"the coordinator at {self._address} is gone; waiting for the next", 0)
+                self._last_said = f"{self._trouble(ConnectionRefusedError(errno.ECONNREFUSED, ''))}; {_AGAIN}"
             await asyncio.sleep(next(pauses))
 
     async def _join(self) -> None:
