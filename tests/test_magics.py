@@ -400,6 +400,8 @@ def test_a_line_is_cut_where_python_would(line, cut):
 class FakeCluster:
     """Two slots that do as they are told."""
 
+    address = None
+
     def __init__(self) -> None:
         self.closed = False
 

@@ -106,6 +106,8 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _run(options: argparse.Namespace) -> int:
     if options.workers == 0 and options.listen is None:
         options.refuse("--workers 0 leaves the work to other hosts: say where they may join, --listen ADDRESS")
+    if options.engine is not None and options.listen is not None:
+        options.refuse(f"--engine {options.engine} runs it all in this process, so nobody could join: drop --listen")
     from jmr.cli.task import run_task
 
     chosen = {"workers": options.workers, "engine": options.engine, "on_error": options.on_error, "name": options.name}

@@ -88,7 +88,7 @@ class Cluster:
         try:
             with interrupts.deferred():
                 self._coordinator = _start(default_slots() if n_slots is None else n_slots)
-            if listen:
+            if listen is not None and listen is not False:
                 self.listen("127.0.0.1" if listen is True else listen)
             if targets:
                 self._reach(targets, python)
@@ -128,7 +128,7 @@ class Cluster:
 
         n_others = self._coordinator.n_remote_slots
         head = f"<jmr.Cluster of {self.n_slots} {slots} on this host and {n_others} on others, {n_busy} busy{listens}>"
-        return f"{head}\n{status_text(hosts)}"
+        return f"{head}\n{status_text(hosts, None)}"
 
     def _repr_html_(self) -> str:
         from jmr.engines.view import status_html
@@ -180,14 +180,11 @@ class Cluster:
         """
         from jmr.engines.reaching import checked_address, listen_at
         from jmr.engines.view import invitation
-        from jmr.launch.token import new_token as renew_token
 
         where = checked_address(address)
         coordinator = self._running()
-        if new_token:
-            renew_token()
         with interrupts.deferred():
-            self._address = listen_at(coordinator, where, self._address)
+            self._address = listen_at(coordinator, where, self._address, renew=new_token)
         return invitation(self._address)
 
     def resize(self, workers: int) -> None:

@@ -6,15 +6,16 @@ reach(coordinator, ["host1:4"]) ──> ssh, some at once ──> each has joine
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
 from jmr.coordinator.core import Coordinator
-from jmr.errors import ArgumentTypeError, ArgumentValueError, WorkerError, describe
+from jmr.errors import ArgumentTypeError, ArgumentValueError, TokenError, WorkerError, describe
 from jmr.launch.address import Address, bound, parsed_address
 from jmr.launch.certificate import server_context
 from jmr.launch.ssh import MOST_AT_ONCE, SshTarget, SshWorker, parsed_target, start_by_ssh
-from jmr.launch.token import token
+from jmr.launch.token import VARIABLE, new_token, token
 from jmr.wire.handshake import HandshakeError, Verdict
 
 __all__ = ["checked_address", "checked_targets", "listen_at", "reach"]
@@ -30,20 +31,40 @@ def checked_address(text: object) -> Address:
         raise ArgumentValueError(f"listen: {error}") from None
 
 
-def listen_at(coordinator: Coordinator, where: Address, before: Address | None) -> Address:
+def listen_at(coordinator: Coordinator, where: Address, before: Address | None, *, renew: bool = False) -> Address:
     """Have the coordinator listen, instead of where it did before; returns where, with the port that it got.
+
+    If it cannot, it listens where it did before.
 
     Raises
     ------
     WorkerError, TokenError
         As of `Cluster.listen`.
     """
-    key = token()
-    context, certificate = server_context()
+    if renew and os.environ.get(VARIABLE):
+        raise TokenError(f"the token is what {VARIABLE} says: set that anew, here and for the workers, or take it out")
+    if not renew:
+        token()  # before anything is changed
     others = coordinator.others()
-    if before is not None and before.port == where.port:
-        others.stop_listening()
-    listening = bound(where)
+    context, certificate = server_context()
+    try:
+        listening = bound(where)
+    except WorkerError:
+        if before is None or before.port != where.port:
+            raise
+        others.stop_listening()  # it may be we who are in the way
+        try:
+            listening = bound(where)
+        except WorkerError:
+            others.listen(bound(before), context, certificate, token())
+            raise
+    try:
+        if renew:
+            new_token()
+        key = token()
+    except BaseException:
+        listening.close()
+        raise
     others.listen(listening, context, certificate, key)
     return Address(where.host, listening.getsockname()[1])
 

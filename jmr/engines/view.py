@@ -7,6 +7,7 @@ WorkerStatus, WorkerStatus, ... ──status_text──> lines
 from __future__ import annotations
 
 import html
+import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -23,18 +24,29 @@ _EVERYWHERE = ("0.0.0.0", "::")
 def invitation(address: Address) -> str:
     """What to do on the other hosts; the token's place, never the token."""
     host = "ADDRESS" if address.host in _EVERYWHERE else address.host
+    there = "In a terminal on this host" if address.is_loopback else "On each other host"
     where = host if address.port == DEFAULT_PORT else str(Address(host, address.port))
     note = " (ADDRESS: of this host, as the others know it)" if host == "ADDRESS" else ""
+    return f"Listening on {address}. {there}:\n\n    jmr-worker {where}{note}\n\n{_token_note(address)}"
+
+
+def _token_note(address: Address) -> str:
+    if os.environ.get(VARIABLE):
+        return f"It needs the token that the environment variable {VARIABLE} holds here, in the same variable."
+    if address.is_loopback:
+        return f"It needs the token in {token_path()}, and finds it there."
     return (
-        f"Listening on {address}. On each other host:\n\n"
-        f"    jmr-worker {where}{note}\n\n"
         f"It needs the token in {token_path()}: nothing to do where the home directory is the same, else copy that "
         f"file to the same place there, once ({VARIABLE} and --token-file would do as well)."
     )
 
 
-def status_text(workers: Sequence[WorkerStatus]) -> str:
+def status_text(workers: Sequence[WorkerStatus], address: str | None) -> str:
     """A line for each worker, in columns; and one for each slot of this host, if there is no other."""
+    return "\n".join([_table(workers), *([f"listening on {address}"] if address else [])])
+
+
+def _table(workers: Sequence[WorkerStatus]) -> str:
     rows = [_HEAD, *map(_row, workers)]
     if len(workers) == 1:
         slots = workers[0].slots

@@ -28,6 +28,11 @@ class Address:
     host: str
     port: int = DEFAULT_PORT
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether no other host can come there."""
+        return self.host in ("localhost", "::1") or re.fullmatch(r"127(\.\d+){1,3}", self.host) is not None
+
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
@@ -85,10 +90,15 @@ def _why_not(address: Address, error: OSError) -> str:
     match error.errno:
         case errno.EADDRINUSE:
             pid = _listener_at(address.port)
+            if pid == os.getpid():
+                return (
+                    f"port {address.port} is taken by this very process, another jmr.Cluster say: close() that one, or "
+                    f"take another port, such as {Address(address.host, address.port + 1)}"
+                )
             who = "another process" if pid is None else f"process {pid}{_command_of(pid)}"
             return (
                 f"port {address.port} is taken by {who}: have that one stop listening (%jmr stop, if it is another "
-                f"kernel of yours), or take another port, such as {address.host}:{address.port + 1}"
+                f"kernel of yours), or take another port, such as {Address(address.host, address.port + 1)}"
             )
         case errno.EADDRNOTAVAIL:
             return f"{address.host} is no address of this host: write one that is, or 0.0.0.0 for all of them"

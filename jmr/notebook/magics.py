@@ -249,9 +249,12 @@ def _show_status() -> None:
     if len(hosts) > 1 and kernel_shell() is not None:
         from jmr.progress.routing import displayed
 
-        displayed({"text/plain": status_text(hosts), "text/html": status_html(hosts, cluster.address)}, raw=True)
+        displayed(
+            {"text/plain": status_text(hosts, cluster.address), "text/html": status_html(hosts, cluster.address)},
+            raw=True,
+        )
     else:
-        print(status_text(hosts))
+        print(status_text(hosts, cluster.address))
 
 
 def _is_address(words: list[str]) -> bool:
