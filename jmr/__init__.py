@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         SlotDiedError,
         SourceError,
         TaskFileError,
+        TokenError,
         WorkerError,
     )
     from jmr.notebook.magics import load_ipython_extension
@@ -81,6 +82,7 @@ __all__ = [
     "SlotDiedError",
     "SourceError",
     "TaskFileError",
+    "TokenError",
     "WorkerError",
     "load_ipython_extension",
     "run",

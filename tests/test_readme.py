@@ -80,3 +80,10 @@ def test_every_link_into_the_checkout_leads_somewhere():
     targets = re.findall(r"\]\((?!https?://|#)([^)]+)\)", README)
     assert targets
     assert [target for target in targets if not (CHECKOUT / target).exists()] == []
+
+
+def test_every_error_in_the_table_can_be_caught_and_every_other_one_is_there():
+    table = README.partition("\n## Errors that you may meet\n")[2].partition("\n## ")[0]
+    told = {name for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    public = {name for name in jmr.__all__ if name.endswith("Error") or name == "JobCancelled"}
+    assert told == public - {"JmrError", "FunctionError"}
