@@ -148,6 +148,8 @@ def test_version_is_that_of_jmr() -> None:
         (["host:0"], "port 0 is for whoever listens: write the one that the coordinator has shown"),
         (["host:１２"], "'host:１２' is no address"),
         (["a b"], "'a b' is no address"),
+        (["a..b"], "'a..b' is no address"),
+        (["x" * 64], f"'{'x' * 64}' is no address"),
         (["http://10.0.0.5"], "'http://10.0.0.5' is no address"),
         (["-x"], "unrecognized arguments: -x"),
         (["a", "b"], "unrecognized arguments: b"),
@@ -299,6 +301,7 @@ def test_another_release_is_refused(coordinator: jmr.Cluster) -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_name_that_does_not_resolve_is_told(home: Path) -> None:
     token_of(home)
     code, said = worker("nosuch.invalid")
@@ -306,6 +309,7 @@ def test_a_name_that_does_not_resolve_is_told(home: Path) -> None:
     assert said.startswith("jmr-worker: 'nosuch.invalid' does not resolve to an address: ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
 def test_with_once_it_ends_where_nobody_listens(host: str) -> None:
     where = f"{host}:{free_port()}"
@@ -359,6 +363,7 @@ def _https(connection: socket.socket) -> None:
         tls.recv(1000)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_2 is deprecated")
 @pytest.mark.parametrize(
     ("server", "message"), [(_http, ": it speaks no TLS 1.3"), (_tls_1_2, ": it speaks no TLS 1.3"), (_https, "")]
@@ -382,6 +387,7 @@ def _tls_and_close(connection: socket.socket) -> None:
         tls.recv(1000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", [_close, _read_and_close, _tls_and_close])
 def test_who_closes_the_connection_is_told_so(serve: Serve, server: Callable[[socket.socket], None]) -> None:
     where = serve(server)

@@ -58,11 +58,20 @@ def parsed_address(text: str) -> Address:
         colon, port = rest[:1], rest[1:]
     elif host.count(":") == 1:
         host, colon, port = host.partition(":")
-    if not re.fullmatch(_HOST, host) or (colon and not re.fullmatch(_PORT, port)) or int(port or 0) >= 1 << 16:
+    if not _is_host(host) or (colon and not re.fullmatch(_PORT, port)) or int(port or 0) >= 1 << 16:
         raise ValueError(
             f"{text!r} is no address: write HOST or HOST:PORT, such as 10.0.0.5 or 10.0.0.5:{DEFAULT_PORT}"
         )
     return Address(host, int(port) if port else DEFAULT_PORT)
+
+
+def _is_host(text: str) -> bool:
+    """Whether it could be a name or a number; what is none by its form, the resolver refuses in words of its own."""
+    try:
+        text.encode("idna")
+    except UnicodeError:  # a label that is empty, or too long
+        return False
+    return re.fullmatch(_HOST, text) is not None
 
 
 def bound(address: Address) -> socket.socket:
