@@ -89,15 +89,12 @@ class Others:
         return sum(worker.n_slots for worker in self.workers)
 
     def listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
-        """Let workers join by this socket, instead of any other."""
-        self._owner.call(self._listen, listening, context, certificate, token)
+        """Let workers join by this socket, instead of any other; returns when it is so."""
+        self._call(self._listen, listening, context, certificate, token)
 
     def stop_listening(self) -> None:
         """Let nobody in any more; returns when the port is free."""
-        done = threading.Event()
-        self._owner.call(self._stop_listening)
-        self._owner.call(done.set)
-        done.wait()
+        self._call(self._stop_listening)
 
     def join_over(self, connection: socket.socket, origin: str) -> Future[str]:
         """Have a worker join by a connection that ssh has made; gives its name when it has."""
@@ -108,6 +105,13 @@ class Others:
     def join(self) -> None:
         """Wait for the end of what still reads or writes files, after `close`."""
         self._files.join()
+
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        """Have the loop call it, and wait for that."""
+        done = threading.Event()
+        self._owner.call(function, *args)
+        self._owner.call(done.set)
+        done.wait()
 
     # The loop's thread.
 
