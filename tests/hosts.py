@@ -1,7 +1,7 @@
 r"""Make-believe hosts on one Linux machine, for tests of jobs that run on several.
 
-Each host is a set of namespaces with an address, a name, a /tmp, a /dev/shm and a home directory of its own, and an
-sshd that lets the others in by key. They hang on a switch without an uplink. The laptop is behind a router: it reaches
+Each host is a set of namespaces with an address, a name, a /tmp, a /var/tmp, a /dev/shm and a home directory of its
+own, and an sshd that lets the others in by key. They hang on a switch without an uplink. The laptop is behind a router: it reaches
 the hosts, and no host reaches it.
 
     h1 10.77.0.11  h2 10.77.0.12  h3 10.77.0.13             nat1 10.77.1.11
@@ -65,7 +65,7 @@ exec cat
 
 # "fresh" puts an empty folder in a folder's place, in which only what the tests run from is where it was. A shell lets
 # what it starts in the background ignore interrupts, and so would all that comes over ssh. With SIGCHLD ignored, what
-# a process that has ended leaves running has no need of anybody to wait for it.
+# a process that has ended leaves running has no need of anybody to wait for it; a shell does not always ignore it.
 HOST = r"""
 folder=$1 address=$2 gateway=$3 home=$4
 shift 4
@@ -83,6 +83,7 @@ fresh() {
 }
 fresh /tmp 1777 "$@"
 fresh /dev/shm 1777 "$@"
+fresh /var/tmp 1777 "$@"
 fresh "$home" 700 "$@"
 mkdir -m 700 "$home/.ssh"
 ln -s "$folder/ssh_config" "$home/.ssh/config"
@@ -99,8 +100,7 @@ ip link set eth0 up
 env --default-signal "$(command -v sshd)" -D -e -f "$folder/sshd_config" -h "$folder/$0.key" \
     -o "ListenAddress=$address" 2>&1 |
     { sed -u "/^Server listening/q"; exec cat >"$folder/$0.log"; } &
-trap "" CHLD
-exec cat >/dev/null 2>&1
+exec env --ignore-signal=CHLD cat >/dev/null 2>&1
 """
 
 SSHD_CONFIG = """
@@ -179,7 +179,7 @@ class Host:
         The options are those of `subprocess.Popen`; unless they say otherwise, input, output and errors are pipes. What
         still runs when the host is switched off, which happens at a test's end, is killed and waited for.
         """
-        pid = self._on.pid
+        pid = self.pid
         enter = ["nsenter", f"--target={pid}", "--net", "--mount", "--uts", "--ipc", "env", f"--chdir={cwd}"]
         options = {"stdin": PIPE, "stdout": PIPE, "stderr": PIPE, "start_new_session": True, **options}
         with born_in(pid):
@@ -275,6 +275,11 @@ class Host:
         for process in self._processes:
             with contextlib.suppress(BrokenPipeError), process:
                 pass
+
+    @property
+    def pid(self) -> int:
+        """Its first process, as it is known outside: what is in its namespaces can be seen in /proc."""
+        return self._on.pid
 
     @property
     def _on(self) -> Machine:

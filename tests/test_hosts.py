@@ -67,7 +67,7 @@ def test_hosts_have_names_and_folders_of_their_own_and_reach_each_other(netns_ho
     assert (h1.address, h2.address, h3.address) == ("10.77.0.11", "10.77.0.12", "10.77.0.13")
     assert reaches(h1, "h2")
     assert reaches(h2, "h1")
-    for folder in "~", "/tmp", "/dev/shm":
+    for folder in "~", "/tmp", "/var/tmp", "/dev/shm":
         assert h1.run(["sh", "-c", f"cat >{folder}/file"], input="of h1").returncode == 0
         assert h1.run(["sh", "-c", f"cat {folder}/file"]).stdout == "of h1"
         assert "No such file" in h2.run(["sh", "-c", f"cat {folder}/file"]).stderr
@@ -151,6 +151,12 @@ def test_frozen_host_says_nothing_until_it_thaws(netns_hosts: Hosts) -> None:
     h1.thaw()
     assert echo.stdout.read(5) == b"hello"
     assert reaches(h2, "h1")
+
+
+def test_orphan_is_gone_when_it_has_ended(netns_hosts: Hosts) -> None:
+    h1 = netns_hosts["h1"]
+    orphan = h1.run(["sh", "-c", "sleep infinity & echo $!; kill -9 $! $$"]).stdout.strip()
+    assert h1.run(["ps", "-p", orphan, "-o", "stat="]).stdout == ""
 
 
 def test_process_in_a_host_is_killed_by_its_pid(netns_hosts: Hosts) -> None:
