@@ -1,8 +1,8 @@
 r"""Make-believe hosts on one Linux machine, for tests of jobs that run on several.
 
 Each host is a set of namespaces with an address, a name, a /tmp, a /var/tmp, a /dev/shm and a home directory of its
-own, and an sshd that lets the others in by key. They hang on a switch without an uplink. The laptop is behind a router: it reaches
-the hosts, and no host reaches it.
+own, and an sshd that lets the others in by key. They hang on a switch without an uplink. The laptop is behind a router:
+it reaches the hosts, and no host reaches it.
 
     h1 10.77.0.11  h2 10.77.0.12  h3 10.77.0.13             nat1 10.77.1.11
          |              |              |                         |

@@ -153,11 +153,19 @@ def await_that(holds: Callable[[], object], timeout: float = DEADLINE) -> None:
         time.sleep(0.01)
 
 
-def await_nothing(host: Host) -> None:
+def await_nothing(host: Host, timeout: float = DEADLINE) -> None:
     """Wait until of jmr there are neither processes nor files."""
-    await_that(lambda: not processes(host) and not files(host))
+    await_that(lambda: not processes(host) and not files(host), timeout)
 
 
 def await_no_job_files(host: Host) -> None:
     """Wait until there are no files of jobs, but for the worker's own folders."""
     await_that(lambda: not any("job-" in file for file in files(host)))
+
+
+def python_there(hosts: Hosts) -> str:
+    """An interpreter whose jmr is this one, for ssh, which takes no environment along."""
+    path = hosts.folder / "python"
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={TOP} exec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+    return str(path)
