@@ -107,6 +107,14 @@ with cluster_of("h2", workers=1, python="python3"):
     assert "No module named 'jmr'" in said
 
 
+def test_login_shell_that_says_too_much_is_no_worker(netns_hosts: Hosts, python: str) -> None:
+    h1, h2, *_ = netns_hosts
+    h2.run(["sh", "-c", "cat >>~/.bashrc"], input="head -c 100000 /dev/zero | tr '\\0' x\n")
+    said = script(h1, START + "with cluster_of('h2', workers=1): same(SOURCE, squares, total)", python).end(timeout=5)
+    assert "warned: no worker on h2: what answers there is no jmr-worker" in said
+    await_nothing(h2, timeout=5)
+
+
 def test_none_is_reached_and_there_are_no_slots_here(netns_hosts: Hosts, python: str) -> None:
     body = """
 try:

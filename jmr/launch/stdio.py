@@ -16,6 +16,8 @@ async def connect_stdio(link: Link, reading: int, writing: int) -> None:
     loop = asyncio.get_running_loop()
     writer, _ = await loop.connect_write_pipe(lambda: _Writer(link), os.fdopen(writing, "wb", 0))
     await loop.connect_read_pipe(lambda: _Reader(link, writer), os.fdopen(reading, "rb", 0))
+    if writer.is_closing():  # nobody reads any more, which was found out before the link could be told
+        link.abort()
 
 
 class _Writer(asyncio.BaseProtocol):
@@ -49,7 +51,7 @@ class _Reader(asyncio.Protocol):
         self._link.data_received(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._writer.abort()
+        _abort(self._writer)
         self._link.connection_lost(exc)
 
 
@@ -75,5 +77,11 @@ class _Duplex(asyncio.Transport):
         self._reader.close()
 
     def abort(self) -> None:
-        self._writer.abort()
+        _abort(self._writer)
         self._reader.close()
+
+
+def _abort(writer: asyncio.WriteTransport) -> None:
+    """End it at once; unlike a socket's, a pipe's transport must not be told so when it is at its end already."""
+    if not writer.is_closing() or writer.get_write_buffer_size():
+        writer.abort()
