@@ -49,8 +49,8 @@ LISTEN = dict(workers=0, listen="10.77.0.11")
 
 #: Leases that end within seconds, at both ends.
 QUICK = """
-import jmr.coordinator.core, jmr.launch.agent, jmr.links.leases
-for module in jmr.coordinator.core, jmr.launch.agent, jmr.links.leases:
+import jmr.coordinator.others, jmr.launch.agent, jmr.links.leases
+for module in jmr.coordinator.others, jmr.launch.agent, jmr.links.leases:
     module.BEAT_SECONDS, module.CHECK_SECONDS = 0.2, 0.1
 jmr.links.leases._SUSPECT_SECONDS, jmr.links.leases._LOST_SECONDS = 1.0, 3.0
 """

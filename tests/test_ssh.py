@@ -142,6 +142,30 @@ def test_no_more_than_eight_start_at_once(netns_hosts: Hosts) -> None:
     assert n_most == 8
 
 
+@pytest.mark.parametrize("how", ["power", "kill"])
+def test_job_whose_last_host_is_lost_fails(netns_hosts: Hosts, python: str, how: str) -> None:
+    h1, h2, *_ = netns_hosts
+    body = """
+def stuck(key, value):
+    say("stuck")
+    wait("go")
+try:
+    with cluster_of("h2:1"):
+        jmr.run(SOURCE, stuck, progress=False)
+except jmr.WorkerError as error:
+    say("failed:", error)
+"""
+    coordinator = script(h1, START + body, python, quick=True)
+    coordinator.wait_for("stuck")
+    if how == "power":
+        h2.poweroff()
+    else:
+        for pid in processes(h2):
+            os.kill(pid, signal.SIGKILL)
+    assert "h2" in coordinator.wait_for("failed: .*$")[0]
+    coordinator.end()
+
+
 def test_kernel_that_is_killed_leaves_nothing(netns_hosts: Hosts, python: str) -> None:
     h1, h2, h3, _ = netns_hosts
     body = """

@@ -163,8 +163,11 @@ class Coordinator:
         return self._others
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
-        """Have the loop call it."""
-        self._call(function, *args)
+        """Have the loop call it. Raises WorkerError where it has ended, or is about to."""
+        with self._closing:
+            if self._closed:
+                raise WorkerError("the cluster was closed")
+            self._call(function, *args)
 
     def status(self) -> list[WorkerStatus]:
         """The workers, this host's first: what there is, and what it does."""
@@ -468,9 +471,13 @@ class Coordinator:
         self._others.worker_joined(worker)
 
     def worker_left(self, worker: RemoteWorker) -> None:
-        """It is gone; its slots were told of before."""
+        """It is gone; its slots were told of before. Jobs that have nobody else, and nobody to wait for, fail."""
         assert self._others is not None
         self._others.worker_left(worker)
+        if not self._others.workers and not self._others.is_listening:
+            for number in [number for number, job in self._jobs.items() if job.spec.report.is_waiting]:
+                reason = f"no worker is left: {worker.name}, the last, has ended or cannot be reached any more"
+                self._cancel(number, WorkersLost(reason))
 
     def workers_changed(self) -> None:
         """There are more slots, or fewer."""

@@ -115,6 +115,11 @@ class Others:
 
     # The loop's thread.
 
+    @property
+    def is_listening(self) -> bool:
+        """Whether any more may join by themselves."""
+        return self._listener is not None
+
     def worker_joined(self, worker: RemoteWorker) -> None:
         """Give it a name that no other has, and have it fork."""
         assert worker.about is not None

@@ -293,7 +293,9 @@ class RemoteWorker(Worker):
             functions.cancel()
         if self.about is not None:
             self._remote_owner.worker_left(self)
-        self.joined.cancel()
+        if not self.joined.done():
+            self.joined.set_exception(ConnectionResetError("the worker ended as soon as it had come"))
+            self.joined.exception()  # looked at: nobody need wait for it
 
     # Slots.
 
