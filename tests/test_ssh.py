@@ -142,6 +142,26 @@ def test_no_more_than_eight_start_at_once(netns_hosts: Hosts) -> None:
     assert n_most == 8
 
 
+def test_interrupt_while_a_host_does_not_answer(netns_hosts: Hosts, python: str) -> None:
+    h1, _, h3, _ = netns_hosts
+    h3.hole()
+    body = """
+began = time.monotonic()
+say("begin")
+try:
+    cluster_of(*["h3"] * 10)
+except KeyboardInterrupt:
+    say("interrupted after", time.monotonic() - began)
+"""
+    coordinator = script(h1, START + body, python)
+    coordinator.wait_for("begin")
+    await_that(lambda: h1.run(["pgrep", "-cx", "ssh"]).stdout == "8\n")
+    os.kill(coordinator.process.pid, signal.SIGINT)
+    assert float(coordinator.wait_for("after (.*)$", timeout=4)[1]) < 4
+    coordinator.end(timeout=2)
+    assert h1.run(["pgrep", "-x", "ssh"]).stdout == ""
+
+
 @pytest.mark.parametrize("how", ["power", "kill"])
 def test_job_whose_last_host_is_lost_fails(netns_hosts: Hosts, python: str, how: str) -> None:
     h1, h2, *_ = netns_hosts

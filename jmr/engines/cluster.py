@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
@@ -200,8 +201,13 @@ class Cluster:
         if coordinator is not None:
             with interrupts.deferred():
                 coordinator.close()
+        if not self._ssh_workers:
+            return
+        from jmr.launch.ssh import END_SECONDS
+
+        deadline = time.monotonic() + END_SECONDS  # of all of them: hosts that are lost do not answer
         while self._ssh_workers:
-            self._ssh_workers.pop().last_words()
+            self._ssh_workers.pop().last_words(max(0.0, deadline - time.monotonic()))
 
     @property
     def is_open(self) -> bool:

@@ -14,7 +14,7 @@ from jmr.coordinator.core import Coordinator
 from jmr.errors import ArgumentTypeError, ArgumentValueError, TokenError, WorkerError, describe
 from jmr.launch.address import Address, bound, parsed_address
 from jmr.launch.certificate import server_context
-from jmr.launch.ssh import MOST_AT_ONCE, SshTarget, SshWorker, parsed_target, start_by_ssh
+from jmr.launch.ssh import END_SECONDS, MOST_AT_ONCE, SshTarget, SshWorker, parsed_target, start_by_ssh
 from jmr.launch.token import VARIABLE, new_token, token
 from jmr.wire.handshake import HandshakeError, Verdict
 
@@ -79,9 +79,19 @@ def checked_targets(hosts: object) -> list[SshTarget]:
 def reach(
     coordinator: Coordinator, targets: Sequence[SshTarget], python: str | None
 ) -> tuple[list[SshWorker], list[str]]:
-    """Have ssh start workers, and wait until each has joined or failed; returns those that joined, and what failed."""
-    with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="jmr-ssh") as threads:
+    """Have ssh start workers, and wait until each has joined or failed; returns those that joined, and what failed.
+
+    An interrupt meanwhile closes the coordinator, by which what was started ends.
+    """
+    threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="jmr-ssh")
+    try:
         reached = list(threads.map(lambda target: _reach(coordinator, target, python), targets))
+    except BaseException:
+        threads.shutdown(wait=False, cancel_futures=True)
+        coordinator.close()
+        raise
+    finally:
+        threads.shutdown()
     return (
         [worker for worker in reached if isinstance(worker, SshWorker)],
         [text for text in reached if isinstance(text, str)],
@@ -96,7 +106,7 @@ def _reach(coordinator: Coordinator, target: SshTarget, python: str | None) -> S
         started.last_words()
         return f"no worker on {target.destination}: {_refusal(error)}"
     except (OSError, TimeoutError, WorkerError, CancelledError) as error:
-        words = started.last_words()
+        words = started.last_words(END_SECONDS if isinstance(error, OSError) else 0)
         return (
             f"no worker on {target.destination}: {f'ssh says: {words}' if words else str(error) or 'it says nothing'}"
         )

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from jmr.errors import ArgumentTypeError, ArgumentValueError, WorkerError, describe
 from jmr.launch.local import close_in_forks
 
-__all__ = ["MOST_AT_ONCE", "SshTarget", "SshWorker", "parsed_target", "start_by_ssh"]
+__all__ = ["END_SECONDS", "MOST_AT_ONCE", "SshTarget", "SshWorker", "parsed_target", "start_by_ssh"]
 
 #: ssh starts at the same time: sshd drops some of more (its MaxStartups).
 MOST_AT_ONCE = 8
 _SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15")
-_END_SECONDS = 5.0
+#: For ssh to end when its connection has.
+END_SECONDS = 2.0
 _WORDS_BYTES = 2000
 _MOST_SLOTS = 4096
 
@@ -68,10 +69,10 @@ class SshWorker:
     process: subprocess.Popen[bytes]
     connection: socket.socket
 
-    def last_words(self) -> str:
-        """What ssh, or the worker through it, wrote to stderr; waits for its end."""
+    def last_words(self, seconds: float = END_SECONDS) -> str:
+        """What ssh, or the worker through it, wrote to stderr; waits for its end, for so long."""
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(_END_SECONDS)
+            self.process.wait(seconds)
         if self.process.poll() is None:
             self.process.kill()
         assert self.process.stderr is not None
