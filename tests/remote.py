@@ -13,6 +13,7 @@ import inspect
 import os
 import re
 import select
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -35,10 +36,18 @@ def here():
 def same(source, mapfn, reducefn=None, **options):
     plain = {name: options[name] for name in ("combinefn", "on_error") if name in options}
     expected = jmr.run(source, mapfn, reducefn, engine="inline", progress=False, **plain)
-    result = jmr.run(source, mapfn, reducefn, progress=False, **options)
+    result = jmr.run(source, mapfn, reducefn, **{"progress": False, **options})
     assert list(result.items()) == list(expected.items()), (dict(result), dict(expected))
     say("same", len(result))
     return result
+def await_hosts(cluster, n):
+    say("listening")
+    while len(cluster.hosts()) != 1 + n:
+        time.sleep(0.01)
+def await_slots(cluster, n):
+    say("listening")
+    while [doing for _, doing in cluster.status()] != ["idle"] * n:
+        time.sleep(0.01)
 def wait(name):
     while not os.path.exists("/tmp/" + name):
         time.sleep(0.01)
@@ -139,6 +148,13 @@ def processes(host: Host) -> dict[int, str]:
     return {pid: command for pid, command in found.items() if "sshd" not in command and "python" in command}
 
 
+def kill_all(host: Host) -> None:
+    """Kill what runs Python there."""
+    for pid in processes(host):
+        with contextlib.suppress(ProcessLookupError):  # it has ended with another
+            os.kill(pid, signal.SIGKILL)
+
+
 def files(host: Host) -> list[str]:
     """What lies where files of jobs do."""
     folders = [Path(f"/proc/{host.pid}/root{folder}") for folder in ("/dev/shm", "/var/tmp")]
@@ -163,9 +179,9 @@ def await_no_job_files(host: Host) -> None:
     await_that(lambda: not any("job-" in file for file in files(host)))
 
 
-def python_there(hosts: Hosts) -> str:
-    """An interpreter whose jmr is this one, for ssh, which takes no environment along."""
+def python_there(hosts: Hosts, *folders: str) -> str:
+    """An interpreter that knows this very jmr, and these folders, for ssh, which takes no environment along."""
     path = hosts.folder / "python"
-    path.write_text(f'#!/bin/sh\nPYTHONPATH={TOP} exec {sys.executable} "$@"\n')
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={":".join([str(TOP), *folders])} exec {sys.executable} "$@"\n')
     path.chmod(0o755)
     return str(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import Host, Hosts
-from tests.remote import TOKEN, await_nothing, await_that, processes, python_there, script, share_token, touch
+from tests.remote import TOKEN, await_nothing, await_that, kill_all, python_there, script, share_token
 
 pytestmark = pytest.mark.slow
 
@@ -131,9 +131,18 @@ except jmr.WorkerError as error:
 
 def test_no_more_than_eight_start_at_once(netns_hosts: Hosts) -> None:
     h1 = netns_hosts["h1"]
-    fake = "#!/bin/sh\necho begin >>/tmp/log\nwhile [ $(wc -l </tmp/log) -lt 8 ]; do sleep 0.01; done\necho end >>/tmp/log\nexit 1\n"
+    fake = """#!/bin/sh
+echo begin >>/tmp/log
+while [ $(wc -l </tmp/log) -lt 8 ]; do sleep 0.01; done
+echo end >>/tmp/log
+exit 1
+"""
     h1.run(["sh", "-c", "mkdir ~/bin; cat >~/bin/ssh; chmod +x ~/bin/ssh"], input=fake)
-    body = "os.environ['PATH'] = os.path.expanduser('~/bin:') + os.environ['PATH']\nwith cluster_of(*['h2'] * 20, workers=1): pass"
+    body = """
+os.environ["PATH"] = os.path.expanduser("~/bin:") + os.environ["PATH"]
+with cluster_of(*["h2"] * 20, workers=1):
+    pass
+"""
     assert script(h1, START + body, "").end().count("warned") == 20
     n_now, n_most = 0, 0
     for line in h1.run(["cat", "/tmp/log"]).stdout.split():
@@ -180,8 +189,7 @@ except jmr.WorkerError as error:
     if how == "power":
         h2.poweroff()
     else:
-        for pid in processes(h2):
-            os.kill(pid, signal.SIGKILL)
+        kill_all(h2)
     assert "h2" in coordinator.wait_for("failed: .*$")[0]
     coordinator.end()
 
