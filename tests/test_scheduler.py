@@ -342,6 +342,12 @@ def test_a_refused_job_waits_for_slots_of_this_host_that_it_may_use(scheduler: C
         assert scheduler(AttemptRefused(1.0, 1)) == [NoWorkerLeft(1)]
 
 
+def test_a_refused_job_waits_for_slots_of_another_host(scheduler: Checked) -> None:
+    scheduler(opened(max_slots=0), SlotJoined(0.0, 1, 5), SplitAdded(0.0, 1))
+    assert scheduler(AttemptRefused(1.0, 1, remote_to_come=True)) == []
+    assert scheduler(SlotJoined(2.0, 2, 6)) == [StartAttempt(2, map_task(0), 2)]
+
+
 def test_a_refused_job_without_slots_of_this_host_does_not_wait_for_them(scheduler: Checked) -> None:
     scheduler(opened(max_slots=0), SlotJoined(0.0, 1, 5), SplitAdded(0.0, 1))
     assert scheduler(AttemptRefused(1.0, 1, local_to_come=True)) == [NoWorkerLeft(1)]

@@ -17,7 +17,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -474,10 +474,11 @@ class Coordinator:
         """It is gone; its slots were told of before. Jobs that have nobody else, and nobody to wait for, fail."""
         assert self._others is not None
         self._others.worker_left(worker)
-        if not self._others.workers and not self._others.is_listening:
-            for number in [number for number, job in self._jobs.items() if job.spec.report.is_waiting]:
-                reason = f"no worker is left: {worker.name}, the last, has ended or cannot be reached any more"
-                self._cancel(number, WorkersLost(reason))
+        if self._others.is_listening:
+            return
+        for job in list(self._jobs.values()):
+            if not job.spec.options.max_slots and all(other.number in job.refusals for other in self._remote()):
+                self._cancel(job.number, WorkersLost(job.told_left(worker.name)))
 
     def workers_changed(self) -> None:
         """There are more slots, or fewer."""
@@ -502,11 +503,16 @@ class Coordinator:
     def slot_refused(self, slot: Slot, module: str) -> None:
         """A module is missing on its host, which gets no more of this job."""
         job, _ = self._take_attempt(slot, "refused")
-        if job is not None and slot.worker.name not in job.refusals:
-            job.refusals[slot.worker.name] = module
+        if job is not None and slot.worker.number not in job.refusals:
+            job.refusals[slot.worker.number] = slot.worker.name, module
             job.spec.report.notes.append(f"without {slot.worker.name}, which has no module {module!r}")
-        to_come = any(not slot.ready for slot in self._local.slots)
-        self._apply(events.AttemptRefused(time.monotonic(), slot.number, to_come))
+        refused = {} if job is None else job.refusals
+        others = [worker for worker in self._remote() if worker.number not in refused]
+        self._apply(
+            events.AttemptRefused(
+                time.monotonic(), slot.number, _has_slots_to_come([self._local]), _has_slots_to_come(others)
+            )
+        )
         if job is not None:
             self._settle(job)
 
@@ -518,3 +524,7 @@ class Coordinator:
         self._local.close()
         if self._others is not None:
             self._others.close()
+
+
+def _has_slots_to_come(workers: Sequence[Worker]) -> bool:
+    return any(not slot.ready for worker in workers for slot in worker.slots)

@@ -70,8 +70,8 @@ class Job:
     ending: Ending | None = None
     #: Workers that have not sent all yet that its slots printed; None before that was asked for.
     n_draining: int | None = None
-    #: What is missing on workers that refused it, by their names.
-    refusals: dict[str, str] = field(default_factory=dict)
+    #: Of workers that refused it, by number: their names, and what is missing there.
+    refusals: dict[int | None, tuple[str, str]] = field(default_factory=dict)
 
     def tell(self, mail: Mail) -> None:
         """Have the calling thread told, soon."""
@@ -106,11 +106,18 @@ class Job:
 
     def told_refusals(self) -> str:
         """Why no worker can run it."""
-        missing = "; ".join(f"{name} has no module {module!r}" for name, module in self.refusals.items())
         return (
-            f"no worker can run this job: {missing}. Install it there, or put it beside your notebook, from where "
-            "modules travel with the job."
+            f"no worker can run this job: {self._missing()}. Install it there, or put it beside your notebook, from "
+            "where modules travel with the job."
         )
+
+    def told_left(self, name: str) -> str:
+        """Why no worker is there to run it, when one has gone."""
+        others = f"; {self._missing()}" if self.refusals else ""
+        return f"no worker is left: {name}, the last, has ended or cannot be reached any more{others}"
+
+    def _missing(self) -> str:
+        return "; ".join(f"{name} has no module {module!r}" for name, module in self.refusals.values())
 
     def forget(self) -> None:
         """Let go of what it has in memory."""

@@ -135,6 +135,8 @@ class AttemptRefused:
     slot: int
     #: Whether slots of this host are starting: a job that may use them waits for them.
     local_to_come: bool = False
+    #: Whether slots are starting on other hosts that have not refused the job.
+    remote_to_come: bool = False
 
 
 @dataclass(slots=True)

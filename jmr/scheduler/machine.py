@@ -100,8 +100,8 @@ class Scheduler:
                 return self._finish(slot)
             case AttemptRaised(_, slot):
                 return self._fail(slot)
-            case AttemptRefused(_, slot, local_to_come):
-                return self._refuse(slot, local_to_come)
+            case AttemptRefused(_, slot, local_to_come, remote_to_come):
+                return self._refuse(slot, local_to_come, remote_to_come)
             case JobCancelled(_, job):
                 return self._cancel(job)
             case SlotPaused(_, slot):
@@ -246,7 +246,7 @@ class Scheduler:
             effects = [FailJob(task.id), *self._end(job)]
         return effects + self._return(slot)
 
-    def _refuse(self, slot: int, local_to_come: bool) -> list[Effect]:
+    def _refuse(self, slot: int, local_to_come: bool, remote_to_come: bool) -> list[Effect]:
         worker = self._pools.worker_of[slot]
         assert worker.number is not None, "a job finds on this host what it needs"
         job, task = self._release(slot)
@@ -254,7 +254,7 @@ class Scheduler:
         if job and task:
             self._pools.bar(job, worker)
             self._queue_again(job, task)
-            if not self._may_run(job, local_to_come):
+            if not (remote_to_come or self._may_run(job, local_to_come)):
                 effects = [NoWorkerLeft(job.id), *self._end(job)]
         return effects + self._return(slot)
 
