@@ -111,7 +111,7 @@ with jmr.Cluster(**LISTEN) as cluster:
 
 
 def test_job_fails_when_the_only_host_with_its_modules_is_lost(hosts: Hosts) -> None:
-    h1, h2, h3, _ = hosts
+    h1, _, h3, _ = hosts
     install(h3)
     body = """
 def mapfn(key, value):

@@ -47,7 +47,8 @@ def every_command_line() -> str:
 def test_hosts_work_without_anything_that_listens(netns_hosts: Hosts, python: str, home: str) -> None:
     share_token(netns_hosts)
     body = """
-with cluster_of("h2", "root@h3:1") as cluster:
+with cluster_of("h2:2", "root@h3:1") as cluster:
+    await_slots(cluster, 3)
     result = same(SOURCE, squares, total)
     slots = {one.slot for one in result.timeline}
     assert {slot[:3] for slot in slots} == {"h2/", "h3/"} and "h3/2" not in slots, slots

@@ -1,0 +1,159 @@
+"""What goes to slots on another host and back, in every size and way: all of it equals the plain loop's."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.hosts import Hosts
+from tests.remote import await_no_job_files, joined_worker, script, share_token
+
+pytestmark = pytest.mark.slow
+
+START = """
+import array, dataclasses, random
+import numpy as np
+def alike(source, mapfn, reducefn=None, **options):
+    "As `same`, also for arrays: compares what they are when pickled."
+    import pickle
+    plain = {name: options[name] for name in ("combinefn", "on_error") if name in options}
+    expected = jmr.run(source, mapfn, reducefn, engine="inline", progress=False, **plain)
+    result = jmr.run(source, mapfn, reducefn, progress=False, **options)
+    assert list(result) == list(expected), (list(result), list(expected))
+    for key in expected:
+        assert pickle.dumps(result[key], 5) == pickle.dumps(expected[key], 5), key
+        assert type(result[key]) is type(expected[key])
+    assert {one.slot.partition("/")[0] for one in result.timeline} == {"h2"}
+    say("alike", len(result), result.stats.shuffled_bytes)
+    return result
+"""
+RUN = """
+with jmr.Cluster(**LISTEN) as cluster:
+    await_slots(cluster, 2)
+    run()
+    say("all done")
+    sys.stdin.readline()
+"""
+#: Of the coordinator: all in memory, and nearly nothing.
+MEMORY = pytest.mark.parametrize("memory", ["", "1M"])
+
+
+def run_in(hosts: Hosts, body: str, memory: str = "") -> str:
+    """Run the script's run(), with two slots on h2; all that it says. No file of a job is left there."""
+    share_token(hosts)
+    environment = {"JMR_MEMORY": memory} if memory else {}
+    coordinator = script(hosts["h1"], START + body + RUN, **environment)
+    joined_worker(hosts["h2"], "--slots", "2")
+    coordinator.wait_for("all done")
+    await_no_job_files(hosts["h2"])
+    coordinator.tell("end")
+    return coordinator.end()
+
+
+@MEMORY
+def test_map_outputs_of_all_sizes(netns_hosts: Hosts, memory: str) -> None:
+    body = """
+def blocks(key, value):
+    for i in range(4):
+        yield (key + i) % 7, random.Random(key).randbytes(value)
+def lengths(key, values):
+    return [(len(value), value[:9]) for value in values]
+def run():
+    for n_bytes in 10, 20_000, 300_000, 3_000_000:
+        alike({i: n_bytes for i in range(12)}, blocks, lengths)
+        alike({i: n_bytes for i in range(4)}, blocks)
+"""
+    run_in(netns_hosts, body, memory)
+
+
+@MEMORY
+def test_splits_that_lie_in_files_and_arrays_that_can_be_written(netns_hosts: Hosts, memory: str) -> None:
+    body = """
+def halves(key, value):
+    value[0] = -1.0
+    yield key % 2, value[::2]
+def add(key, values):
+    values[0] += 1
+    return sum(values)
+def small(key, value):
+    yield value["name"], value["n"]
+def run():
+    rows = {i: np.arange(500_000, dtype=float) + i for i in range(8)}
+    alike(rows, lambda key, value: halves(key, value.copy() if here() == HOME else value), add)
+    alike([(i, {"name": f"name {i % 100}", "n": i, "text": "x" * 200}) for i in range(40_000)], small, total)
+"""
+    run_in(netns_hosts, body, memory)
+
+
+@MEMORY
+def test_table_that_functions_capture(netns_hosts: Hosts, memory: str) -> None:
+    body = """
+TABLE = np.arange(4_000_000)
+def look_up(key, value):
+    yield key % 3, int(TABLE[value])
+def run():
+    alike({i: i * 1000 for i in range(300)}, look_up, lambda key, values: sum(values) + int(TABLE[-1]))
+    alike({i: i * 1000 for i in range(300)}, look_up, total)
+"""
+    run_in(netns_hosts, body, memory)
+
+
+@MEMORY
+def test_reduce_of_much_dealt_out_in_parts_and_combined(netns_hosts: Hosts, memory: str) -> None:
+    body = """
+def pairs(key, value):
+    generator = random.Random(key)
+    for _ in range(value):
+        yield generator.randrange(20_000), "v" * 40
+def ones(key, value):
+    return ((word, 1) for word, _ in pairs(key, value))
+def run():
+    alike({i: 20_000 for i in range(8)}, pairs, lambda key, values: len(values), n_partitions=2)
+    alike({i: 20_000 for i in range(8)}, ones, total, combinefn=total)
+"""
+    run_in(netns_hosts, body, memory)
+
+
+def test_classes_of_the_script_and_prints_come_back(netns_hosts: Hosts) -> None:
+    body = """
+@dataclasses.dataclass
+class Point:
+    x: int
+class OddError(Exception):
+    def __init__(self, x, why):
+        super().__init__(x, why)
+        self.x = x
+def points(key, value):
+    if here() != HOME:
+        print("point", key)
+        print("error", key, file=sys.stderr)
+    yield key % 2, Point(value)
+def odd(key, value):
+    if value == 7:
+        raise OddError(value, "odd duck")
+    yield key, value
+def run():
+    result = same({i: i for i in range(10)}, points)
+    assert {type(point) for value in result.values() for point in value} == {Point}
+    try:
+        jmr.run({i: i for i in range(10)}, odd, progress=False)
+    except jmr.MapError as error:
+        say("raised", type(error.__cause__) is OddError, error.__cause__.x, str(error).splitlines()[0])
+        import traceback
+        traceback.print_exception(error)
+    result = alike({i: i for i in range(10)}, odd, on_error="skip")
+    say("skipped", [(bad.phase, bad.key, type(bad.error) is OddError) for bad in result.errors], 7 in result)
+    def bad_group(key, values):
+        raise OddError(key, "group")
+    result = jmr.run({1: 1}, odd, bad_group, on_error="skip", progress=False)
+    say("group", [(bad.phase, bad.key, bad.value) for bad in result.errors])
+"""
+    said = run_in(netns_hosts, body)
+    for i in range(10):
+        assert said.count(f"] point {i}\n") == said.count(f"] error {i}\n") == 1
+    assert "[h2/1] point" in said
+    assert "[h2/2] point" in said
+    assert "raised True 7 mapfn raised OddError(7, 'odd duck') for record key=7" in said
+    assert "worker h2/" in said
+    assert ", in odd\n" in said
+    assert "skipped [('map', 7, True)] False" in said
+    assert "group [('reduce', 1, [1])]" in said
