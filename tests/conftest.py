@@ -83,3 +83,12 @@ def netns_hosts() -> Iterator[Hosts]:
 
     with Hosts(3, laptop=True) as hosts:
         yield hosts
+
+
+@pytest.fixture
+def hosts(netns_hosts: Hosts) -> Hosts:
+    """The same, after the token file was copied to each of them."""
+    from tests.remote import share_token
+
+    share_token(netns_hosts)
+    return netns_hosts

@@ -64,6 +64,21 @@ for module in jmr.coordinator.others, jmr.launch.agent, jmr.links.leases:
 jmr.links.leases._SUSPECT_SECONDS, jmr.links.leases._LOST_SECONDS = 1.0, 3.0
 """
 
+#: Counts words; on each host that is named in STUCK, at that key, until it may go on.
+WORDS = """
+STUCK = {}
+def words(key, line):
+    if here() != HOME:
+        say(here(), "has", key)
+        if STUCK.get(here()) in (key, "any"):
+            wait("go")
+    for word in line.split():
+        yield word, 1
+LINES = {i: f"the quick fox {i % 7} jumps over {i}" for i in range(100)}
+def outcomes(result):
+    say("outcomes", sorted({(one.slot, one.outcome) for one in result.timeline}))
+"""
+
 WORKER = "import sys; from jmr.cli import worker_main; sys.exit(worker_main())"
 
 

@@ -9,38 +9,17 @@ import pytest
 
 from tests.hosts import Hosts
 from tests.remote import (
+    WORDS,
     await_no_job_files,
     await_nothing,
     files,
     joined_worker,
     script,
-    share_token,
     touch,
     worker,
 )
 
 pytestmark = pytest.mark.slow
-
-#: Counts words; on each host that is named in STUCK, at that key, and only at the first attempt, until it may go on.
-WORDS = """
-STUCK = {}
-def words(key, line):
-    if here() != HOME:
-        say(here(), "has", key)
-        if STUCK.get(here()) in (key, "any"):
-            wait("go")
-    for word in line.split():
-        yield word, 1
-LINES = {i: f"the quick fox {i % 7} jumps over {i}" for i in range(100)}
-def outcomes(result):
-    say("outcomes", sorted({(one.slot, one.outcome) for one in result.timeline}))
-"""
-
-
-@pytest.fixture
-def hosts(netns_hosts: Hosts) -> Hosts:
-    share_token(netns_hosts)
-    return netns_hosts
 
 
 def test_word_count_where_one_host_joins_late_and_one_is_powered_off(hosts: Hosts) -> None:
@@ -104,6 +83,32 @@ with jmr.Cluster(**LISTEN) as cluster:
         assert one.said.count("joined") == 1
 
 
+def test_host_that_was_frozen_for_too_long_joins_again(hosts: Hosts) -> None:
+    h1, h2, h3, _ = hosts
+    body = """
+STUCK = {"h3": "any"}
+with jmr.Cluster(**LISTEN) as cluster:
+    await_slots(cluster, 2)
+    outcomes(same(LINES, words, total))
+    say("frozen")
+    STUCK.clear()
+    await_slots(cluster, 2)
+    outcomes(same(LINES, words, total))
+"""
+    coordinator = script(h1, WORDS + body, quick=True)
+    coordinator.wait_for("listening")
+    joined_worker(h2, "--slots", "1", quick=True)
+    frozen = joined_worker(h3, "--slots", "1", quick=True)
+    coordinator.wait_for("h3 has")
+    h3.freeze()
+    assert "('h3/1', 'lost')" in coordinator.wait_for("outcomes .*$")[0]
+    coordinator.wait_for("frozen")
+    h3.thaw()
+    frozen.wait_for("joined")
+    assert "('h3/1', 'done')" in coordinator.wait_for("outcomes .*$")[0]
+    coordinator.end()
+
+
 def test_cable_that_is_out_for_a_while_costs_nothing(hosts: Hosts) -> None:
     h1, h2, h3, _ = hosts
     body = """
@@ -127,95 +132,6 @@ with jmr.Cluster(**LISTEN) as cluster:
     assert "lost" not in coordinator.end()
     for one in workers:
         assert one.said.count("joined") == 1
-
-
-def test_worker_waits_for_a_coordinator_and_for_the_next(hosts: Hosts) -> None:
-    h1, h2, *_ = hosts
-    body = """
-with jmr.Cluster(**LISTEN) as cluster:
-    say("answer", jmr.run(LINES, words, total, progress=False)["fox"])
-    sys.stdin.readline()
-"""
-    early = worker(h2, "--slots", "2")
-    early.wait_for("nobody listens at 10.77.0.11:18273 yet")
-    first = script(h1, WORDS + body)
-    first.wait_for("answer 100")
-    early.wait_for("joined")
-    first.tell("end")
-    first.end()
-    early.wait_for("is gone; waiting for the next")
-    second = script(h1, WORDS + body)
-    second.wait_for("answer 100")
-    second.tell("end")
-    second.end()
-
-
-def test_worker_of_a_coordinator_that_was_killed_stops_its_attempts_and_joins_the_next(hosts: Hosts) -> None:
-    h1, h2, *_ = hosts
-    body = """
-def sleep(key, value):
-    import subprocess
-    say("pid", os.getpid())
-    subprocess.run(["sleep", "1000"])
-with jmr.Cluster(**LISTEN) as cluster:
-    jmr.run({1: 1}, sleep, progress=False)
-"""
-    one = worker(h2, "--slots", "1")
-    first = script(h1, body)
-    first.wait_for("pid")
-    assert h2.run(["pgrep", "sleep"]).stdout
-    os.kill(first.process.pid, signal.SIGKILL)
-    one.wait_for("is gone; waiting for the next")
-    second = script(h1, WORDS + "with jmr.Cluster(**LISTEN): same(LINES, words, total)")
-    one.wait_for("joined")
-    second.wait_for("same")
-    assert h2.run(["pgrep", "sleep"]).stdout == ""
-    second.end()
-
-
-@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
-def test_worker_that_is_told_to_end_amid_a_job(hosts: Hosts, signal_number: int) -> None:
-    h1, h2, h3, _ = hosts
-    body = """
-STUCK = {"h2": "any", "h3": "any"}
-with jmr.Cluster(**LISTEN) as cluster:
-    say("listening")
-    sys.stdin.readline()
-    outcomes(same(LINES, words, total))
-"""
-    coordinator = script(h1, WORDS + body)
-    coordinator.wait_for("listening")
-    leaving, _ = joined_worker(h2, "--slots", "2"), joined_worker(h3, "--slots", "1")
-    coordinator.tell("go on")
-    coordinator.wait_for("h2 has")
-    os.kill(leaving.process.pid, signal_number)
-    touch(h2, "go")
-    leaving.end(-signal_number if signal_number == signal.SIGKILL else 0)
-    await_nothing(h2)
-    touch(h3, "go")
-    said = coordinator.end()
-    assert signal_number == signal.SIGKILL or "lost" not in said
-
-
-def test_worker_that_does_not_finish_in_time_hands_back(hosts: Hosts) -> None:
-    h1, h2, h3, _ = hosts
-    body = """
-STUCK = {"h2": "any"}
-with jmr.Cluster(**LISTEN) as cluster:
-    say("listening")
-    same(LINES, words, total)
-"""
-    coordinator = script(h1, WORDS + body)
-    coordinator.wait_for("listening")
-    leaving = joined_worker(h2, "--slots", "1", "-v")
-    coordinator.wait_for("h2 has")
-    os.kill(leaving.process.pid, signal.SIGTERM)
-    leaving.wait_for("leaving")
-    os.kill(leaving.process.pid, signal.SIGTERM)
-    leaving.end()
-    joined_worker(h3, "--slots", "1")
-    coordinator.wait_for("same")
-    coordinator.end()
 
 
 def test_slot_that_is_killed_on_another_host_is_a_death(hosts: Hosts) -> None:
@@ -291,3 +207,31 @@ with jmr.Cluster(**LISTEN) as cluster:
     os.kill(one.process.pid, signal.SIGTERM)
     one.end()
     await_nothing(h2)
+
+
+def test_listening_that_begins_amid_a_job(hosts: Hosts) -> None:
+    h1, h2, *_ = hosts
+    body = """
+def mapfn(key, value):
+    if here() == HOME and key == 0 and engine != "inline":
+        wait("go")
+    say(here(), "has", key)
+    yield key % 3, value
+engine = "inline"
+SOURCE = {i: i for i in range(20)}
+expected = jmr.run(SOURCE, mapfn, total, engine="inline")
+engine = None
+with jmr.Cluster(workers=1) as cluster:
+    job = jmr.submit(SOURCE, mapfn, total, progress=False)
+    cluster.listen("10.77.0.11")
+    say("listening")
+    assert list(job.result().items()) == list(expected.items())
+    outcomes(job.result())
+"""
+    coordinator = script(h1, WORDS + body)
+    coordinator.wait_for("listening")
+    joined_worker(h2, "--slots", "1")
+    coordinator.wait_for("h2 has")
+    touch(h1, "go")
+    said = coordinator.end()
+    assert "('h2/1', 'done')" in said

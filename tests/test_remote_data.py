@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.hosts import Hosts
-from tests.remote import await_no_job_files, joined_worker, script, share_token
+from tests.remote import await_no_job_files, joined_worker, script
 
 pytestmark = pytest.mark.slow
 
@@ -38,19 +38,19 @@ MEMORY = pytest.mark.parametrize("memory", ["", "1M"])
 
 
 def run_in(hosts: Hosts, body: str, memory: str = "") -> str:
-    """Run the script's run(), with two slots on h2; all that it says. No file of a job is left there."""
-    share_token(hosts)
+    """Run the script's run(), with two slots on h2; all that it says. No file of a job is left."""
     environment = {"JMR_MEMORY": memory} if memory else {}
     coordinator = script(hosts["h1"], START + body + RUN, **environment)
     joined_worker(hosts["h2"], "--slots", "2")
     coordinator.wait_for("all done")
-    await_no_job_files(hosts["h2"])
+    for name in "h1", "h2":
+        await_no_job_files(hosts[name])
     coordinator.tell("end")
     return coordinator.end()
 
 
 @MEMORY
-def test_map_outputs_of_all_sizes(netns_hosts: Hosts, memory: str) -> None:
+def test_map_outputs_of_all_sizes(hosts: Hosts, memory: str) -> None:
     body = """
 def blocks(key, value):
     for i in range(4):
@@ -62,11 +62,11 @@ def run():
         alike({i: n_bytes for i in range(12)}, blocks, lengths)
         alike({i: n_bytes for i in range(4)}, blocks)
 """
-    run_in(netns_hosts, body, memory)
+    run_in(hosts, body, memory)
 
 
 @MEMORY
-def test_splits_that_lie_in_files_and_arrays_that_can_be_written(netns_hosts: Hosts, memory: str) -> None:
+def test_splits_that_lie_in_files_and_arrays_that_can_be_written(hosts: Hosts, memory: str) -> None:
     body = """
 def halves(key, value):
     value[0] = -1.0
@@ -81,11 +81,11 @@ def run():
     alike(rows, lambda key, value: halves(key, value.copy() if here() == HOME else value), add)
     alike([(i, {"name": f"name {i % 100}", "n": i, "text": "x" * 200}) for i in range(40_000)], small, total)
 """
-    run_in(netns_hosts, body, memory)
+    run_in(hosts, body, memory)
 
 
 @MEMORY
-def test_table_that_functions_capture(netns_hosts: Hosts, memory: str) -> None:
+def test_table_that_functions_capture(hosts: Hosts, memory: str) -> None:
     body = """
 TABLE = np.arange(4_000_000)
 def look_up(key, value):
@@ -94,11 +94,11 @@ def run():
     alike({i: i * 1000 for i in range(300)}, look_up, lambda key, values: sum(values) + int(TABLE[-1]))
     alike({i: i * 1000 for i in range(300)}, look_up, total)
 """
-    run_in(netns_hosts, body, memory)
+    run_in(hosts, body, memory)
 
 
 @MEMORY
-def test_reduce_of_much_dealt_out_in_parts_and_combined(netns_hosts: Hosts, memory: str) -> None:
+def test_reduce_of_much_dealt_out_in_parts_and_combined(hosts: Hosts, memory: str) -> None:
     body = """
 def pairs(key, value):
     generator = random.Random(key)
@@ -110,10 +110,10 @@ def run():
     alike({i: 20_000 for i in range(8)}, pairs, lambda key, values: len(values), n_partitions=2)
     alike({i: 20_000 for i in range(8)}, ones, total, combinefn=total)
 """
-    run_in(netns_hosts, body, memory)
+    run_in(hosts, body, memory)
 
 
-def test_classes_of_the_script_and_prints_come_back(netns_hosts: Hosts) -> None:
+def test_classes_of_the_script_and_prints_come_back(hosts: Hosts) -> None:
     body = """
 @dataclasses.dataclass
 class Point:
@@ -147,7 +147,7 @@ def run():
     result = jmr.run({1: 1}, odd, bad_group, on_error="skip", progress=False)
     say("group", [(bad.phase, bad.key, bad.value) for bad in result.errors])
 """
-    said = run_in(netns_hosts, body)
+    said = run_in(hosts, body)
     for i in range(10):
         assert said.count(f"] point {i}\n") == said.count(f"] error {i}\n") == 1
     assert "[h2/1] point" in said

@@ -5,17 +5,11 @@ from __future__ import annotations
 import pytest
 
 from tests.hosts import Host, Hosts
-from tests.remote import TOP, joined_worker, kill_all, python_there, script, share_token
+from tests.remote import TOP, joined_worker, kill_all, python_there, script
 
 pytestmark = pytest.mark.slow
 
 INSTALLED = "/tmp/installed/site-packages"
-
-
-@pytest.fixture
-def hosts(netns_hosts: Hosts) -> Hosts:
-    share_token(netns_hosts)
-    return netns_hosts
 
 
 def write(host: Host, path: str, text: str) -> None:

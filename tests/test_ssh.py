@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import Host, Hosts
-from tests.remote import TOKEN, await_nothing, await_that, kill_all, python_there, script, share_token
+from tests.remote import TOKEN, await_nothing, await_that, kill_all, python_there, script
 
 pytestmark = pytest.mark.slow
 
@@ -44,8 +44,7 @@ def every_command_line() -> str:
 
 
 @pytest.mark.parametrize("home", ["h1", "nat1"])
-def test_hosts_work_without_anything_that_listens(netns_hosts: Hosts, python: str, home: str) -> None:
-    share_token(netns_hosts)
+def test_hosts_work_without_anything_that_listens(hosts: Hosts, python: str, home: str) -> None:
     body = """
 with cluster_of("h2:2", "root@h3:1") as cluster:
     await_slots(cluster, 3)
@@ -57,17 +56,15 @@ with cluster_of("h2:2", "root@h3:1") as cluster:
 say("closed")
 sys.stdin.readline()
 """
-    coordinator = script(netns_hosts[home], START + body, python)
+    coordinator = script(hosts[home], START + body, python)
     coordinator.wait_for("done")
-    assert {host.name: listening(host) for host in netns_hosts} == {
-        host.name: [f"{host.address}:22"] for host in netns_hosts
-    }
+    assert {host.name: listening(host) for host in hosts} == {host.name: [f"{host.address}:22"] for host in hosts}
     assert TOKEN not in every_command_line()
     coordinator.tell("close")
     coordinator.wait_for("closed")
     for name in "h2", "h3":
-        await_nothing(netns_hosts[name])
-    assert netns_hosts[home].run(["pgrep", "-x", "ssh"]).stdout == ""
+        await_nothing(hosts[name])
+    assert hosts[home].run(["pgrep", "-x", "ssh"]).stdout == ""
     coordinator.tell("end")
     coordinator.end()
 
