@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 
 from tests.hosts import Hosts
-from tests.remote import await_no_job_files, joined_worker, script
+from tests.remote import await_no_job_files, await_that, files, joined_worker, processes, script
 
 pytestmark = pytest.mark.slow
 
@@ -157,3 +160,48 @@ def run():
     assert ", in odd\n" in said
     assert "skipped [('map', 7, True)] False" in said
     assert "group [('reduce', 1, [1])]" in said
+
+
+@pytest.mark.parametrize(("when", "who"), [("out", "worker"), ("in", "host"), ("functions", "slot")])
+def test_loss_amid_a_transfer(hosts: Hosts, when: str, who: str) -> None:
+    h1, h2, h3, _ = hosts
+    body = """
+def blocks(key, value):
+    say(here(), "has", key)
+    for i in range(4):
+        yield (key + i) % 7, random.Random(key).randbytes(3_000_000)
+def lengths(key, values):
+    return [(len(value), value[:9]) for value in values]
+def slices(key, value):
+    yield key, value[::1000]
+TABLE = random.Random(0).randbytes(30_000_000)
+def look(key, value):
+    yield key, TABLE[key]
+with jmr.Cluster(**LISTEN) as cluster:
+    await_slots(cluster, 4)
+    say("begins")
+    if sys.argv[1] == "out":
+        same({i: i for i in range(12)}, blocks, lengths)
+    elif sys.argv[1] == "in":
+        same({i: random.Random(i).randbytes(20_000_000) for i in range(6)}, slices)
+    else:
+        same({i: i for i in range(12)}, look)
+    sys.stdin.readline()
+"""
+    h2.rate("100mbit")
+    coordinator = script(h1, START + body, when, quick=True)
+    lost, _ = [joined_worker(host, "--slots", "2", quick=True) for host in (h2, h3)]
+    coordinator.wait_for("begins")
+    if when == "out":
+        coordinator.wait_for("h2 has")
+    else:
+        await_that(lambda: any("job-" in file for file in files(h2)))
+    if who == "host":
+        h2.poweroff()
+    else:
+        os.kill(lost.process.pid if who == "worker" else max(processes(h2)), signal.SIGKILL)
+    coordinator.wait_for("same")
+    for host in (h1, h3) if who == "host" else (h1, h2, h3):
+        await_no_job_files(host)
+    coordinator.tell("end")
+    coordinator.end()
