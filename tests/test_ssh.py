@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import Host, Hosts
-from tests.remote import TOKEN, await_nothing, await_that, kill_all, python_there, script
+from tests.remote import TOKEN, await_nothing, await_that, files, kill_all, python_there, script
 
 pytestmark = pytest.mark.slow
 
@@ -150,23 +150,26 @@ with cluster_of(*["h2"] * 20, workers=1):
 
 
 def test_interrupt_while_a_host_does_not_answer(netns_hosts: Hosts, python: str) -> None:
-    h1, _, h3, _ = netns_hosts
+    h1, h2, h3, _ = netns_hosts
     h3.hole()
     body = """
 began = time.monotonic()
 say("begin")
 try:
-    cluster_of(*["h3"] * 10)
+    cluster_of("h2", *["h3"] * 10)
 except KeyboardInterrupt:
     say("interrupted after", time.monotonic() - began)
+sys.stdin.readline()
 """
     coordinator = script(h1, START + body, python)
     coordinator.wait_for("begin")
-    await_that(lambda: h1.run(["pgrep", "-cx", "ssh"]).stdout == "8\n")
+    await_that(lambda: h1.run(["pgrep", "-cx", "ssh"]).stdout == "9\n" and files(h2))
     os.kill(coordinator.process.pid, signal.SIGINT)
     assert float(coordinator.wait_for("after (.*)$", timeout=4)[1]) < 4
-    coordinator.end(timeout=2)
-    assert h1.run(["pgrep", "-x", "ssh"]).stdout == ""
+    assert h1.run(["pgrep", "-x", "ssh"]).stdout == "", "none is left to be waited for either"
+    await_nothing(h2)
+    coordinator.tell("end")
+    assert coordinator.end(timeout=2).count("\n") == 2
 
 
 @pytest.mark.parametrize("how", ["power", "kill"])

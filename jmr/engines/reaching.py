@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 from jmr.coordinator.core import Coordinator
 from jmr.errors import ArgumentTypeError, ArgumentValueError, TokenError, WorkerError, describe
@@ -83,15 +83,16 @@ def reach(
 
     An interrupt meanwhile closes the coordinator, by which what was started ends.
     """
-    threads = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="jmr-ssh")
-    try:
-        reached = list(threads.map(lambda target: _reach(coordinator, target, python), targets))
-    except BaseException:
-        threads.shutdown(wait=False, cancel_futures=True)
-        coordinator.close()
-        raise
-    finally:
-        threads.shutdown()
+    with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="jmr-ssh") as threads:
+        reaching = [threads.submit(_reach, coordinator, target, python) for target in targets]
+        try:
+            reached = [one.result() for one in reaching]
+        except BaseException:
+            threads.shutdown(wait=False, cancel_futures=True)
+            coordinator.close()
+            for one in reaching:
+                one.add_done_callback(_end)
+            raise
     return (
         [worker for worker in reached if isinstance(worker, SshWorker)],
         [text for text in reached if isinstance(text, str)],
@@ -111,6 +112,12 @@ def _reach(coordinator: Coordinator, target: SshTarget, python: str | None) -> S
             f"no worker on {target.destination}: {f'ssh says: {words}' if words else str(error) or 'it says nothing'}"
         )
     return started
+
+
+def _end(reached: Future[SshWorker | str]) -> None:
+    """Wait for the end of an ssh that nobody wants any more."""
+    if not reached.cancelled() and isinstance(worker := reached.exception() or reached.result(), SshWorker):
+        worker.last_words()
 
 
 def _refusal(error: HandshakeError) -> str:
