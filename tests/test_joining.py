@@ -22,7 +22,7 @@ with jmr.Cluster(**LISTEN) as cluster:
     sys.stdin.readline()
 """
     early = worker(h2, "--slots", "2")
-    early.wait_for("nobody listens at 10.77.0.11:18273 yet")
+    early.wait_for("nobody listens at 10.77.0.11:18273; trying again")
     first = script(h1, WORDS + body)
     first.wait_for("answer 100")
     early.wait_for("joined")
