@@ -57,6 +57,15 @@ def test_a_worker_without_the_token_is_refused() -> None:
     assert caught.value.reply == bytes([Verdict.OTHER_TOKEN])
 
 
+def test_who_was_refused_stays_refused() -> None:
+    coordinator = Handshake(coordinator_side(COORDINATOR))
+    coordinator.receive(Handshake(worker_side(WORKER)).begin())
+    for _ in range(3):
+        with pytest.raises(HandshakeError, match="OTHER_TOKEN"):
+            coordinator.receive(bytes(32))
+        assert not coordinator.is_done
+
+
 def test_a_man_in_the_middle_is_found_out_by_his_certificate() -> None:
     assert shaken(worker=replace(WORKER, certificate=b"his own")) == "waits, OTHER_TOKEN"
 

@@ -141,6 +141,7 @@ class Handshake:
         self._n_skipped = n_skipped
         self._first, self._n_wanted, self._beginning = next(steps)
         self._received = bytearray()
+        self._refusal: HandshakeError | None = None
         #: Whether the other end holds the token.
         self.is_done = False
 
@@ -154,8 +155,17 @@ class Handshake:
         Raises
         ------
         HandshakeError
-            The other end is not let in.
+            The other end is not let in; again for whatever it sends after that.
         """
+        if self._refusal is not None:  # steps that have raised would look like steps that are done
+            raise self._refusal
+        try:
+            return self._go_on(data)
+        except HandshakeError as refusal:
+            self._refusal = refusal
+            raise
+
+    def _go_on(self, data: Buffer) -> bytes:
         self._received += data
         if self._n_skipped:
             self._skip()
