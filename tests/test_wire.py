@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jmr.wire.far import Beat
 from jmr.wire.frames import FrameError, Receiver, encode
-from jmr.wire.messages import CloseJob, Message, Printed, SlotExited, StartMap
+from jmr.wire.messages import AttemptFailed, CloseJob, Message, Printed, SlotExited, StartMap
 
 blobs = st.lists(st.one_of(st.binary(max_size=40), st.just(b"x" * 700_000)), max_size=3)
 messages = st.one_of(
@@ -53,3 +55,28 @@ def test_a_long_head_makes_the_buffer_grow() -> None:
     message = StartMap(1, 2, 3, False, list(range(200_000)), 5, None)
     data = b"".join(bytes(piece) for piece in encode(message))
     assert fed(data, [100_000]) == [StartMap(1, 2, 3, False, list(range(200_000)), 5, None, [])]
+
+
+def number_of(message: Message) -> int:
+    return bytes(encode(message)[0])[0]
+
+
+@pytest.mark.parametrize("number", ["1e400", "NaN", "1" + "0" * 400, "9223372036854775808", "true", '"1"'])
+def test_what_another_host_counts_can_be_reckoned_with(number: str) -> None:
+    fields = f"[{number},0]".encode()
+    frame = struct.pack("<BII", number_of(Beat(0.0, 0)), 0, len(fields)) + fields
+    with pytest.raises(FrameError, match="make no sense"):
+        Receiver(trusts=False).feed(frame)
+
+
+def test_long_blob_of_another_host_takes_memory_as_it_comes() -> None:
+    receiver = Receiver(trusts=False)
+    receiver.feed(struct.pack("<BIIQ", number_of(AttemptFailed()), 1, 2, 1 << 40) + b"[]")
+    for n in range(8):
+        receiver.feed(bytes(10_000))
+        assert len(receiver._blobs[0]) <= max(1 << 16, 20_000 * (n + 1)), n
+
+
+def test_head_of_another_host_is_short() -> None:
+    with pytest.raises(FrameError, match="before its blobs"):
+        Receiver(trusts=False).feed(struct.pack("<BII", number_of(Beat(0.0, 0)), 0, (1 << 24) + 1))

@@ -13,10 +13,20 @@ from typing import Any
 __all__ = ["well_typed"]
 
 Check = Callable[[Any], bool]
+#: Nothing that is counted or measured is larger; what is larger may not even be a float any more.
+_MOST = 1 << 62
 
 
 def _is(kind: type) -> Check:
     return lambda value: type(value) is kind
+
+
+def _is_int(value: Any) -> bool:
+    return type(value) is int and abs(value) <= _MOST
+
+
+def _is_float(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) <= _MOST  # which no NaN is
 
 
 def _optional(check: Check) -> Check:
@@ -33,19 +43,19 @@ def _row(*checks: Check) -> Check:
     )
 
 
-_RANGE = _row(_optional(_is(str)), _is(int), _is(int), _optional(_is(int)))
+_RANGE = _row(_optional(_is(str)), _is_int, _is_int, _optional(_is_int))
 #: By the text of the annotation.
 _CHECKS: dict[str, Check] = {
     "bool": _is(bool),
-    "float": lambda value: type(value) in (int, float),
-    "int": _is(int),
-    "int | None": _optional(_is(int)),
+    "float": _is_float,
+    "int": _is_int,
+    "int | None": _optional(_is_int),
     "str": _is(str),
     "str | None": _optional(_is(str)),
     "Range | None": _optional(_RANGE),
-    "Sequence[int]": _sequence(_is(int)),
+    "Sequence[int]": _sequence(_is_int),
     "Sequence[str]": _sequence(_is(str)),
-    "Sequence[tuple[int, Range]]": _sequence(_row(_is(int), _RANGE)),
+    "Sequence[tuple[int, Range]]": _sequence(_row(_is_int, _RANGE)),
 }
 
 

@@ -26,9 +26,9 @@ _HEAD = struct.Struct("<BII")
 #: To begin with. Of peers on other hosts there are many, and what they send comes in parts of its own.
 _SCRATCH_BYTES, _UNTRUSTED_SCRATCH_BYTES = 1 << 18, 1 << 13
 #: More than this before the blobs is a mistake, or a lie.
-_MOST_HEAD_BYTES = 1 << 28
+_MOST_HEAD_BYTES, _MOST_UNTRUSTED_HEAD_BYTES = 1 << 28, 1 << 24
 #: A larger blob gets its memory as its bytes come: a peer that lies about its length costs nothing.
-_TRUSTED_BYTES = 1 << 26
+_UNTRUSTED_BYTES = 1 << 16
 # Made once: json.dumps would make an encoder for each message.
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 _from_json = json.JSONDecoder().decode
@@ -149,7 +149,7 @@ class Receiver:
         if number not in _KINDS:
             raise FrameError(f"the peer sent a frame of unknown kind {number}")
         total = _HEAD.size + 8 * n_blobs + fields_bytes
-        if total > _MOST_HEAD_BYTES:
+        if total > (_MOST_HEAD_BYTES if self._trusts else _MOST_UNTRUSTED_HEAD_BYTES):
             raise FrameError(f"the peer sent a frame with {total:,} bytes before its blobs")
         if waiting < total:
             return None
@@ -168,7 +168,7 @@ class Receiver:
             self._fill(memoryview(self._blobs[-1])[have:])
         elif n_begun < len(lengths):
             length = lengths[n_begun]
-            self._blobs.append(bytearray(length if self._trusts else min(length, _TRUSTED_BYTES)))
+            self._blobs.append(bytearray(length if self._trusts else min(length, _UNTRUSTED_BYTES)))
             self._fill(memoryview(self._blobs[-1]))
         else:
             return False
