@@ -57,6 +57,8 @@ class Link(asyncio.Protocol):
         self._incoming = Incoming()
         self._outgoing = Outgoing()
         self._is_full = False
+        #: We have ended it: nothing more is said, nor heard.
+        self._is_ending = False
         self._roomy = asyncio.Event()
         self._roomy.set()
         #: Done when the other end has proved itself; its exception says why not.
@@ -69,7 +71,7 @@ class Link(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether anything can be sent."""
-        return self._transport is not None
+        return self._transport is not None and not self._is_ending
 
     @property
     def is_proven(self) -> bool:
@@ -87,13 +89,13 @@ class Link(asyncio.Protocol):
 
     def send_bytes(self, pieces: Iterable[Buffer], stream: int) -> None:
         """Send bytes of a stream, soon."""
-        if self._transport is not None:
+        if self.is_open:
             self._outgoing.add(stream, pieces)
             self._pump()
 
     def end(self, stream: int) -> None:
         """Say that nothing more will come on a stream."""
-        if self._transport is not None:
+        if self.is_open:
             self._outgoing.end(stream)
             self._pump()
 
@@ -111,16 +113,18 @@ class Link(asyncio.Protocol):
             The connection has ended.
         """
         await self._roomy.wait()
-        if self._transport is None:
+        if not self.is_open:
             raise ConnectionError("the connection has ended")
 
     def close(self) -> None:
         """Send what the transport has already, and end the connection."""
+        self._is_ending = True
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
         """End the connection at once."""
+        self._is_ending = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -140,6 +144,9 @@ class Link(asyncio.Protocol):
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
+        if self._is_ending:
+            transport.abort()
+            return
         _set_options(transport.get_extra_info("socket"))
         tls = transport.get_extra_info("ssl_object")
         certificate = tls.getpeercert(binary_form=True) if tls is not None else None
@@ -148,12 +155,16 @@ class Link(asyncio.Protocol):
             transport.write(first)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_ending:
+            return
         self.heard_at = self._loop.time()
         if self._handshake is not None:
             data = self._shake(self._handshake, data)
         try:
             for stream, part in self._incoming.feed(data):
                 self._hear(stream, part)
+                if self._is_ending:
+                    return
         except FrameError:
             self.abort()
 
@@ -166,7 +177,7 @@ class Link(asyncio.Protocol):
         except HandshakeError as error:
             self._give_up(error)
             self._transport.write(error.reply)
-            self._transport.close()
+            self.close()
             return b""
         if reply:
             self._transport.write(reply)
@@ -181,11 +192,10 @@ class Link(asyncio.Protocol):
         return  # the transport closes itself
 
     def connection_lost(self, exc: Exception | None) -> None:
-        was_proven = self._handshake is None and self._transport is not None
         self._transport = None
         self._roomy.set()
         self._give_up(ConnectionResetError("the other end has closed the connection") if exc is None else exc)
-        if was_proven:
+        if self.is_proven:
             self._on_lost()
         self.closed.set_result(None)
 
@@ -202,12 +212,12 @@ class Link(asyncio.Protocol):
             self.proven.exception()  # looked at: nobody need wait for it
 
     def _pump(self) -> None:
-        while not self._is_full and self._transport is not None and (parts := self._outgoing.next_piece()):
+        while not self._is_full and self.is_open and self._transport and (parts := self._outgoing.next_piece()):
             self._transport.writelines(parts)
         self._note_room()
 
     def _note_room(self) -> None:
-        if self._transport is not None and self._outgoing.n_bytes > _CONGESTED_BYTES:
+        if self.is_open and self._outgoing.n_bytes > _CONGESTED_BYTES:
             self._roomy.clear()
         else:
             self._roomy.set()
@@ -217,6 +227,11 @@ def _set_options(connection: socket.socket | None) -> None:
     """Small messages at once; and the kernel, too, looks whether the other host is there."""
     if connection is None or connection.family not in (socket.AF_INET, socket.AF_INET6):
         return
+    with contextlib.suppress(OSError):  # the other end has gone again: macOS says so here, others at the first read
+        _set_tcp_options(connection)
+
+
+def _set_tcp_options(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _KEEPALIVE:
