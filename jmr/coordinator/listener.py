@@ -1,11 +1,11 @@
 """Lets workers from other hosts in: those that prove that they hold the token.
 
-    backlog ──accept, a few at a time──> TLS 1.3, handshake: 3 seconds in all ──> Link ──> RemoteWorker
+    backlog ──accept, a few at a time──> TLS 1.3, handshake, introduction: 3 seconds in all ──> RemoteWorker
                                               └── anything else: closed, without a word
 
-Before a guest has proved itself, it costs a socket and some buffers, and there are few of those: no more than 64 in
-all and 16 from one address. Whoever comes beyond the first number waits in the kernel's backlog; whoever comes beyond
-the second is closed at once, else one address could keep all others waiting.
+Before a guest has proved itself and said what it is, it costs a socket and some buffers, and there are few of those: no
+more than 64 in all and 16 from one address. Whoever comes beyond the first number waits in the kernel's backlog;
+whoever comes beyond the second is closed at once, else one address could keep all others waiting.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import ssl
 import sys
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
+from jmr.coordinator.remote import RemoteWorker
 from jmr.launch.local import close_in_forks
 from jmr.links.link import Link
 from jmr.wire.handshake import NONCE_BYTES, Handshake, HandshakeError, Identity, coordinator_side
@@ -26,11 +28,13 @@ __all__ = ["Listener", "shake_as_coordinator"]
 
 _SECONDS = 3.0
 _MOST_GUESTS, _MOST_OF_ADDRESS = 64, 16
+#: Then the rest of the loop has its turn, also when all are of one address and closed again.
+_MOST_AT_ONCE = 16
 #: After the system had no descriptor left, say.
 _PAUSE_SECONDS = 0.5
 
-#: Makes the link of a worker that may come to be, from its address.
-MakeLink = Callable[[str, Callable[[bytes], Handshake]], Link]
+#: Makes the worker that a guest may come to be, and its link, from its address.
+MakeWorker = Callable[[str, Callable[[bytes], Handshake]], tuple[RemoteWorker, Link]]
 
 
 def shake_as_coordinator(token: bytes, certificate: bytes, *, n_skipped: int = 0) -> Handshake:
@@ -52,7 +56,7 @@ class Listener:
         What `context` shows, in DER.
     token
         What workers must hold.
-    make_link
+    make_worker
         For each guest.
     guard
         Wraps what the loop calls.
@@ -64,14 +68,14 @@ class Listener:
         context: ssl.SSLContext,
         certificate: bytes,
         token: bytes,
-        make_link: MakeLink,
+        make_worker: MakeWorker,
         guard: Callable[[Callable[..., None]], Callable[..., None]],
     ) -> None:
         self._listening = listening
         self._context = context
         self._certificate = certificate
         self._token = token
-        self._make_link = make_link
+        self._make_worker = make_worker
         self._loop = asyncio.get_running_loop()
         self._guests: set[asyncio.Task[None]] = set()
         self._from: Counter[str] = Counter()
@@ -98,7 +102,10 @@ class Listener:
             self._loop.remove_reader(self._listening)
 
     def _accept_some(self) -> None:
-        while len(self._guests) < _MOST_GUESTS:
+        for _ in range(_MOST_AT_ONCE):
+            if len(self._guests) >= _MOST_GUESTS:
+                self._unwatch()
+                return
             try:
                 connection, address = self._listening.accept()
             except (BlockingIOError, ConnectionAbortedError):
@@ -114,18 +121,18 @@ class Listener:
             self._from[host] += 1
             guest = self._loop.create_task(self._receive(connection, host))
             self._guests.add(guest)
-            guest.add_done_callback(self._see_off)
-        self._unwatch()
+            guest.add_done_callback(partial(self._see_off, host))
 
     async def _receive(self, connection: socket.socket, host: str) -> None:
-        """See whether a guest proves itself, and in time."""
-        link = self._make_link(host, lambda _: shake_as_coordinator(self._token, self._certificate))
+        """See whether a guest proves itself and says what it is, and in time."""
+        worker, link = self._make_worker(host, lambda _: shake_as_coordinator(self._token, self._certificate))
         try:
             async with asyncio.timeout(_SECONDS):
                 close_in_forks(connection)
                 connection.setblocking(False)
                 await self._loop.connect_accepted_socket(lambda: link, connection, ssl=self._context)
                 await link.proven
+                await worker.joined
         except (OSError, TimeoutError, HandshakeError):  # whoever it was, nobody needs to know
             link.abort()
             connection.close()
@@ -133,12 +140,11 @@ class Listener:
             link.abort()
             connection.close()
             raise
-        finally:
-            self._from[host] -= 1
-            if not self._from[host]:
-                del self._from[host]
 
-    def _see_off(self, guest: asyncio.Task[None]) -> None:
+    def _see_off(self, host: str, guest: asyncio.Task[None]) -> None:
         """It is a worker now, or gone: the next may come."""
         self._guests.discard(guest)
+        self._from[host] -= 1
+        if not self._from[host]:
+            del self._from[host]
         self._watch()

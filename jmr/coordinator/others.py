@@ -153,19 +153,16 @@ class Others:
 
     async def ended(self) -> None:
         """Wait until no connection is left, after `close`."""
-        await asyncio.gather(*(link.closed for link in self._links if link.is_open))
+        await asyncio.gather(*(link.closed for link in self._links if link.is_connected))
 
     def _listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
         self._stop_listening()
-        self._listener = Listener(listening, context, certificate, token, self._make_link, self._owner.guard)
+        self._listener = Listener(listening, context, certificate, token, self._make_worker, self._owner.guard)
 
     def _stop_listening(self) -> None:
         if self._listener is not None:
             self._listener.close()
             self._listener = None
-
-    def _make_link(self, origin: str, begin: Callable[[bytes], Handshake]) -> Link:
-        return self._make_worker(origin, begin)[1]
 
     def _make_worker(self, origin: str, begin: Callable[[bytes], Handshake]) -> tuple[RemoteWorker, Link]:
         number = next(self._worker_numbers)

@@ -28,7 +28,7 @@ from jmr.launch.agent import Membership, SupervisorLostError, prepare_environmen
 from jmr.launch.stdio import connect_stdio
 from jmr.wire.handshake import NONCE_BYTES, OVER_SSH, Handshake, HandshakeError, Identity, Verdict, worker_side
 
-__all__ = ["ExitCode", "Joining", "join_over_stdio"]
+__all__ = ["ExitCode", "Joining", "client_context", "join_over_stdio", "shake_as_worker"]
 
 #: For a connection and the handshake.
 _JOIN_SECONDS = 10.0
@@ -182,7 +182,7 @@ class Joining:
         try:
             async with asyncio.timeout(_JOIN_SECONDS):
                 await loop.create_connection(
-                    lambda: link, self._address.host, self._address.port, ssl=_client_context(), server_hostname=""
+                    lambda: link, self._address.host, self._address.port, ssl=client_context(), server_hostname=""
                 )
                 await link.proven
         except HandshakeError as error:
@@ -285,7 +285,7 @@ async def _serve_stdio(n_slots: int, reading: int, writing: int) -> int:
     return ExitCode.DONE
 
 
-def _client_context() -> ssl.SSLContext:
+def client_context() -> ssl.SSLContext:
     """Whose certificate it is, the handshake finds out."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3

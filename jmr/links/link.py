@@ -74,6 +74,11 @@ class Link(asyncio.Protocol):
         return self._transport is not None and not self._is_ending
 
     @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection still, though perhaps one that we have ended."""
+        return self._transport is not None
+
+    @property
     def is_proven(self) -> bool:
         """Whether the other end has proved itself."""
         return self.proven.done() and not self.proven.cancelled() and self.proven.exception() is None
