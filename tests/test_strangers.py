@@ -16,22 +16,41 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
 import jmr
+from jmr.codec.values import Buffer
 from jmr.coordinator.core import Coordinator
 from jmr.coordinator.listener import Listener
+from jmr.coordinator.mail import JobStopped
 from jmr.launch.certificate import server_context
 from jmr.launch.joining import ExitCode, client_context, shake_as_worker
-from jmr.wire.far import WorkerJoined
+from jmr.shuffle.arriving import Arriving
+from jmr.shuffle.files import SpillError
+from jmr.wire.far import AttemptRefused, Beat, Carry, Leaving, WorkerJoined
 from jmr.wire.frames import encode
 from jmr.wire.handshake import HandshakeError, Identity, Verdict, worker_side
-from jmr.wire.streams import CONTROL
-from tests.peers import Peer
+from jmr.wire.messages import (
+    AttemptFailed,
+    Drained,
+    KillSlot,
+    MapDone,
+    Message,
+    OpenJob,
+    Printed,
+    ReduceDone,
+    SlotExited,
+    SlotReady,
+    StartMap,
+    StartReduce,
+    WorkerReady,
+)
+from jmr.wire.streams import CONTROL, PIECE_BYTES
+from tests.peers import Peer, map_done
 
 TOKEN = bytes(range(32))
 #: For the coordinator to hang up; it is waited for no longer than that takes.
@@ -403,3 +422,416 @@ def test_cluster_closes_while_guests_are_at_the_door(
     assert open_files() <= n_open
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
+
+
+# Those who hold the token, and lie.
+
+Lie = Callable[[Peer, int, Any, OpenJob], None]
+
+
+def told_lie(
+    cluster: jmr.Cluster,
+    gate: Path,
+    kind: type[StartMap | StartReduce],
+    lie: Lie,
+    *,
+    n_slots: int = 1,
+    n_offered: int = 1,
+) -> None:
+    """Have a peer that holds the token get an order, and lie; it is dropped, and the job's answer is right."""
+
+    async def script() -> dict[Any, Any]:
+        peer = await member(cluster, n_slots)
+        job = asyncio.create_task(asyncio.to_thread(gated, cluster, gate, kind))
+        try:
+            if kind is StartReduce:
+                await until(gate.with_suffix(".reduces").exists)
+            for _ in range(n_offered):
+                await peer.offer()
+            _, opening = await peer.hear(OpenJob)
+            stream, order = await peer.hear(kind)
+            lie(peer, stream, order, opening)
+            await peer.dropped()
+        finally:
+            gate.touch()
+            await peer.close()
+            answer = await job
+        return answer
+
+    assert asyncio.run(script()) == {key: [key * key] for key in range(40)}
+    assert [host.name for host in cluster.hosts()] == ["local"]
+
+
+async def member(cluster: jmr.Cluster, n_slots: int = 1) -> Peer:
+    """A peer that is counted as a worker, so that a job that begins has a split for it."""
+    peer = await Peer.join(cluster.address or "", TOKEN, n_slots=n_slots)
+    await until(lambda: len(cluster.hosts()) == 2)
+    return peer
+
+
+def gated(cluster: jmr.Cluster, gate: Path, kind: type[StartMap | StartReduce]) -> dict[Any, Any]:
+    """A job whose attempts on this host last until the gate is open."""
+    maps = kind is StartMap
+
+    def wait() -> None:
+        gate.with_suffix(".reduces").touch()
+        while not gate.exists():
+            time.sleep(0.005)
+
+    def square(key: int, value: int) -> list[tuple[int, int]]:
+        if maps:
+            wait()
+        return [(key, value * value)]
+
+    def collect(key: int, values: list[int]) -> list[int]:
+        if not maps:
+            wait()
+        return values
+
+    return jmr.run({key: key for key in range(40)}, square, collect, engine=cluster)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SECONDS):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def done(opening: OpenJob, output: bytes = b"", **others: Any) -> MapDone:
+    """An answer that could be right."""
+    return map_done([len(output)] + [0] * (opening.n_partitions - 1), output, **others)
+
+
+def says(*messages: Message, n_times: int = 1) -> Lie:
+    """In the slot's name, whatever it was asked."""
+
+    def lie(peer: Peer, stream: int, order: Any, opening: OpenJob) -> None:
+        for message in messages * n_times:
+            peer.say(message, stream)
+
+    return lie
+
+
+def supervisor_says(*messages: Message) -> Lie:
+    def lie(peer: Peer, stream: int, order: Any, opening: OpenJob) -> None:
+        for message in messages:
+            peer.say(message)
+
+    return lie
+
+
+def answers(make: Callable[[OpenJob], Message]) -> Lie:
+    return lambda peer, stream, order, opening: peer.say(make(opening), stream)
+
+
+def carries(n_bytes: int, *pieces: bytes) -> Lie:
+    """Announces so many bytes, and sends these; then an answer that fits the announcement."""
+
+    def lie(peer: Peer, stream: int, order: Any, opening: OpenJob) -> None:
+        for piece in pieces:
+            peer.say(Carry(order.job, n_bytes, False, blobs=[piece]), stream)
+        lengths = [n_bytes] + [0] * (opening.n_partitions - 1)
+        peer.say(map_done(lengths, path=""), stream)
+
+    return lie
+
+
+def raw(data: bytes, *, piece: bool = True, own: bool = False) -> Lie:
+    """Bytes in place of a message, of a piece, or on the worker's own stream."""
+
+    def lie(peer: Peer, stream: int, order: Any, opening: OpenJob) -> None:
+        if piece:
+            peer.say_bytes(data, CONTROL if own else stream)
+        else:
+            peer.say_raw(data)
+
+    return lie
+
+
+def says_it_is_ready_again(peer: Peer, stream: int, order: StartMap, opening: OpenJob) -> None:
+    peer.say(SlotReady(stream), stream)
+
+
+def ends_its_own_stream(peer: Peer, stream: int, order: StartMap, opening: OpenJob) -> None:
+    peer.link.end(CONTROL)
+
+
+def introduces_itself_again(peer: Peer, stream: int, order: StartMap, opening: OpenJob) -> None:
+    peer.introduce()
+
+
+JUNK_FIELDS = struct.pack("<BII", 5, 0, 4) + b"nope"
+LIES_TO_MAP: dict[str, Lie] = {
+    "answers twice": says(AttemptRefused("some_module"), n_times=2),
+    "answers a reduce order": says(ReduceDone(0, blobs=[b"", b""])),
+    "has no lengths": answers(lambda opening: map_done([])),
+    "has too few partitions": answers(lambda opening: map_done([0] * (opening.n_partitions - 1))),
+    "has wrong lengths": answers(lambda opening: map_done([5] * opening.n_partitions, b"12345")),
+    "has negative lengths": answers(lambda opening: map_done([-1, 1] + [0] * (opening.n_partitions - 2))),
+    "counts negative records": answers(lambda opening: done(opening, n_records=-1)),
+    "counts negative failures": answers(lambda opening: done(opening, n_failures=-1)),
+    "took negative time": answers(lambda opening: done(opening, seconds=-1.0)),
+    "took no number of seconds": answers(lambda opening: done(opening, seconds=float("nan"))),
+    "took for ever": answers(lambda opening: done(opening, seconds=float("inf"))),
+    "took forever in whole seconds": answers(lambda opening: done(opening, seconds=10**400)),
+    "counts words": answers(lambda opening: done(opening, n_records="many")),
+    "counts true": answers(lambda opening: done(opening, n_records=True)),
+    "has lengths that are none": answers(lambda opening: map_done(["0"] * opening.n_partitions)),  # type: ignore[list-item]
+    "has no output": answers(lambda opening: done(opening, blobs=[b""])),
+    "wrote a file here": answers(lambda opening: done(opening, b"1", path="/etc/passwd")),
+    "carried nothing": answers(lambda opening: done(opening, b"1", path="")),
+    "carries more than it said": carries(10, b"x" * 11),
+    "carries more in the end": carries(10, b"x" * 6, b"x" * 6),
+    "carries less than it said": carries(10, b"x" * 6),
+    "carries less than nothing": carries(-5, b""),
+    "carries nothing, often": carries(10, *[b""] * 1000),
+    "carries without bytes": says(Carry(1, 10, False)),
+    "failed without a failure": says(AttemptFailed()),
+    "says what only others say": says(KillSlot(1)),
+    "says what the worker says": says(Beat(0.0, 0)),
+    "sends an unknown kind": raw(struct.pack("<BII", 200, 0, 2) + b"[]"),
+    "sends no JSON": raw(JUNK_FIELDS),
+    "sends other fields": raw(struct.pack("<BII", 7, 0, 3) + b"[1]"),
+    "sends an endless head": raw(struct.pack("<BII", 7, 0xFFFF_FFFF, 0xFFFF_FFFF)),
+    "sends endless fields": raw(struct.pack("<BII", 7, 0, 0xFFFF_FFFF)),
+    "sends an endless piece": raw(struct.pack("!II", 1, 0xFFFF_FFFF), piece=False),
+    "sends a piece too long": raw(struct.pack("!II", 1, PIECE_BYTES + 1), piece=False),
+    "supervisor: sends endless fields": raw(struct.pack("<BII", 14, 0, 0xFFFF_FFFF), own=True),
+    "supervisor: drained unasked": supervisor_says(Drained(7)),
+    "supervisor: an answer": supervisor_says(AttemptRefused("some_module")),
+    "supervisor: WorkerReady": supervisor_says(WorkerReady(1)),
+    "supervisor: prints no text": supervisor_says(Printed(1, "peer/1", 1)),
+    "supervisor: prints two texts": supervisor_says(Printed(1, "peer/1", 1, blobs=[b"a", b"b"])),
+    "supervisor: prints elsewhere": supervisor_says(Printed(1, "peer/1", 3, blobs=[b"a"])),
+    "supervisor: prints for others": supervisor_says(Printed(1, "local/1", 1, blobs=[b"a"])),
+    "supervisor: prints a name": supervisor_says(Printed(1, "peer/1\x1b[2J", 1, blobs=[b"a"])),
+    "supervisor: no load": supervisor_says(Beat(float("nan"), 0)),
+    "supervisor: all the load": supervisor_says(Beat(10**400, 0)),
+    "supervisor: all the memory": supervisor_says(Beat(0.0, 10**400)),
+    "supervisor: a load in words": supervisor_says(Beat("high", 0)),  # type: ignore[arg-type]
+    "supervisor: a stack of numbers": supervisor_says(SlotExited(1, 0, None, 0, [1])),  # type: ignore[list-item]
+    "supervisor: ends its stream": ends_its_own_stream,
+    "supervisor: a second introduction": introduces_itself_again,
+    "is ready again": says_it_is_ready_again,
+}
+
+
+@pytest.mark.parametrize("lie", LIES_TO_MAP.values(), ids=LIES_TO_MAP)
+def test_worker_that_lies_about_a_map_attempt_is_dropped(cluster: jmr.Cluster, tmp_path: Path, lie: Lie) -> None:
+    told_lie(cluster, tmp_path / "gate", StartMap, lie)
+
+
+LIES_TO_REDUCE: dict[str, Lie] = {
+    "answers a map order": answers(done),
+    "counts negative failures": says(ReduceDone(-1, blobs=[b"", b""])),
+    "has no result": says(ReduceDone(0, blobs=[b""])),
+    "carries an output": says(Carry(1, 10, False, blobs=[b"x" * 10])),
+}
+
+
+@pytest.mark.parametrize("lie", LIES_TO_REDUCE.values(), ids=LIES_TO_REDUCE)
+def test_worker_that_lies_about_a_reduce_attempt_is_dropped(cluster: jmr.Cluster, tmp_path: Path, lie: Lie) -> None:
+    told_lie(cluster, tmp_path / "gate", StartReduce, lie)
+
+
+def test_worker_that_answers_on_the_stream_of_a_slot_with_no_order_is_dropped(
+    cluster: jmr.Cluster, tmp_path: Path
+) -> None:
+    def lie(peer: Peer, stream: int, order: StartMap, opening: OpenJob) -> None:
+        peer.say(SlotReady(stream + 1), stream + 1)  # numbers are given in turn
+        peer.say(done(opening), stream + 1)
+
+    told_lie(cluster, tmp_path / "gate", StartMap, lie, n_slots=2, n_offered=1)
+
+
+def test_answer_before_the_next_order_is_not_taken_for_its_answer(cluster: jmr.Cluster, tmp_path: Path) -> None:
+    """The first is right: nothing came of the split; the second would be, if its order had been sent."""
+
+    async def script() -> dict[Any, Any]:
+        peer = await member(cluster)
+        job = asyncio.create_task(asyncio.to_thread(gated, cluster, tmp_path / "gate", StartMap))
+        try:
+            await peer.offer()
+            _, opening = await peer.hear(OpenJob)
+            stream, _ = await peer.hear(StartMap)
+            peer.say(done(opening), stream)
+            peer.say(done(opening), stream)
+            await peer.dropped()
+        finally:
+            (tmp_path / "gate").touch()
+            await peer.close()
+            answer = await job
+        return answer
+
+    answer = asyncio.run(script())
+    assert len(answer) >= 40 - 1  # only what it was asked for is missing
+
+
+@pytest.mark.parametrize("n_bytes", [TIB, 1 << 26])
+@pytest.mark.parametrize("own", [False, True])
+def test_long_blob_that_does_not_come_costs_nothing(cluster: jmr.Cluster, n_bytes: int, own: bool) -> None:
+    kind, fields = (14, b'[1,"peer/1",1]') if own else (7, b"[]")
+
+    async def begin_blobs() -> None:
+        peer = await Peer.join(cluster.address or "", TOKEN, n_slots=16)
+        slots = [await peer.offer() for _ in range(16)]
+        before = resident_bytes()
+        for stream in [CONTROL] if own else slots:
+            peer.say_bytes(struct.pack("<BIIQ", kind, 1, len(fields), n_bytes) + fields + b"the first bytes", stream)
+        peer.say_bytes(b"more", CONTROL if own else slots[0])
+        peer.say(SlotReady(slots[-1] + 1), slots[-1] + 1)  # of no slot: not heard
+        while not heard_all(cluster, peer):
+            await asyncio.sleep(0.005)
+        assert resident_bytes() - before < MOST_GROWTH_BYTES
+        await peer.close()
+
+    asyncio.run(begin_blobs())
+
+
+def heard_all(cluster: jmr.Cluster, peer: Peer) -> bool:
+    """Whether the coordinator has taken all that was sent before this call began."""
+    transport = peer.link._transport
+    assert transport is not None
+    worker = next(iter(coordinator_of(cluster)._remote()))
+    return not transport.get_write_buffer_size() and any(
+        receiver._rest is not None for receiver in [worker._receiver, *(s.line._receiver for s in worker.slots)]
+    )
+
+
+@pytest.mark.parametrize(
+    "introduction",
+    [
+        {"n_slots": 0},
+        {"n_slots": -1},
+        {"n_slots": 10**9},
+        {"n_slots": "4"},
+        {"n_slots": True},
+        {"name": None},
+        {"directory": ["/"]},
+        {"memory_bytes": 10**400},
+    ],
+    ids=str,
+)
+def test_absurd_introduction_is_hung_up_on(cluster: jmr.Cluster, introduction: dict[str, Any]) -> None:
+    async def introduce() -> None:
+        peer = await Peer.join(cluster.address or "", TOKEN, **introduction)
+        await peer.dropped()
+
+    asyncio.run(introduce())
+    assert len(cluster.hosts()) == 1
+
+
+@pytest.mark.parametrize("message", [Beat(0.0, 0), Leaving(), Drained(1), SlotReady(1), Printed(1, "a", 1)], ids=str)
+def test_who_does_not_introduce_itself_first_is_hung_up_on(cluster: jmr.Cluster, message: Message) -> None:
+    async def speak() -> None:
+        peer = await Peer.connect(cluster.address or "", TOKEN)
+        peer.say(message)
+        peer.introduce()
+        await peer.dropped()
+
+    asyncio.run(speak())
+    assert len(cluster.hosts()) == 1
+
+
+def test_what_a_worker_says_of_itself_is_shown_as_text(cluster: jmr.Cluster) -> None:
+    async def join() -> tuple[str, str, str]:
+        name = "<script>alert('h1')</script>\x1b[2J\n\u202e\ud800" + "x" * 100_000
+        peer = await Peer.join(cluster.address or "", TOKEN, name=name, python="3.13.0\x1b[31m<b>" + "\ud800" * 9999)
+        await peer.offer()
+        shown = next(host for host in cluster.hosts() if host.name != "local")
+        looks = cluster._repr_html_()
+        await peer.close()
+        return shown.name, shown.python, looks
+
+    name, python, looks = asyncio.run(join())
+    assert name.isprintable()
+    assert python.isprintable()
+    assert len(name) + len(python) < 200
+    assert "<script>" not in looks
+    assert "<b>" not in looks
+
+
+def test_worker_that_leaves_twice_has_left(cluster: jmr.Cluster, tmp_path: Path) -> None:
+    async def leave() -> None:
+        peer = await Peer.join(cluster.address or "", TOKEN)
+        await peer.offer()
+        peer.say(Leaving())
+        peer.say(Leaving())
+        await peer.hear(KillSlot)
+        assert squares(cluster) == SQUARES
+        await peer.close()
+
+    asyncio.run(leave())
+
+
+def test_output_that_cannot_be_written_here_ends_its_job_and_nothing_else(
+    cluster: jmr.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_file(room: object, name: str, n_bytes: int) -> None:
+        raise SpillError(f"no space for {n_bytes} bytes")
+
+    monkeypatch.setattr("jmr.coordinator.remote.Arriving", no_file)
+    pieces = [bytes(PIECE_BYTES)] * 24  # more than may wait to be written
+
+    async def script() -> None:
+        peer = await member(cluster)
+        job = asyncio.create_task(asyncio.to_thread(gated, cluster, tmp_path / "gate", StartMap))
+        try:
+            await peer.offer()
+            _, opening = await peer.hear(OpenJob)
+            stream, order = await peer.hear(StartMap)
+            carries(len(pieces) * PIECE_BYTES, *pieces)(peer, stream, order, opening)
+            with pytest.raises(jmr.WorkerError, match="no space for 25165824 bytes"):
+                await asyncio.wait_for(job, SECONDS)
+        finally:
+            (tmp_path / "gate").touch()
+        await peer.offer()  # it is heard, and its next slot gets work
+        peer.say(Leaving())
+        await peer.hear(KillSlot)
+        await peer.close()
+
+    asyncio.run(script())
+
+
+def test_output_of_a_job_that_was_cancelled_is_forgotten(
+    cluster: jmr.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what is just being written: its file is closed when that is done, since its number may be another's then."""
+    goes_on, closed = threading.Event(), []
+
+    class Slow(Arriving):
+        def write(self, piece: Buffer) -> None:
+            goes_on.wait(SECONDS)
+            super().write(piece)
+            closed.append("written")
+
+        def discard(self) -> None:
+            closed.append("discarded")
+            super().discard()
+
+    monkeypatch.setattr("jmr.coordinator.remote.Arriving", Slow)
+
+    def cancelled() -> None:
+        with pytest.raises(jmr.JobCancelled):  # in its thread: it would end a loop
+            gated(cluster, tmp_path / "gate", StartMap)
+
+    async def script() -> None:
+        peer = await member(cluster)
+        job = asyncio.create_task(asyncio.to_thread(cancelled))
+        try:
+            await peer.offer()
+            stream, order = await peer.hear(StartMap)
+            for _ in range(3):
+                peer.say(Carry(order.job, 1 << 22, False, blobs=[bytes(PIECE_BYTES)]), stream)
+            worker = next(iter(coordinator_of(cluster)._remote()))
+            await until(lambda: worker._n_unwritten > 3 * PIECE_BYTES)
+            coordinator_of(cluster).cancel(order.job, JobStopped())
+            await job
+        finally:
+            (tmp_path / "gate").touch()
+            goes_on.set()
+        await until(lambda: worker._n_unwritten == 0)
+        assert closed == ["written", "discarded"]
+        await peer.close()
+
+    asyncio.run(script())

@@ -13,6 +13,7 @@ it counts.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -34,6 +35,7 @@ from jmr.wire.messages import (
     MapDone,
     Message,
     OpenJob,
+    Printed,
     Range,
     ReduceDone,
     StartMap,
@@ -99,7 +101,8 @@ class _Stream:
             self._on_close()
             return
         for message in self._receiver.feed(part):
-            self._on_message(message)
+            if self._link.is_open:
+                self._on_message(message)
 
     def close(self) -> None:
         if self.is_open:
@@ -131,9 +134,12 @@ class _Output:
     """A map output on its way here."""
 
     n_bytes: int
-    file: asyncio.Task[str]
-    pieces: asyncio.Queue[Buffer]
+    pieces: asyncio.Queue[Buffer] = field(default_factory=asyncio.Queue)
     n_taken: int = 0
+    #: What its pieces take in memory.
+    n_unwritten: int = 0
+    #: Gives its path.
+    file: asyncio.Task[str] = field(init=False)
 
 
 @dataclass(slots=True)
@@ -144,6 +150,8 @@ class _Errand:
     n_partitions: int
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     output: _Output | None = None
+    #: All of the order is on its way.
+    is_asked: bool = False
     #: Its answer is there, and waits for its output to be written.
     is_answered: bool = False
 
@@ -206,7 +214,7 @@ class RemoteWorker(Worker):
         if opening is not None:
             self._n_partitions[opening.job] = opening.n_partitions
         errand = self._errands[slot.number] = _Errand(order, self._n_partitions[order.job])
-        self._run_errand(slot, errand, self._deliver(slot, opening, order))
+        self._run_errand(slot, errand, self._deliver(slot, opening, errand))
 
     def kill(self, number: int) -> None:
         """End a slot's process; without waiting for its end, which a host that is silent would not tell."""
@@ -256,7 +264,8 @@ class RemoteWorker(Worker):
             if part is None:
                 raise FrameError("the worker has ended its own stream")
             for message in self._receiver.feed(part):
-                self._guard(self._hear_supervisor)(message)
+                if self.link is not None and self.link.is_open:
+                    self._guard(self._hear_supervisor)(message)
         elif (slot := self._slots.get(stream)) is not None:
             assert isinstance(slot.line, _Stream)
             slot.line.hear(part)
@@ -272,6 +281,9 @@ class RemoteWorker(Worker):
                 kept = self._kept.get(job)
                 if kept is not None and not kept.done():
                     kept.set_result(path)
+            case Printed():
+                self._check_printed(message)
+                super()._hear_supervisor(message)
             case Leaving():
                 self.is_leaving = True
                 self.resize(0)
@@ -282,9 +294,13 @@ class RemoteWorker(Worker):
         if not isinstance(message, WorkerJoined) or not 1 <= message.n_slots <= _MOST_SLOTS:
             self.drop()
             return
-        printable = "".join(c for c in message.name if c.isprintable() and not c.isspace())[:_MOST_NAME]
-        self.about = replace(message, name=printable or "worker")
+        self.about = replace(message, name=_shown(message.name) or "worker", python=_shown(message.python))
         self._remote_owner.worker_joined(self)
+
+    def _check_printed(self, printed: Printed) -> None:
+        name, _, position = printed.name.rpartition("/")
+        if len(printed.blobs) != 1 or printed.stream not in (1, 2) or name != self.name or not position.isdecimal():
+            raise FrameError("the worker sent what no slot of it has printed")
 
     def _lose(self) -> None:
         """The link has ended, and every slot with it."""
@@ -346,16 +362,17 @@ class RemoteWorker(Worker):
 
     # An attempt: its input goes there.
 
-    async def _deliver(self, slot: Slot, opening: OpenJob | None, order: StartMap | StartReduce) -> None:
+    async def _deliver(self, slot: Slot, opening: OpenJob | None, errand: _Errand) -> None:
         assert self.link is not None
         if opening is not None:
             slot.line.send(await self._opened_there(opening))
-        order, ranges = _without_files(order)
+        order, ranges = _without_files(errand.order)
         n_bytes = sum(length for _, _, length, _ in ranges)
         in_memory = self._has_memory_for(n_bytes)
         async for piece in self._files.pieces(ranges):
             slot.line.send(Carry(order.job, n_bytes, in_memory, blobs=[piece]))
             await self.link.room()
+        errand.is_asked = True
         slot.line.send(order)
 
     async def _opened_there(self, opening: OpenJob) -> OpenJob:
@@ -423,41 +440,50 @@ class RemoteWorker(Worker):
 
     def _take(self, slot: Slot, piece: Carry) -> None:
         errand = self._errands.get(slot.number)
-        if errand is None or not isinstance(errand.order, StartMap) or errand.is_answered or len(piece.blobs) != 1:
+        if errand is None or not isinstance(errand.order, StartMap) or not errand.is_asked or errand.is_answered:
             raise FrameError("a slot sent an output that nobody has asked for")
+        blob = whole(piece.blobs[0]) if len(piece.blobs) == 1 else b""
+        n_taken = len(blob) + (0 if errand.output is None else errand.output.n_taken)
+        if not len(blob) or n_taken > (piece.n_bytes if errand.output is None else errand.output.n_bytes):
+            raise FrameError("a slot sent more than it had said, or nothing")
         if errand.output is None:
-            pieces: asyncio.Queue[Buffer] = asyncio.Queue()
-            writing = asyncio.ensure_future(self._write(errand.order, piece.n_bytes, pieces))
-            writing.add_done_callback(_look_at)
-            errand.output = _Output(piece.n_bytes, writing, pieces)
-        blob = whole(piece.blobs[0])
-        errand.output.n_taken += len(blob)
-        if errand.output.n_taken > errand.output.n_bytes:
-            raise FrameError("a slot sent more than it had said")
-        errand.output.pieces.put_nowait(blob)
-        self._count_unwritten(len(blob))
+            errand.output = self._begin_output(errand.order, piece.n_bytes)
+        errand.output.n_taken = n_taken
+        if not errand.output.file.done():  # else it cannot be written, and that is told when the answer has come
+            errand.output.pieces.put_nowait(blob)
+            self._count_unwritten(errand.output, sys.getsizeof(blob))
 
-    async def _write(self, order: StartMap, n_bytes: int, pieces: asyncio.Queue[Buffer]) -> str:
+    def _begin_output(self, order: StartMap, n_bytes: int) -> _Output:
+        output = _Output(n_bytes)
+        output.file = asyncio.ensure_future(self._write(order, output))
+        output.file.add_done_callback(partial(self._end_output, output))
+        return output
+
+    def _end_output(self, output: _Output, task: asyncio.Task[str]) -> None:
+        """Nobody waits for its pieces any more; and perhaps nobody for the task, whose failure is no secret."""
+        output.pieces = asyncio.Queue()
+        self._count_unwritten(output, -output.n_unwritten)
+        if not task.cancelled():
+            task.exception()
+
+    async def _write(self, order: StartMap, output: _Output) -> str:
         """Write a map output where reduce tasks will find it; returns the file's path."""
         room = replace(self._remote_owner.room(order.job), memory_bytes=order.memory_bytes)
-        file = Arriving(room, f"map-{order.task}-{order.number}", n_bytes)
-        piece: Buffer = b""
+        file = Arriving(room, f"map-{order.task}-{order.number}", output.n_bytes)
         try:
-            while file.n_written < n_bytes:
-                piece = await pieces.get()
+            while file.n_written < output.n_bytes:
+                piece = await output.pieces.get()
                 await self._files.run(file.write, piece)
-                self._count_unwritten(-len(piece))
-                piece = b""
+                self._count_unwritten(output, -sys.getsizeof(piece))
         except BaseException:
-            rest = [piece, *(pieces.get_nowait() for _ in range(pieces.qsize()))]
-            self._count_unwritten(-sum(map(len, rest)))
             file.discard()
             raise
         await self._files.run(file.close)
         return str(file.path)
 
-    def _count_unwritten(self, n_bytes: int) -> None:
+    def _count_unwritten(self, output: _Output, n_bytes: int) -> None:
         assert self.link is not None
+        output.n_unwritten += n_bytes
         self._n_unwritten += n_bytes
         if self._n_unwritten > _MOST_UNWRITTEN_BYTES:
             self.link.pause_reading()
@@ -472,7 +498,7 @@ class RemoteWorker(Worker):
     def _asked(self, slot: Slot) -> _Errand:
         """What a slot's answer is to."""
         errand = self._errands.get(slot.number)
-        if errand is None or errand.is_answered:
+        if errand is None or not errand.is_asked or errand.is_answered:
             raise FrameError("a slot answered what nobody has asked")
         errand.is_answered = True
         return errand
@@ -500,10 +526,9 @@ def _fail(error: Exception) -> None:
     raise error
 
 
-def _look_at(task: asyncio.Task[str]) -> None:
-    """Have asyncio know that a failure is no secret, where nobody waits for the task any more."""
-    if not task.cancelled():
-        task.exception()
+def _shown(text: str) -> str:
+    """Of what a worker says of itself, as much as can be shown in a line."""
+    return "".join(c for c in text if c.isprintable() and not c.isspace())[:_MOST_NAME]
 
 
 def _without_files(order: StartMap | StartReduce) -> tuple[StartMap | StartReduce, list[Range]]:
@@ -534,6 +559,7 @@ def _check(answer: Answer, errand: _Errand) -> None:
                 and min(answer.lengths, default=0) >= 0
                 and len(answer.crcs) in (0, errand.n_partitions)
                 and min(answer.n_records, answer.n_pairs, answer.n_failures) >= 0
+                and min(answer.seconds, answer.flush_seconds) >= 0
                 and answer.path == (None if output is None else CARRIED)
                 and sum(answer.lengths) == (len(whole(answer.blobs[1])) if output is None else output.n_taken)
                 and (output is None or output.n_taken == output.n_bytes)

@@ -200,7 +200,7 @@ class Worker:
     def _hear_slot(self, number: int, message: Message) -> None:
         slot = self._slots[number]
         match message:
-            case SlotReady():
+            case SlotReady() if not slot.ready:
                 slot.ready = True
                 self._owner.slot_joined(slot)
                 if slot.position > self.n_slots:
