@@ -28,7 +28,7 @@ from jmr.launch.agent import Membership, SupervisorLostError, prepare_environmen
 from jmr.launch.stdio import connect_stdio
 from jmr.wire.handshake import NONCE_BYTES, OVER_SSH, Handshake, HandshakeError, Identity, Verdict, worker_side
 
-__all__ = ["ExitCode", "Joining", "client_context", "join_over_stdio", "shake_as_worker"]
+__all__ = ["ExitCode", "Joining", "client_context", "growing_pauses", "join_over_stdio", "shake_as_worker"]
 
 #: For a connection and the handshake.
 _JOIN_SECONDS = 10.0
@@ -133,7 +133,7 @@ class Joining:
         await asyncio.wait([working])
 
     async def _work(self) -> int:
-        pauses = _pauses()
+        pauses = growing_pauses()
         n_lost = 0
         while True:
             try:
@@ -153,7 +153,7 @@ class Joining:
                     return ExitCode.NOBODY
                 self._say_once(f"{trouble}; {_AGAIN}")
             else:
-                pauses = _pauses()
+                pauses = growing_pauses()
                 if self._once:
                     self._say(f"the coordinator at {self._address} is gone", 0)
                     return ExitCode.DONE
@@ -300,7 +300,7 @@ def _on_signals(function: Callable[[], object]) -> None:
         loop.add_signal_handler(number, function)
 
 
-def _pauses() -> Iterator[float]:
+def growing_pauses() -> Iterator[float]:
     """Seconds between tries: soon at first, then seldom; workers that lost the same coordinator do not come at once."""
     seconds = _SHORTEST_PAUSE
     while True:
