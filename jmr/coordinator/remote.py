@@ -48,7 +48,7 @@ from jmr.worker.abroad import CARRIED
 __all__ = ["RemoteOwner", "RemoteWorker"]
 
 _MOST_SLOTS = 4096
-_MOST_NAME = 64
+_MOST_NAME, _MOST_MODULE = 64, 1024
 #: A host that has fewer bytes for it gets what is sent to one slot on disk.
 _OF_MEMORY = 4
 #: More than this that is not written yet: then nothing more is read.
@@ -291,8 +291,8 @@ class RemoteWorker(Worker):
                 super()._hear_supervisor(message)
 
     def _take_introduction(self, message: Message) -> None:
-        if not isinstance(message, WorkerJoined) or not 1 <= message.n_slots <= _MOST_SLOTS:
-            self.drop()
+        if not isinstance(message, WorkerJoined) or not 1 <= message.n_slots <= _MOST_SLOTS or self.joined.done():
+            self.drop()  # or it comes too late
             return
         self.about = replace(message, name=_shown(message.name) or "worker", python=_shown(message.python))
         self._remote_owner.worker_joined(self)
@@ -492,6 +492,8 @@ class RemoteWorker(Worker):
 
     def _refused(self, slot: Slot, module: str) -> None:
         self._asked(slot)
+        if not 0 < len(module) <= _MOST_MODULE:
+            raise FrameError("a slot lacks a module whose name cannot be right")
         self._end_errand(slot.number)
         self._remote_owner.slot_refused(slot, module)
 
