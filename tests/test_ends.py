@@ -26,15 +26,20 @@ class Wire(asyncio.Transport):
         super().__init__()
         self.written = b""
         self.is_ended = False
+        self.n_writes = 0
 
     def write(self, data: Any) -> None:
         self.written += bytes(data)
+        self.n_writes += 1
 
     def close(self) -> None:
         self.is_ended = True
 
     def abort(self) -> None:
         self.is_ended = True
+
+    def is_closing(self) -> bool:
+        return self.is_ended
 
 
 def with_link(test: Callable[[Link, Wire, list[Any]], None]) -> None:
@@ -119,5 +124,50 @@ def test_who_stopped_waiting_for_a_proof_is_told_that_there_is_none() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(link.proven, 0)
         assert not link.is_proven
+
+    asyncio.run(run())
+
+
+def test_what_is_sent_in_one_turn_of_the_loop_is_one_write() -> None:
+    async def run() -> None:
+        link = Link(lambda _: Handshake(coordinator_side(ME)), lambda *_: None, lambda: None)
+        wire = Wire()
+        link.connection_made(wire)
+        prove(link, wire)
+        n_writes = wire.n_writes
+        for stream in range(1, 100):
+            link.send(Leaving(), stream)
+        await asyncio.sleep(0)
+        assert wire.n_writes == n_writes + 1
+        link.send_bytes([bytes(20 << 20)], 1)
+        await asyncio.sleep(0)
+        assert wire.n_writes == n_writes + 1 + 4  # the others in the next turns
+        while link.is_congested or link._outgoing.n_bytes:
+            await asyncio.sleep(0)
+        assert wire.written.endswith(bytes(1 << 20))
+
+    asyncio.run(run())
+
+
+def test_what_was_sent_before_close_still_goes() -> None:
+    def test(link: Link, wire: Wire, heard: list[Any]) -> None:
+        prove(link, wire)
+        link.send(Leaving())
+        link.close()
+        assert wire.written.endswith(PIECE)
+
+    with_link(test)
+
+
+def test_link_is_ended_when_the_other_end_says_no_more() -> None:
+    async def run() -> None:
+        link = Link(lambda _: Handshake(coordinator_side(ME)), lambda *_: None, lambda: None)
+        wire = Wire()
+        link.connection_made(wire)
+        prove(link, wire)
+        link.eof_received()
+        assert not link.is_open
+        await asyncio.sleep(0)
+        assert wire.is_ended
 
     asyncio.run(run())

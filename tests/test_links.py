@@ -42,6 +42,9 @@ class Wire(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
 
+    def is_closing(self) -> bool:
+        return self.is_closed
+
 
 class Pair:
     """A worker's and a coordinator's link, and what each has heard."""
@@ -66,6 +69,8 @@ class Pair:
 
     def deliver(self) -> None:
         """Bring to each end what the other has sent, until nothing is on its way."""
+        for link in self.links.values():
+            link._pump()  # what the loop does in its next turn
         while any(wire.sent for wire in self.wires.values()):
             for name, other in (("worker", "coordinator"), ("coordinator", "worker")):
                 data, self.wires[name].sent = bytes(self.wires[name].sent), bytearray()

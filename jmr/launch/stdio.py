@@ -66,6 +66,9 @@ class _Duplex(asyncio.Transport):
     def write(self, data: Any) -> None:
         self._writer.write(data)
 
+    def is_closing(self) -> bool:
+        return self._writer.is_closing() or self._reader.is_closing()
+
     def pause_reading(self) -> None:
         self._reader.pause_reading()
 

@@ -24,6 +24,9 @@ __all__ = ["Hear", "Link"]
 
 #: With more than this waiting to be sent, whoever can wait should.
 _CONGESTED_BYTES = 1 << 22
+#: In one turn of the loop: a transport whose connection has failed tells that in the next, and warns on stderr from the
+#: sixth write on.
+_MOST_WRITES, _BATCH_BYTES = 4, 1 << 16
 #: A host that vanished is noticed by the kernel, too, when it owes an acknowledgement for so long.
 _USER_TIMEOUT_SECONDS = 60
 _KEEPALIVE = (("TCP_KEEPIDLE", 15), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 3))
@@ -56,7 +59,7 @@ class Link(asyncio.Protocol):
         self._handshake: Handshake | None = None
         self._incoming = Incoming()
         self._outgoing = Outgoing()
-        self._is_full = False
+        self._is_full = self._is_pumping = False
         #: We have ended it: nothing more is said, nor heard.
         self._is_ending = False
         self._roomy = asyncio.Event()
@@ -71,7 +74,7 @@ class Link(asyncio.Protocol):
     @property
     def is_open(self) -> bool:
         """Whether anything can be sent."""
-        return self._transport is not None and not self._is_ending
+        return self._transport is not None and not self._is_ending and not self._transport.is_closing()
 
     @property
     def is_connected(self) -> bool:
@@ -96,13 +99,13 @@ class Link(asyncio.Protocol):
         """Send bytes of a stream, soon."""
         if self.is_open:
             self._outgoing.add(stream, pieces)
-            self._pump()
+            self._pump_soon()
 
     def end(self, stream: int) -> None:
         """Say that nothing more will come on a stream."""
         if self.is_open:
             self._outgoing.end(stream)
-            self._pump()
+            self._pump_soon()
 
     def drop(self, stream: int) -> None:
         """Forget what waits to be sent on a stream."""
@@ -122,7 +125,8 @@ class Link(asyncio.Protocol):
             raise ConnectionError("the connection has ended")
 
     def close(self) -> None:
-        """Send what the transport has already, and end the connection."""
+        """Send what the transport takes, and end the connection."""
+        self._pump()
         self._is_ending = True
         if self._transport is not None:
             self._transport.close()
@@ -194,7 +198,10 @@ class Link(asyncio.Protocol):
         return handshake.rest()
 
     def eof_received(self) -> None:
-        return  # the transport closes itself
+        self._is_ending = True
+        self._loop.call_soon(
+            self.abort
+        )  # nobody is there to be told anything; not at once: TLS may be closing just now
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
@@ -209,17 +216,42 @@ class Link(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_full = False
-        self._pump()
+        self._pump_soon()
 
     def _give_up(self, reason: Exception) -> None:
         if not self.proven.done():
             self.proven.set_exception(reason)
             self.proven.exception()  # looked at: nobody need wait for it
 
-    def _pump(self) -> None:
-        while not self._is_full and self.is_open and self._transport and (parts := self._outgoing.next_piece()):
-            self._transport.writelines(parts)
+    def _pump_soon(self) -> None:
+        """What is sent in one turn of the loop goes together, since each write is a record of TLS."""
+        if not self._is_pumping:
+            self._is_pumping = True
+            self._loop.call_soon(self._pump)
         self._note_room()
+
+    def _pump(self) -> None:
+        self._is_pumping = False
+        for _ in range(_MOST_WRITES):
+            if self._is_full or not self.is_open or not (batch := self._next_batch()):
+                break
+            assert self._transport is not None
+            if sum(map(len, batch)) > 2 * _BATCH_BYTES:  # better not copied
+                self._transport.writelines(batch)
+            else:
+                self._transport.write(b"".join(batch))
+        else:
+            self._pump_soon()
+        self._note_room()
+
+    def _next_batch(self) -> list[Buffer]:
+        """Pieces of about so many bytes together."""
+        batch: list[Buffer] = []
+        n_bytes = 0
+        while n_bytes < _BATCH_BYTES and (parts := self._outgoing.next_piece()):
+            batch += parts
+            n_bytes += sum(map(len, parts))
+        return batch
 
     def _note_room(self) -> None:
         if self.is_open and self._outgoing.n_bytes > _CONGESTED_BYTES:
