@@ -665,6 +665,14 @@ def test_worker_that_answers_on_the_stream_of_a_slot_with_no_order_is_dropped(
     told_lie(cluster, tmp_path / "gate", StartMap, lie, n_slots=2, n_offered=1)
 
 
+def test_worker_that_does_not_tell_how_a_slot_ended_is_dropped(
+    cluster: jmr.Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jmr.coordinator.worker._GRACE_SECONDS", 0.01)
+    monkeypatch.setattr("jmr.coordinator.remote._LAST_WORDS_SECONDS", 0.01)
+    told_lie(cluster, tmp_path / "gate", StartMap, lambda peer, stream, order, opening: peer.link.end(stream))
+
+
 def test_answer_before_the_next_order_is_not_taken_for_its_answer(cluster: jmr.Cluster, tmp_path: Path) -> None:
     """The first is right: nothing came of the split; the second would be, if its order had been sent."""
 

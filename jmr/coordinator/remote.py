@@ -53,6 +53,8 @@ _MOST_NAME, _MOST_MODULE = 64, 1024
 _OF_MEMORY = 4
 #: More than this that is not written yet: then nothing more is read.
 _MOST_UNWRITTEN_BYTES = 1 << 24
+#: For a supervisor that is there to say how a slot has ended that it was told to kill.
+_LAST_WORDS_SECONDS = 10.0
 #: Slots that end before they are ready, in a row.
 _MOST_FAILED_STARTS = 3
 
@@ -336,6 +338,16 @@ class RemoteWorker(Worker):
         super()._bury(number)
         if number not in self._slots:
             self._end_errand(number)
+
+    def _hang_up(self, number: int) -> None:
+        super()._hang_up(number)
+        if number in self._slots:
+            asyncio.get_running_loop().call_later(_LAST_WORDS_SECONDS, self._guard(self._miss), number)
+
+    def _miss(self, number: int) -> None:
+        """Nobody has told how a slot has ended, and its attempt must not wait for ever."""
+        if number in self._slots:
+            self.drop()
 
     def _lose_all(self) -> None:
         super()._lose_all()
