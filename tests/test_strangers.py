@@ -799,7 +799,7 @@ def test_output_that_cannot_be_written_here_ends_its_job_and_nothing_else(
     def no_file(room: object, name: str, n_bytes: int) -> None:
         raise SpillError(f"no space for {n_bytes} bytes")
 
-    monkeypatch.setattr("jmr.coordinator.remote.Arriving", no_file)
+    monkeypatch.setattr("jmr.coordinator.errands.Arriving", no_file)
     pieces = [bytes(PIECE_BYTES)] * 24  # more than may wait to be written
 
     async def script() -> None:
@@ -838,7 +838,7 @@ def test_output_of_a_job_that_was_cancelled_is_forgotten(
             closed.append("discarded")
             super().discard()
 
-    monkeypatch.setattr("jmr.coordinator.remote.Arriving", Slow)
+    monkeypatch.setattr("jmr.coordinator.errands.Arriving", Slow)
 
     def cancelled() -> None:
         with pytest.raises(jmr.JobCancelled):  # in its thread: it would end a loop
@@ -853,13 +853,13 @@ def test_output_of_a_job_that_was_cancelled_is_forgotten(
             for _ in range(3):
                 peer.say(Carry(order.job, 1 << 22, False, blobs=[bytes(PIECE_BYTES)]), stream)
             worker = next(iter(coordinator_of(cluster)._remote()))
-            await until(lambda: worker._n_unwritten > 3 * PIECE_BYTES)
+            await until(lambda: worker._errands._n_unwritten > 3 * PIECE_BYTES)
             coordinator_of(cluster).cancel(order.job, JobStopped())
             await job
         finally:
             (tmp_path / "gate").touch()
             goes_on.set()
-        await until(lambda: worker._n_unwritten == 0)
+        await until(lambda: worker._errands._n_unwritten == 0)
         assert closed == ["written", "discarded"]
         await peer.close()
 

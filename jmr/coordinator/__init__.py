@@ -1,10 +1,16 @@
 """The near end: one thread with a tornado IOLoop around scheduler, wire and shuffle.
 
-    mail     what the coordinator tells the thread that waits for a job
-    channel  a non-blocking connection: messages in, messages out
-    worker   this host's supervisor and slots, as the coordinator sees them
-    jobs     a job as the coordinator knows it
-    core     Coordinator: messages -> scheduler events -> effects -> messages
+    mail      what the coordinator tells the thread that waits for a job
+    files     files, read and written in threads
+    worker    a supervisor and its slots, as the coordinator sees them
+    local     the worker of this host
+    errands   what a worker on another host is sent for an attempt, and sends
+    remote    a worker on another host
+    listener  lets such workers in, when they have proved themselves
+    others    all of those, their names and their silence
+    jobs      a job as the coordinator knows it
+    core      Coordinator: messages -> scheduler events -> effects -> messages
+    status    what a cluster looks like from outside
 
-It moves opaque bytes: it never unpickles, never runs user code, never touches a file.
+It moves opaque bytes: it never unpickles, never runs user code, its loop never touches a file.
 """

@@ -6,4 +6,6 @@ splitting  how many records a split takes
 deaths     which record or group ended its slot
 slots      our own slots: feeds splits, takes partitions, prints what slots print
 cluster    Cluster: whose slots these are, and which cluster a job runs on
+reaching   how a cluster gets slots on other hosts
+view       what a cluster looks like
 """

@@ -68,13 +68,18 @@ class Link(asyncio.Protocol):
         self.proven: asyncio.Future[None] = loop.create_future()
         #: Done when there is no connection any more.
         self.closed: asyncio.Future[None] = loop.create_future()
-        #: When the last bytes came, in the loop's seconds.
-        self.heard_at = loop.time()
+        self._is_paused = False
+        self._heard_at = loop.time()
 
     @property
     def is_open(self) -> bool:
         """Whether anything can be sent."""
         return self._transport is not None and not self._is_ending and not self._transport.is_closing()
+
+    @property
+    def heard_at(self) -> float:
+        """When the last bytes came, in the loop's seconds; now, if it is we who do not listen."""
+        return self._loop.time() if self._is_paused else self._heard_at
 
     @property
     def is_connected(self) -> bool:
@@ -139,12 +144,14 @@ class Link(asyncio.Protocol):
 
     def pause_reading(self) -> None:
         """Take nothing more for now."""
+        self._is_paused = True
         if self._transport is not None:
             with contextlib.suppress(RuntimeError):  # it is closing
                 self._transport.pause_reading()
 
     def resume_reading(self) -> None:
         """Go on."""
+        self._is_paused = False
         if self._transport is not None:
             with contextlib.suppress(RuntimeError):
                 self._transport.resume_reading()
@@ -166,7 +173,7 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_ending:
             return
-        self.heard_at = self._loop.time()
+        self._heard_at = self._loop.time()
         if self._handshake is not None:
             data = self._shake(self._handshake, data)
         try:
@@ -199,9 +206,7 @@ class Link(asyncio.Protocol):
 
     def eof_received(self) -> None:
         self._is_ending = True
-        self._loop.call_soon(
-            self.abort
-        )  # nobody is there to be told anything; not at once: TLS may be closing just now
+        self._loop.call_soon(self.abort)  # nobody is there to be told anything; not now: TLS may be closing just so
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None

@@ -9,6 +9,8 @@
     budget      how much may lie in memory, over all jobs of a cluster
     directory   the private directories that files lie in, and what killed kernels left there
     files       one map output to one file, and ranges of it back
+    arriving    files that come from another host, or go there
+    lending     large splits in files in memory
     outputs     the map outputs of one job
 
 One file holds all partitions of one map output, one after another. What lies on disk has checksums.

@@ -1,10 +1,14 @@
 """The far end: one supervisor process a host, and the slots it forks.
 
-    supervisor  one thread, no user code: forks slots, tells how they end, reads what they print
-    output      printed bytes -> whole lines, by job, capped
-    slot        runs attempts, one at a time
+    supervisor    one thread, no user code: forks slots, tells how they end, reads what they print
+    output        printed bytes -> whole lines, by job, capped
+    slot          runs attempts, one at a time
     surroundings  cwd, sys.path, environment of the kernel, taken on in a slot
     modules       the user's modules, imported anew when they were edited
+    abroad        what a slot does besides on another host than the coordinator's
+    names         what code may import, read off it
+    shipping      at the kernel: the user's modules as source, for slots abroad
+    imports       there: modules made of it
 
 No tornado and no asyncio here: a slot starts in the time of a fork.
 """
