@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from jmr.codec.values import Buffer
 from jmr.shuffle import arriving
 from jmr.shuffle.arriving import Arriving, read_in_pieces
 from jmr.shuffle.files import Room, SpillError, fetch, store
-from jmr.worker.abroad import CARRIED, Carried, carry, pieces_of, store_to_send
+from jmr.wire.far import CARRIED
+from jmr.worker.abroad import Carried, carry, pieces_of, store_to_send
 
 SMALL: list[list[Buffer]] = [[b"one", b"two"], []]
 LARGE: list[list[Buffer]] = [[b"a" * 1_500_000, b"b" * 700_000], [], [b"c"]]
@@ -88,3 +90,22 @@ def test_a_full_disk_is_told_when_the_attempt_asks(tmp_path: Path, monkeypatch: 
     with pytest.raises(SpillError, match=r"of 6 bytes cannot be written to .*No space left"):
         carried.found((CARRIED, 0, 6, None))
     carried.close()
+
+
+def test_a_memory_that_is_full_sends_the_file_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_all(descriptor: int, pieces: list[Buffer]) -> None:
+        """No more than 3 bytes fit into memory, and some of what does not fit is written all the same."""
+        in_memory = os.readlink(f"/proc/self/fd/{descriptor}").endswith("memory/map-0-1")
+        for piece in pieces:
+            os.write(descriptor, piece[:1] if in_memory and piece == b"def" else piece)
+            if in_memory and piece == b"def":
+                raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(arriving, "write_all", write_all)
+    file = Arriving(room(tmp_path, 1 << 20), "map-0-1", 9)
+    for piece in (b"abc", b"def", b"ghi"):
+        file.write(piece)
+    file.close()
+    assert Path(file.path) == tmp_path / "disk" / "map-0-1"
+    assert Path(file.path).read_bytes() == b"abcdefghi"
+    assert list((tmp_path / "memory").iterdir()) == []

@@ -192,6 +192,44 @@ def test_a_cluster_grows_and_shrinks(cluster: jmr.Cluster, tmp_path: Path) -> No
         run(SOURCE, identity, workers=None)
 
 
+def test_a_job_that_runs_uses_the_slots_that_are_added(tmp_path: Path) -> None:
+    def meet(key: int, n: int) -> list[tuple[int, int]]:
+        """Wait until as many slots work at the same time."""
+        (tmp_path / str(key)).touch()
+        while len(list(tmp_path.iterdir())) < n:
+            pass
+        return [(key, os.getpid())]
+
+    with jmr.Cluster(workers=1) as cluster:
+        job = jmr.submit(dict.fromkeys(range(2), 2), meet, progress=False)
+        while not list(tmp_path.iterdir()):
+            threading.Event().wait(0.01)
+        cluster.resize(2)
+        assert len({pid for (pid,) in job.result(20).values()}) == 2
+
+
+def test_a_job_that_nobody_is_left_for_fails(tmp_path: Path) -> None:
+    def wait(key: int, value: int) -> None:
+        (tmp_path / "begun").touch()
+        threading.Event().wait()
+
+    with jmr.Cluster(workers=1) as cluster:
+        job = jmr.submit(SOURCE, wait, progress=False)
+        while not list(tmp_path.iterdir()):
+            threading.Event().wait(0.01)
+        cluster.resize(0)
+        with pytest.raises(jmr.WorkerError, match="no worker is left: this host was told to have none"):
+            job.result(20)
+        cluster.resize(1)
+        assert run(SOURCE, identity, workers=None) == run(SOURCE, identity, engine="inline")
+
+
+def test_no_user_code_sees_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JMR_TOKEN", "5e" * 32)
+    seen = run({1: 1}, lambda key, value: [(key, os.environ.get("JMR_TOKEN"))])
+    assert seen == {1: [None]}
+
+
 def test_a_cluster_that_was_entered_twice_is_left_from_within(cluster: jmr.Cluster) -> None:
     with jmr.Cluster(workers=1) as other:
         with cluster:

@@ -60,7 +60,7 @@ with jmr.Cluster(**LISTEN) as cluster:
     result = same(LINES, words, total)
     assert {one.slot for one in result.timeline} == {"h2/1"}, result.timeline
     say("thaw it")
-    until("h3", "here")
+    until("h3", "ready")
     STUCK["h2"] = "any"
     job = jmr.submit(LINES, words, total, progress=False)
     say("freed", job.result() == result)

@@ -29,6 +29,7 @@ from jmr.scheduler.events import (
     InputEnded,
     JobCancelled,
     JobOpened,
+    LimitChanged,
     ReduceTasksKnown,
     SlotDied,
     SlotJoined,
@@ -110,6 +111,16 @@ def reduce_task(index: int, job: int = 1) -> TaskId:
 
 def opened(job: int = 1, **options: int | bool) -> JobOpened:
     return JobOpened(0.0, job, JobOptions(**options))  # type: ignore[arg-type]
+
+
+def test_a_limit_that_rises_lets_idle_slots_work(scheduler: Checked) -> None:
+    scheduler(SlotJoined(0.0, 1), SlotJoined(0.0, 2), JobOpened(0.0, 1, JobOptions(max_slots=1)))
+    assert scheduler(SplitAdded(0.0, 1), SplitAdded(0.0, 1)) == [StartAttempt(2, map_task(0), 1)]
+    assert scheduler(LimitChanged(1.0, 1, 2)) == [StartAttempt(1, map_task(1), 1)]
+    scheduler(LimitChanged(2.0, 1, 0), LimitChanged(2.0, 7, 3))
+    assert scheduler(SplitAdded(3.0, 1), AttemptFinished(3.0, 1)) == [Commit(map_task(1))]
+    assert scheduler(LimitChanged(4.0, 1, 1)) == []
+    assert scheduler(AttemptFinished(5.0, 2)) == [Commit(map_task(0)), StartAttempt(2, map_task(2), 1)]
 
 
 def test_a_job_goes_from_split_to_end(scheduler: Checked) -> None:

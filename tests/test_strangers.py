@@ -66,7 +66,8 @@ def cluster(
     """One slot here, and a port for others. Whatever comes: it works, is silent, and keeps nothing."""
     monkeypatch.setenv("JMR_TOKEN", TOKEN.hex())
     n_open = open_files()
-    with jmr.Cluster(workers=1, listen="127.0.0.1:0") as cluster:
+    with jmr.Cluster(workers=1) as cluster:
+        cluster.listen("127.0.0.1:0")
         assert squares(cluster) == SQUARES
         n_open_then, n_bytes = open_files(), resident_bytes()
         yield cluster
@@ -426,7 +427,8 @@ def test_cluster_closes_while_guests_are_at_the_door(
     n_open = open_files()
 
     async def knock_and_see_it_close() -> None:
-        with jmr.Cluster(workers=1, listen="127.0.0.1:0") as cluster:
+        with jmr.Cluster(workers=1) as cluster:
+            cluster.listen("127.0.0.1:0")
             guests = [connected(cluster), encrypted(connected(cluster)), connected(cluster)]
             proven = await Peer.connect(cluster.address or "", TOKEN)
             joined = await Peer.join(cluster.address or "", TOKEN)

@@ -93,7 +93,11 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="most processes (slots) to use here; one for each CPU. 0: remote ones only",
     )
     parser.add_argument(
-        "--listen", metavar="ADDR[:PORT]", help="let jmr-worker join from other hosts, at this address of this one"
+        "--listen",
+        metavar="ADDR[:PORT]",
+        nargs="?",
+        const="127.0.0.1",
+        help="let jmr-worker join from other hosts, at this address of this one; without one, from this very host",
     )
     parser.add_argument("--engine", choices=["inline"], help="inline: one plain loop, so that breakpoint() works")
     parser.add_argument("--json", action="store_true", help="print the result as JSON; see below")

@@ -24,6 +24,8 @@ from jmr.errors import (
     FunctionError,
     JmrError,
     TaskFileError,
+    TokenError,
+    WorkerError,
     describe,
     hide_ours,
 )
@@ -63,8 +65,7 @@ def run_task(path: str, *, json: bool = False, listen: str | None = None, **opti
     """
     out = sys.stdout
     try:
-        with _cluster(listen, options):
-            _print_result(path, out, json, options)
+        _print_result(path, out, json, listen, options)
     except KeyboardInterrupt:
         _say("interrupted")
         return INTERRUPTED
@@ -86,21 +87,19 @@ def _cluster(listen: str | None, options: dict[str, Any]) -> contextlib.Abstract
         return contextlib.nullcontext()
     from jmr.engines.cluster import Cluster
 
-    cluster = Cluster(workers=options.get("workers"))
     try:
-        print(cluster.listen(listen), file=sys.stderr, flush=True)
-    except BaseException:
-        cluster.close()
-        raise
-    return cluster
+        return Cluster(workers=options.get("workers"), listen=listen)
+    except (WorkerError, TokenError) as error:
+        raise ArgumentValueError(str(error)) from None
 
 
-def _print_result(path: str, out: TextIO, json: bool, options: dict[str, Any]) -> None:
+def _print_result(path: str, out: TextIO, json: bool, listen: str | None, options: dict[str, Any]) -> None:
     with contextlib.redirect_stdout(sys.stderr), TaskFile(path) as task:
         final = task.parts.get("final")
         if final is not None and not json:
             task.parts["final"] = _printing_to(out, final)
-        result: Result = run(**task.parts, **{"name": task.name} | options)
+        with _cluster(listen, options):
+            result: Result = run(**task.parts, **{"name": task.name} | options)
     _say_skipped(result.errors)
     if json or final is None:
         print(as_json(result) if json else as_lines(result), end="", file=out)
@@ -137,7 +136,7 @@ def _say(message: str) -> None:
 
 def _told(error: BaseException) -> str:
     """Its message, with what to do next from here instead of from a notebook."""
-    message = str(error)
+    message = str(error).replace('on_error="skip"', "--on-error skip")
     for old, new in _INSTEAD.items():
         message = re.sub(f"^{old}.*", new, message, flags=re.MULTILINE)
     return "\n".join([message, *getattr(error, "__notes__", [])])

@@ -18,7 +18,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -121,6 +120,10 @@ class Coordinator:
             patience.acquire()
             self._call(self._open_job, number, spec, n_slots)
 
+    def amend(self, job: int, elsewhere: tuple[list[Buffer], list[Buffer]]) -> None:
+        """Before workers may join whom nobody expected when the job was opened: say what it takes there."""
+        self._call(self._amend, job, elsewhere)
+
     def add_split(self, job: int, split: list[Buffer] | Range) -> None:
         """Queue the next split of a job's source."""
         self._call(self._add_split, job, split)
@@ -149,7 +152,7 @@ class Coordinator:
     def resize(self, n_slots: int) -> None:
         """Have this many slots on this host, soon."""
         self._local.n_slots = n_slots  # told at once, and done soon
-        self._call(self._local.resize, n_slots)
+        self._call(self._resize, n_slots)
 
     def others(self) -> Others:
         """What lets workers of other hosts in."""
@@ -271,17 +274,24 @@ class Coordinator:
             is_remote=False,
             blobs=[blob, spec.surroundings, b""],
         )
-        elsewhere = replace(opening, is_remote=True, blobs=[blob, *spec.elsewhere])
         outputs = MapOutputs(spec.n_partitions)
-        job = Job(number, spec, time.monotonic(), opening, elsewhere, outputs, self._budget, self._outbox)
+        assert spec.options.max_slots is not None
+        now, most = time.monotonic(), spec.options.max_slots
+        job = Job(number, spec, now, most, opening, None, outputs, self._budget, self._outbox)
+        if spec.elsewhere is not None:
+            job.amend(spec.elsewhere)
         self._jobs[number] = job
-        self._count_slots()
         self._apply(events.JobOpened(job.started, number, spec.options))
         if self._broken:
             self._broken = False
             self._local.try_again()
         if n_slots is not None and n_slots > self._local.n_slots:
             self._local.resize(n_slots)
+        self._count_slots("it has none")
+
+    def _amend(self, number: int, elsewhere: tuple[list[Buffer], list[Buffer]]) -> None:
+        if number in self._jobs:
+            self._jobs[number].amend(elsewhere)
 
     def _add_split(self, number: int, split: list[Buffer] | Range) -> None:
         job = self._jobs.get(number)
@@ -435,6 +445,8 @@ class Coordinator:
 
     def _lose(self, slot: Slot) -> None:
         job = self._take_attempt(slot, "lost")[0] if slot.attempt is not None else None
+        if job is not None and slot.worker is not self._local and not slot.ending:
+            job.note(f"{slot.worker.name} was lost, and its work done again")
         self._apply(events.SlotLost(time.monotonic(), slot.number))
         if job is not None:
             self._settle(job)
@@ -446,10 +458,11 @@ class Coordinator:
             self._jobs[printed.job].tell(mail)
 
     def worker_broke(self, reason: str) -> None:
-        """Fail all jobs, if there is nothing else to run them on."""
+        """Fail the jobs that have nothing else to run on."""
         self._broken = True
         if not self._remote():
             self._fail_all(reason)
+        self._count_slots(reason)
 
     def attempt_broke(self, slot: Slot, reason: str) -> None:
         """Fail its job: what it takes or leaves cannot be read or written here."""
@@ -469,20 +482,17 @@ class Coordinator:
         """It has proved itself and said what it is."""
         assert self._others is not None
         self._others.worker_joined(worker)
+        self._count_slots("")
 
     def worker_left(self, worker: RemoteWorker) -> None:
-        """It is gone; its slots were told of before. Jobs that have nobody else, and nobody to wait for, fail."""
+        """It is gone; its slots were told of before."""
         assert self._others is not None
         self._others.worker_left(worker)
-        if self._others.is_listening:
-            return
-        for job in list(self._jobs.values()):
-            if not job.spec.options.max_slots and all(other.number in job.refusals for other in self._remote()):
-                self._cancel(job.number, WorkersLost(job.told_left(worker.name)))
+        self._count_slots(f"{worker.name}, the last, has ended or cannot be reached any more")
 
-    def workers_changed(self) -> None:
-        """There are more slots, or fewer."""
-        self._count_slots()
+    def worker_leaves(self, worker: RemoteWorker) -> None:
+        """Its slots finish what they are at."""
+        self._count_slots(f"{worker.name}, the last, was told to end")
 
     def slot_paused(self, slot: Slot) -> None:
         """Its worker is silent: nothing new for it."""
@@ -492,20 +502,39 @@ class Coordinator:
         """Its worker is heard again."""
         self._apply(events.SlotResumed(time.monotonic(), slot.number))
 
-    def _count_slots(self) -> None:
-        """Tell jobs how many slots may work for them."""
-        n_remote = self.n_remote_slots
+    def _resize(self, n_slots: int) -> None:
+        self._local.resize(n_slots)
         for job in self._jobs.values():
-            assert job.spec.options.max_slots is not None
-            job.spec.report.n_slots = job.spec.options.max_slots + n_remote
-            job.spec.report.is_waiting = not job.spec.report.n_slots
+            if job.spec.is_elastic:
+                job.max_slots = n_slots
+                self._apply(events.LimitChanged(time.monotonic(), job.number, n_slots))
+        self._count_slots("this host was told to have none")
+
+    def _count_slots(self, last: str) -> None:
+        """Tell jobs how many slots may work for them. Those for which there is none fail, unless one may come.
+
+        Parameters
+        ----------
+        last
+            What became of the last one, if it was.
+        """
+        for job in list(self._jobs.values()):
+            report = job.spec.report
+            report.n_slots = self._n_slots_for(job)
+            report.is_waiting = not report.n_slots
+            if report.is_waiting and (self._others is None or not self._others.is_listening):
+                self._cancel(job.number, WorkersLost(job.told_left(last)))
+
+    def _n_slots_for(self, job: Job) -> int:
+        n_local = 0 if self._broken else min(job.max_slots, self._local.n_slots)
+        return n_local + sum(worker.n_slots for worker in self._remote() if worker.number not in job.refusals)
 
     def slot_refused(self, slot: Slot, module: str) -> None:
         """A module is missing on its host, which gets no more of this job."""
         job, _ = self._take_attempt(slot, "refused")
         if job is not None and slot.worker.number not in job.refusals:
             job.refusals[slot.worker.number] = slot.worker.name, module
-            job.spec.report.notes.append(f"without {slot.worker.name}, which has no module {module!r}")
+            job.note(f"without {slot.worker.name}, which has no module {module!r}")
         refused = {} if job is None else job.refusals
         others = [worker for worker in self._remote() if worker.number not in refused]
         self._apply(
@@ -515,6 +544,7 @@ class Coordinator:
         )
         if job is not None:
             self._settle(job)
+        self._count_slots("none can do it")
 
     def _close(self) -> None:
         self._stop.set()

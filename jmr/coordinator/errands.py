@@ -24,16 +24,17 @@ from jmr.coordinator.worker import Answer, Slot
 from jmr.links.link import Link
 from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.files import Room, SpillError
-from jmr.wire.far import Carry, ForgetJob, Keep, WorkerJoined
+from jmr.wire.far import CARRIED, Carry, ForgetJob, Keep, WorkerJoined
 from jmr.wire.frames import FrameError
 from jmr.wire.messages import AttemptFailed, MapDone, OpenJob, Range, ReduceDone, StartMap, StartReduce, whole
 from jmr.wire.streams import FILES
-from jmr.worker.abroad import CARRIED
 
 __all__ = ["Errands", "ErrandsOwner"]
 
 #: A host that has fewer bytes for it gets what is sent to one slot on disk.
 _OF_MEMORY = 4
+#: So many bytes of a slot's input may be on their way, else they would pile up before a slot that does not read.
+_MOST_AHEAD_BYTES = 1 << 23
 #: More than this that is not written yet: then nothing more is read.
 _MOST_UNWRITTEN_BYTES = 1 << 24
 
@@ -73,6 +74,9 @@ class _Errand:
 
     order: StartMap | StartReduce
     n_partitions: int
+    #: What of its input was sent and is not written there yet; and set while that is little.
+    n_ahead: int = 0
+    is_roomy: asyncio.Event = field(default_factory=asyncio.Event)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     output: _Output | None = None
     #: All of the order is on its way.
@@ -164,6 +168,13 @@ class Errands:
             errand.output.pieces.put_nowait(blob)
             self._count_unwritten(errand.output, sys.getsizeof(blob))
 
+    def taken(self, slot: Slot, n_bytes: int) -> None:
+        """A slot has written some of its input. Raises FrameError if it was not sent that."""
+        errand = self._errands.get(slot.number)
+        if errand is None or not 0 < n_bytes <= errand.n_ahead:
+            raise FrameError("a slot has taken what nobody has sent")
+        self._count_ahead(errand, -n_bytes)
+
     def refused(self, slot: Slot) -> None:
         """A slot does not do what it was asked for. Raises FrameError if it was not."""
         self._asked(slot)
@@ -173,6 +184,8 @@ class Errands:
         """A slot has answered; `finish` is called when what it left is written. Raises FrameError."""
         errand = self._asked(slot)
         _check(answer, errand)
+        if isinstance(answer, MapDone):
+            answer = replace(answer, kept_split=False)  # what it may hold on to is its own copy
         if isinstance(answer, MapDone) and errand.output is not None:
             self._run(slot, errand, self._finish(slot, answer, errand.output))
         else:
@@ -191,7 +204,8 @@ class Errands:
         self._owner.guard(self._finish_now)(slot, replace(answer, path=path))
 
     def _finish_now(self, slot: Slot, answer: Answer) -> None:
-        if self._errands.pop(slot.number, None) is not None:
+        if slot.number in self._errands:
+            self.end(slot.number)
             self._owner.finish(slot, answer)
 
     # Its input goes there.
@@ -204,6 +218,8 @@ class Errands:
         in_memory = self._has_memory_for(n_bytes)
         async for piece in self._files.pieces(ranges):
             slot.line.send(Carry(order.job, n_bytes, in_memory, blobs=[piece]))
+            self._count_ahead(errand, len(piece))
+            await errand.is_roomy.wait()
             await self._link.room()
         errand.is_asked = True
         slot.line.send(order)
@@ -239,6 +255,13 @@ class Errands:
         finally:
             del self._kept[job]
         return path
+
+    def _count_ahead(self, errand: _Errand, n_bytes: int) -> None:
+        errand.n_ahead += n_bytes
+        if errand.n_ahead <= _MOST_AHEAD_BYTES:
+            errand.is_roomy.set()
+        else:
+            errand.is_roomy.clear()
 
     def _has_memory_for(self, n_bytes: int) -> bool:
         return n_bytes * _OF_MEMORY * self._about.n_slots <= self._about.memory_bytes
@@ -283,7 +306,7 @@ class Errands:
                 await self._files.run(file.write, piece)
                 self._count_unwritten(output, -sys.getsizeof(piece))
         except BaseException:
-            file.discard()
+            await asyncio.shield(self._files.run(file.discard))
             raise
         await self._files.run(file.close)
         return str(file.path)

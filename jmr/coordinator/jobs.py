@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jmr.codec.values import Buffer, byte_length
 from jmr.coordinator.mail import Ending, JobPoisoned, Mail, PartitionReady, SplitDone
@@ -32,13 +32,14 @@ class JobSpec:
 
     options: JobOptions
     n_partitions: int
-    #: How many slots it may use, as far as that is known when it is opened.
-    n_slots: int
     #: A blob; or, for all slots of the host, the file that it lies in.
     functions: list[Buffer] | Range
     surroundings: list[Buffer]
-    #: For slots on other hosts: what of the surroundings makes sense there, and the modules that travel as source.
-    elsewhere: tuple[list[Buffer], list[Buffer]]
+    #: For slots on other hosts: what of the surroundings makes sense there, and the modules that travel as source. None
+    #: while there can be no such slots; see `Coordinator.amend`.
+    elsewhere: tuple[list[Buffer], list[Buffer]] | None
+    #: Whether it uses as many slots of this host as there are to be, since nobody has said how many.
+    is_elastic: bool
     report: Report
     #: Where the coordinator's mail goes; unbounded, so that the loop never waits for a reader.
     mailbox: queue.SimpleQueue[Mail]
@@ -51,9 +52,11 @@ class Job:
     number: int
     spec: JobSpec
     started: float
+    #: Most slots of this host that it may use.
+    max_slots: int
     #: What slots are told of it: here, and on other hosts.
     opening: OpenJob
-    opening_elsewhere: OpenJob
+    opening_elsewhere: OpenJob | None
     outputs: MapOutputs
     #: Shared with the other jobs, like the next.
     budget: Budget
@@ -76,6 +79,16 @@ class Job:
     def tell(self, mail: Mail) -> None:
         """Have the calling thread told, soon."""
         self.outbox.append((self.spec.mailbox, mail))
+
+    def amend(self, elsewhere: tuple[list[Buffer], list[Buffer]]) -> None:
+        """Say what the job takes on other hosts."""
+        functions = self.opening.blobs[0]
+        self.opening_elsewhere = replace(self.opening, is_remote=True, blobs=[functions, *elsewhere])
+
+    def note(self, text: str) -> None:
+        """Have something told at the end, once."""
+        if text not in self.spec.report.notes:
+            self.spec.report.notes.append(text)
 
     def add_split(self, split: list[Buffer] | Range) -> None:
         """Keep the next split until it is mapped; the scheduler counts them in the same order."""
@@ -100,21 +113,21 @@ class Job:
 
     def plan_reduce(self) -> int:
         """Say how many reduce tasks there will be, now that all splits are mapped."""
-        self.reduce_plan = self.outputs.plan_reduce(self.budget.input_bytes(self.spec.n_slots))
+        self.reduce_plan = self.outputs.plan_reduce(self.budget.input_bytes(max(1, self.spec.report.n_slots)))
         self.spec.report.n_reduce_tasks = len(self.reduce_plan)
         return len(self.reduce_plan)
 
     def told_refusals(self) -> str:
         """Why no worker can run it."""
         return (
-            f"no worker can run this job: {self._missing()}. Install it there, or put it beside your notebook, from "
-            "where modules travel with the job."
+            f"no worker can run this job: {self._missing()}. Install it there, or put it beside your notebook or task "
+            "file, from where modules travel with the job."
         )
 
-    def told_left(self, name: str) -> str:
-        """Why no worker is there to run it, when one has gone."""
+    def told_left(self, last: str) -> str:
+        """Why nobody is there to run it; `last` says what became of the last one that could."""
         others = f"; {self._missing()}" if self.refusals else ""
-        return f"no worker is left: {name}, the last, has ended or cannot be reached any more{others}"
+        return f"no worker is left: {last}{others}"
 
     def _missing(self) -> str:
         return "; ".join(f"{name} has no module {module!r}" for name, module in self.refusals.values())

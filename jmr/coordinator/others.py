@@ -43,9 +43,6 @@ class OthersOwner(RemoteOwner, Protocol):
     def call(self, function: Callable[..., None], *args: Any) -> None:
         """Have the loop call it, from any thread."""
 
-    def workers_changed(self) -> None:
-        """There are more slots, or fewer."""
-
     def slot_paused(self, slot: Slot) -> None:
         """Its worker is silent: nothing new for it."""
 
@@ -127,7 +124,6 @@ class Others:
         names = itertools.chain([worker.about.name], (f"{worker.about.name}#{n}" for n in itertools.count(2)))
         self._workers[worker.number] = worker
         worker.join_as(next(name for name in names if name not in taken))
-        self._owner.workers_changed()
         if self._leases is None:
             self._leases = Leases(time.monotonic())
             self._watch_leases(itertools.count(1))
@@ -135,7 +131,6 @@ class Others:
     def worker_left(self, worker: RemoteWorker) -> None:
         """Count without it."""
         self._workers.pop(worker.number, None)
-        self._owner.workers_changed()
 
     def forget_job(self, job: int) -> None:
         """It is over."""

@@ -21,7 +21,7 @@ from jmr.coordinator.files import Files
 from jmr.coordinator.worker import Answer, Line, Owner, Slot, Worker
 from jmr.links.link import Link
 from jmr.shuffle.files import Room
-from jmr.wire.far import AttemptRefused, Beat, Carry, Kept, Leaving, WorkerJoined
+from jmr.wire.far import MOST_SLOTS, AttemptRefused, Beat, Carry, Kept, Leaving, Taken, WorkerJoined
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake
 from jmr.wire.messages import (
@@ -37,7 +37,6 @@ from jmr.wire.streams import CONTROL
 
 __all__ = ["RemoteOwner", "RemoteWorker"]
 
-_MOST_SLOTS = 4096
 _MOST_NAME, _MOST_MODULE = 64, 1024
 #: For a supervisor that is there to say how a slot has ended that it was told to kill.
 _LAST_WORDS_SECONDS = 10.0
@@ -50,6 +49,9 @@ class RemoteOwner(Owner, Protocol):
 
     def worker_joined(self, worker: RemoteWorker) -> None:
         """It has proved itself and said what it is: it may have a name, and fork."""
+
+    def worker_leaves(self, worker: RemoteWorker) -> None:
+        """It was told to end: its slots finish what they are at."""
 
     def worker_left(self, worker: RemoteWorker) -> None:
         """It is gone; its slots were told of before."""
@@ -239,11 +241,12 @@ class RemoteWorker(Worker):
             case Leaving():
                 self.is_leaving = True
                 self.resize(0)
+                self._remote_owner.worker_leaves(self)
             case _:
                 super()._hear_supervisor(message)
 
     def _take_introduction(self, message: Message) -> None:
-        if not isinstance(message, WorkerJoined) or not 1 <= message.n_slots <= _MOST_SLOTS or self.joined.done():
+        if not isinstance(message, WorkerJoined) or not 1 <= message.n_slots <= MOST_SLOTS or self.joined.done():
             self.drop()  # or it comes too late
             return
         self.about = replace(message, name=_shown(message.name) or "worker", python=_shown(message.python))
@@ -320,6 +323,9 @@ class RemoteWorker(Worker):
             case Carry():
                 assert self._errands is not None
                 self._errands.take(slot, message)
+            case Taken(n_bytes):
+                assert self._errands is not None
+                self._errands.taken(slot, n_bytes)
             case AttemptRefused(module):
                 self._refused(slot, module)
             case _:

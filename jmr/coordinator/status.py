@@ -36,14 +36,14 @@ class WorkerStatus:
     #: Processes that want a CPU, on average over a minute; None as long as it has not said.
     load: float | None
     free_bytes: int | None
-    #: "here"; "silent": not heard for a while, so it gets no new work; or "leaving".
+    #: "ready"; "silent": not heard for a while, so it gets no new work; or "leaving".
     state: str
 
     @classmethod
     def here(cls, slots: list[SlotStatus]) -> WorkerStatus:
         """The worker of this host."""
         python = "{}.{}.{}".format(*sys.version_info)
-        return cls("local", socket.gethostname(), slots, python, os.getloadavg()[0], free_memory_bytes(), "here")
+        return cls("local", socket.gethostname(), slots, python, os.getloadavg()[0], free_memory_bytes(), "ready")
 
 
 def status_of(worker: Worker) -> WorkerStatus:
@@ -52,7 +52,7 @@ def status_of(worker: Worker) -> WorkerStatus:
     if not isinstance(worker, RemoteWorker):
         return WorkerStatus.here(slots)
     assert worker.about is not None
-    state = "leaving" if worker.is_leaving else "silent" if worker.is_suspect else "here"
+    state = "leaving" if worker.is_leaving else "silent" if worker.is_suspect else "ready"
     load, free = (None, None) if worker.beat is None else (worker.beat.load, worker.beat.free_bytes)
     return WorkerStatus(worker.name, worker.origin, slots, worker.about.python, load, free, state)
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import time
 import warnings
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from jmr.coordinator.core import Coordinator
     from jmr.coordinator.status import WorkerStatus
+    from jmr.engines.slots import ClusterEngine
     from jmr.launch.address import Address
     from jmr.launch.ssh import SshTarget, SshWorker
 
@@ -42,7 +45,7 @@ class Cluster:
         the work.
     listen
         Where workers of other hosts may join: an address of this host, such as "10.0.0.5" or "10.0.0.5:18273". `True`
-        is "127.0.0.1", for workers on this very host. Default: nowhere.
+        is "127.0.0.1", for workers on this very host. What to do on those hosts is shown. Default: nowhere.
     ssh
         Hosts to start workers on, by ssh: "host1", "ann@host2", or with a number of slots "host3:4". Your ssh
         configuration applies, and ssh must get in without asking for anything. A host where that fails is named in a
@@ -85,12 +88,15 @@ class Cluster:
         self._pid = os.getpid()
         self._coordinator: Coordinator | None = None
         self._address: Address | None = None
+        self._expects_remote = bool(targets)
+        #: Of jobs that run, and perhaps of some that ran.
+        self._engines: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
         self._ssh_workers: list[SshWorker] = []
         try:
             with interrupts.deferred():
                 self._coordinator = _start(default_slots() if n_slots is None else n_slots)
             if listen is not None and listen is not False:
-                self.listen("127.0.0.1" if listen is True else listen)
+                _show(self.listen("127.0.0.1" if listen is True else listen))
             if targets:
                 self._reach(targets, python)
         except BaseException:
@@ -149,7 +155,7 @@ class Cluster:
     @property
     def has_remote(self) -> bool:
         """Whether slots of other hosts may work here."""
-        return self._address is not None or (self._coordinator is not None and self._coordinator.n_remote_slots > 0)
+        return self._expects_remote
 
     def status(self) -> list[tuple[str, str]]:
         """Each slot's name and what it does: "starting", "idle", "job 3: map-4", or "ending"."""
@@ -185,11 +191,18 @@ class Cluster:
         where = checked_address(address)
         coordinator = self._running()
         with interrupts.deferred():
+            if not self._expects_remote:
+                self._expects_remote = True
+                for engine in list(self._engines):
+                    engine.expect_remote()
             self._address = listen_at(coordinator, where, self._address, renew=new_token)
         return invitation(self._address)
 
     def resize(self, workers: int) -> None:
-        """Have this many slots on this host; those that are too many finish what they are at."""
+        """Have this many slots on this host; those that are too many finish what they are at.
+
+        A job that runs uses them, too, unless it was told how many to use.
+        """
         n_slots = checked_count("workers", workers, most=MOST_WORKERS, least=0)
         self._own_slots = n_slots
         self._running().resize(n_slots)
@@ -239,6 +252,13 @@ class Cluster:
             warnings.warn(text, stacklevel=3)
         if not self._ssh_workers and not self.n_slots:
             raise WorkerError(f"there are no slots: {'; '.join(failures)}")
+
+
+def _show(text: str) -> None:
+    """On stderr; in a notebook, where that looks like an error, as a cell's output."""
+    from jmr.progress.where import kernel_shell
+
+    print(text, file=sys.stderr if kernel_shell() is None else None, flush=True)
 
 
 def _checked_targets(hosts: object) -> list[SshTarget]:

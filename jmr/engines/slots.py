@@ -17,7 +17,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from jmr import interrupts
@@ -55,7 +55,6 @@ from jmr.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from jmr.engines.cluster import Cluster
-    from jmr.worker.imports import ShippedModule
 
 __all__ = ["ClusterEngine"]
 
@@ -78,6 +77,7 @@ class ClusterEngine:
         self._coordinator = cluster._running()
         self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self._name = "job"
+        self._plan: Plan | None = None
         self._room: Room | None = None
         self._lender: Lender | None = None
         #: The function that reduce tasks call.
@@ -114,51 +114,60 @@ class ClusterEngine:
     def close(self) -> None:
         """The cluster stays: it was there before, or is warm for the next job."""
 
+    def expect_remote(self) -> None:
+        """Slots on other hosts may come, which nobody expected when the job was opened; from any thread."""
+        if self._job and not self._ended:
+            self._coordinator.amend(self._job, self._elsewhere())
+
+    def _elsewhere(self) -> tuple[list[Buffer], list[Buffer]]:
+        """What slots on other hosts are told instead of the surroundings; and the modules that they would not find."""
+        from jmr.worker.shipping import sources_for  # it parses them, and few jobs need it
+
+        assert self._plan is not None
+        functions = (self._plan.mapfn, self._plan.combinefn, self._plan.reducefn)
+        return dump(Surroundings.here().elsewhere()), dump(sources_for(functions))
+
     def _open(self, plan: Plan, report: Report) -> None:
         """Open the job, and say how many slots it may use, as far as that is known."""
         n_local = self._cluster._limit(plan)
         n_slots = report.n_slots = n_local + self._coordinator.n_remote_slots
+        self._plan = plan
         surroundings = Surroundings.here(n_threads=max(1, default_slots() // max(1, n_local)))
-        roles = {"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn}
-        functions = dump_functions(roles)
+        functions = dump_functions({"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn})
         number = self._coordinator.job_number()
         self._room = self._coordinator.room(number)
         spec = JobSpec(
             options=JobOptions(plan.max_attempts, n_local, plan.skips),
             n_partitions=plan.n_partitions or max(_LEAST_PARTITIONS, _PARTITIONS_PER_SLOT * n_slots),
-            n_slots=max(1, n_slots),
             functions=_shared(functions, self._room),
             surroundings=dump(surroundings),
-            elsewhere=(dump(surroundings.elsewhere()), dump(self._modules(roles.values()))),
+            elsewhere=self._elsewhere() if self._cluster.has_remote else None,
+            is_elastic=plan.workers is None,
             report=report,
             mailbox=self._mailbox,
         )
         with interrupts.deferred():
             self._coordinator.open_job(number, spec, plan.workers)
             self._job = number
+            self._cluster._engines.add(self)
+            if spec.elsewhere is None and self._cluster.has_remote:  # since just now
+                self.expect_remote()
         if self._cancelled.is_set():  # before there was anything to stop
             self.cancel()
-
-    def _modules(self, functions: Iterable[Callable[..., Any] | None]) -> dict[str, ShippedModule]:
-        """The modules that slots on other hosts would not find, if there may be such slots."""
-        if not self._cluster.has_remote:
-            return {}
-        from jmr.worker.shipping import sources_for  # it parses them, and few jobs need it
-
-        return sources_for(functions)
 
     def _feed(self, plan: Plan, report: Report) -> None:
         assert self._room is not None
         source = records(plan.source)
         report.n_records_total = source.n_records
-        n_slots = max(1, report.n_slots)  # workers may come and go
-        most_bytes = self._coordinator.input_bytes(n_slots)
-        sizer = SplitSizer(n_slots, source.n_records, most_bytes)
+        sizer = SplitSizer(max(1, report.n_slots), source.n_records)
         lender = self._lender = Lender(self._room)
-        under_way = _UnderWay(min(most_bytes, _MOST_UNDER_WAY_BYTES) * n_slots)
+        under_way = _UnderWay()
         n_sent = 0
         while True:
-            n_slots = sizer.n_slots = max(1, report.n_slots)
+            n_slots = max(1, report.n_slots)  # workers may come and go
+            most_bytes = self._coordinator.input_bytes(n_slots)
+            sizer.adapt(n_slots, most_bytes)
+            under_way.most_bytes = min(most_bytes, _MOST_UNDER_WAY_BYTES) * n_slots
             most = n_slots if sizer.is_blind else _SPLITS_PER_SLOT * n_slots
             is_idle = under_way.is_full(most) and not source.read_ahead()
             self._take_mail(sizer, under_way, lender, wait=is_idle)
@@ -272,12 +281,12 @@ class ClusterEngine:
 class _UnderWay:
     """Splits that were sent and are not mapped yet: a bounded number, of bounded size in sum."""
 
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
+    def __init__(self) -> None:
+        self.most_bytes = 0
         self._n = self._n_bytes = 0
 
     def is_full(self, most: int) -> bool:
-        return self._n >= most or self._n_bytes >= self._most_bytes
+        return self._n >= most or self._n_bytes >= self.most_bytes
 
     def add(self, n_bytes: int) -> None:
         self._n += 1

@@ -77,8 +77,7 @@ class SplitSizer:
     def __init__(self, n_slots: int, n_records: int | None, most_output_bytes: int = 1 << 30) -> None:
         self._most_output_bytes = most_output_bytes
         self._output_bytes_per_record = 0.0
-        #: May change as workers come and go.
-        self.n_slots = n_slots
+        self._n_slots = n_slots
         self._n_left = n_records
         #: What was left when the round began, and to how many slots it has still to hand out their parts.
         self._n_left_in_round, self._n_in_round = n_records or 0, n_slots
@@ -86,6 +85,11 @@ class SplitSizer:
         self._is_dear = False
         self._seconds_per_record: float | None = None
         self._bytes_per_record = 0.0
+
+    def adapt(self, n_slots: int, most_output_bytes: int) -> None:
+        """Workers come and go: see the parameters of the class."""
+        self._n_slots = n_slots
+        self._most_output_bytes = most_output_bytes
 
     @property
     def is_blind(self) -> bool:
@@ -115,12 +119,12 @@ class SplitSizer:
             self._n_left = max(0, self._n_left - n_records)
             self._n_in_round -= 1
             if not self._n_in_round or not is_about_a_part:
-                self._n_left_in_round, self._n_in_round = self._n_left, self.n_slots
+                self._n_left_in_round, self._n_in_round = self._n_left, self._n_slots
         self._bytes_per_record = n_bytes / n_records
 
     def _part_of_round(self) -> int:
         share = _DEAR_SHARE if self._is_dear else _SHARE
-        return math.ceil(share * self._n_left_in_round / self.n_slots)
+        return math.ceil(share * self._n_left_in_round / self._n_slots)
 
     def finished(self, n_records: int, seconds: float, flush_seconds: float, output_bytes: int = 0) -> None:
         """A map task has committed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import re
 import socket
@@ -58,11 +59,21 @@ def parsed_address(text: str) -> Address:
         colon, port = rest[:1], rest[1:]
     elif host.count(":") == 1:
         host, colon, port = host.partition(":")
+    elif ":" in host and not _is_version_6(host):
+        raise ValueError(f"{text!r} is no address: write HOST:PORT, or [HOST]:PORT where HOST has colons of its own")
     if not _is_host(host) or (colon and not re.fullmatch(_PORT, port)) or int(port or 0) >= 1 << 16:
         raise ValueError(
             f"{text!r} is no address: write HOST or HOST:PORT, such as 10.0.0.5 or 10.0.0.5:{DEFAULT_PORT}"
         )
     return Address(host, int(port) if port else DEFAULT_PORT)
+
+
+def _is_version_6(text: str) -> bool:
+    try:
+        ipaddress.IPv6Address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_host(text: str) -> bool:

@@ -8,14 +8,18 @@ The user's own ssh configuration applies. ssh cannot ask for anything, since nob
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import socket
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass
+from typing import IO
 
 from jmr.errors import ArgumentTypeError, ArgumentValueError, WorkerError, describe
 from jmr.launch.local import close_in_forks
+from jmr.wire.far import MOST_SLOTS
 
 __all__ = ["END_SECONDS", "MOST_AT_ONCE", "SshTarget", "SshWorker", "parsed_target", "start_by_ssh"]
 
@@ -25,7 +29,6 @@ _SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15")
 #: For ssh to end when its connection has.
 END_SECONDS = 2.0
 _WORDS_BYTES = 2000
-_MOST_SLOTS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def parsed_target(text: object) -> SshTarget:
     destination, colon, slots = text.partition(":")
     if not destination or destination.startswith("-") or any(c.isspace() for c in destination):
         raise ArgumentValueError(f"ssh: {text!r} is no host: write HOST, USER@HOST or HOST:SLOTS")
-    if colon and not (slots.isdecimal() and 1 <= int(slots) <= _MOST_SLOTS):
+    if colon and not (slots.isdecimal() and 1 <= int(slots) <= MOST_SLOTS):
         raise ArgumentValueError(
             f"ssh: {slots!r} in {text!r} is no number of slots; a port goes into ~/.ssh/config, under a name of its own"
         )
@@ -68,6 +71,8 @@ class SshWorker:
     target: SshTarget
     process: subprocess.Popen[bytes]
     connection: socket.socket
+    #: What it writes to stderr: a file, since children of ssh may keep a pipe open when it has ended.
+    words: IO[bytes]
 
     def last_words(self, seconds: float = END_SECONDS) -> str:
         """What ssh, or the worker through it, wrote to stderr; waits for its end, for so long."""
@@ -75,11 +80,10 @@ class SshWorker:
             self.process.wait(seconds)
         if self.process.poll() is None:
             self.process.kill()
-        assert self.process.stderr is not None
-        words = b"" if self.process.stderr.closed else self.process.stderr.read()
-        self.process.stderr.close()
         self.process.wait()
-        lines = words[-_WORDS_BYTES:].decode(errors="replace").splitlines()
+        with self.words as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _WORDS_BYTES))
+            lines = file.read().decode(errors="replace").splitlines()
         return "; ".join(line.strip() for line in lines if line.strip())
 
 
@@ -101,19 +105,21 @@ def start_by_ssh(target: SshTarget, python: str | None = None) -> SshWorker:
     """
     ours, theirs = socket.socketpair()
     close_in_forks(ours)
+    words = tempfile.TemporaryFile()  # noqa: SIM115 - closed by last_words
     with theirs:
         try:
             process = subprocess.Popen(
                 [*_SSH, "--", target.destination, _command(target.n_slots, python)],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
-                stderr=subprocess.PIPE,
+                stderr=words,
                 start_new_session=True,
             )
         except OSError as error:
             ours.close()
+            words.close()
             raise WorkerError(f"ssh cannot be started: {error.strerror}; install openssh-client") from error
-    return SshWorker(target, process, ours)
+    return SshWorker(target, process, ours, words)
 
 
 def _command(n_slots: int | None, python: str | None) -> str:

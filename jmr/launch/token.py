@@ -16,12 +16,13 @@ import stat
 from pathlib import Path
 
 from jmr.errors import TokenError
+from jmr.worker.surroundings import TOKEN_VARIABLE
 
 __all__ = ["VARIABLE", "new_token", "parsed_token", "token", "token_path"]
 
 _N_BYTES = 32
 #: The environment variable.
-VARIABLE = "JMR_TOKEN"
+VARIABLE = TOKEN_VARIABLE
 
 
 def token_path() -> Path:

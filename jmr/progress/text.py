@@ -33,8 +33,8 @@ def progress_line(report: Report, now: float, reduce_began: float | None) -> str
     """How far the job is, in one line."""
     name, phase = _current_phase(report, now, reduce_began)
     per_cent = "" if phase.fraction is None else f" {phase.fraction:4.0%}"
-    waiting = " · waiting for a worker to join" if report.is_waiting else ""
-    return f"{report.name}: {name}{per_cent} · {phase} · after {whole(report.elapsed(now))}{waiting}"
+    how = "waiting for a worker to join" if report.is_waiting else phase
+    return f"{report.name}: {name}{per_cent} · {how} · after {whole(report.elapsed(now))}"
 
 
 def _current_phase(report: Report, now: float, reduce_began: float | None) -> tuple[str, Phase]:

@@ -14,6 +14,7 @@ __all__ = [
     "InputEnded",
     "JobCancelled",
     "JobOpened",
+    "LimitChanged",
     "ReduceTasksKnown",
     "SlotDied",
     "SlotJoined",
@@ -32,6 +33,15 @@ class JobOpened:
     now: float
     job: int
     options: JobOptions
+
+
+@dataclass(slots=True)
+class LimitChanged:
+    """A job may use more of this host's slots than before, or fewer; those that it has too many finish their work."""
+
+    now: float
+    job: int
+    max_slots: int
 
 
 @dataclass(slots=True)
@@ -149,6 +159,7 @@ class JobCancelled:
 
 Event = (
     JobOpened
+    | LimitChanged
     | SplitAdded
     | InputEnded
     | ReduceTasksKnown

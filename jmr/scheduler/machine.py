@@ -21,6 +21,7 @@ one number; no slot is idle while a job wants it; a worker that is barred from a
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from jmr.scheduler.effects import (
     Commit,
@@ -42,6 +43,7 @@ from jmr.scheduler.events import (
     InputEnded,
     JobCancelled,
     JobOpened,
+    LimitChanged,
     ReduceTasksKnown,
     SlotDied,
     SlotJoined,
@@ -80,6 +82,8 @@ class Scheduler:
             case JobOpened(_, job, options):
                 self._open(Job(job, options, next(self._n_opened)))
                 return []
+            case LimitChanged(_, job, max_slots):
+                return self._change_limit(job, max_slots)
             case SplitAdded(_, job):
                 return self._add_split(job)
             case InputEnded(_, job):
@@ -120,6 +124,14 @@ class Scheduler:
     def _open(self, job: Job) -> None:
         self._jobs[job.id] = job
         self._pools.admit(job)
+
+    def _change_limit(self, job_id: int, max_slots: int) -> list[Effect]:
+        job = self._jobs.get(job_id)
+        if job is None:
+            return []
+        job.options = replace(job.options, max_slots=max_slots)
+        self._pools.get_in_line(job)
+        return self._assign()
 
     def _add_split(self, job_id: int) -> list[Effect]:
         job = self._jobs.get(job_id)

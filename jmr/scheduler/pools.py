@@ -47,9 +47,13 @@ class Pool:
 
     def admit(self, job: Job) -> None:
         """Let a job stand in line here, unless it is barred."""
-        if self.worker not in job.barred:
+        if self.is_open_to(job):
             self.numbers[job.order] = set()
             job.in_line.clear()
+
+    def is_open_to(self, job: Job) -> bool:
+        """Whether a job may have slots of these."""
+        return self.worker not in job.barred
 
     def neediest(self) -> Job | None:
         """Of the jobs that want a slot of these, the one that runs on the fewest; the oldest of equals."""
@@ -66,7 +70,7 @@ class Pool:
 
     def check(self, jobs: Mapping[int, Job]) -> None:
         """Assert that the jobs that want a slot stand in line, and that no slot is idle meanwhile."""
-        assert self.numbers.keys() == {job.order for job in jobs.values() if self.worker not in job.barred}
+        assert self.numbers.keys() == {job.order for job in jobs.values() if self.is_open_to(job)}
         for job in jobs.values():
             numbers = self.numbers.get(job.order)
             if numbers is not None:

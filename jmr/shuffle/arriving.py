@@ -39,7 +39,8 @@ class Arriving:
         self._name = name
         self._n_bytes = n_bytes
         self._descriptor = -1
-        #: Empty before the first bytes.
+        self._is_in_memory = False
+        #: Empty before the first bytes; it may change until the last.
         self.path = ""
         self.n_written = 0
 
@@ -53,11 +54,15 @@ class Arriving:
         """
         if not self.path:
             self._make()
-        directory = os.path.dirname(self.path)
-        with told(directory, self._n_bytes):
-            if directory == self._room.directory:
-                check_room(directory, len(piece))
-            write_all(self._descriptor, [piece])
+        if self._is_in_memory:
+            try:
+                write_all(self._descriptor, [piece])
+            except OSError:  # it is smaller than the budget: then disk it is
+                self._move_to_disk()
+        if not self._is_in_memory:
+            with told(self._room.directory, self._n_bytes):
+                check_room(self._room.directory, len(piece))
+                write_all(self._descriptor, [piece])
         self.n_written += len(piece)
 
     def close(self) -> None:
@@ -75,11 +80,23 @@ class Arriving:
     def _make(self) -> None:
         room = self._room
         if room.memory_directory is not None and self._n_bytes <= room.memory_bytes:
-            with contextlib.suppress(OSError):  # it is smaller than the budget: then disk it is
+            with contextlib.suppress(OSError):
                 self._make_in(room.memory_directory)
+                self._is_in_memory = True
                 return
         with told(room.directory, self._n_bytes):
             self._make_in(room.directory)
+
+    def _move_to_disk(self) -> None:
+        before, self._is_in_memory = self.path, False
+        os.close(self._descriptor)
+        try:
+            with told(self._room.directory, self._n_bytes), open(before, "rb") as file:
+                self._make_in(self._room.directory)
+                check_room(self._room.directory, self.n_written)
+                os.sendfile(self._descriptor, file.fileno(), 0, self.n_written)
+        finally:
+            os.unlink(before)
 
     def _make_in(self, directory: str) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)

@@ -6,7 +6,7 @@ A worker stands between the coordinator and the supervisor with its slots there,
     coordinator <──Beat──> worker
     coordinator ──Keep, ForgetJob──> worker                  Keep: a file for all of its slots
     coordinator ──Carry──> slot, slot ──Carry──> coordinator   what would lie in a file if they were on one host
-    coordinator <──AttemptRefused── slot
+    coordinator <──Taken, AttemptRefused── slot
 
 To import this makes frames of them possible; a coordinator without such workers, and its slots, need none of it.
 """
@@ -21,6 +21,8 @@ from jmr.wire.frames import register
 from jmr.wire.messages import Blob
 
 __all__ = [
+    "CARRIED",
+    "MOST_SLOTS",
     "AttemptRefused",
     "Beat",
     "Carry",
@@ -29,8 +31,14 @@ __all__ = [
     "Keep",
     "Kept",
     "Leaving",
+    "Taken",
     "WorkerJoined",
 ]
+
+#: What ranges call the file that was carried to a slot, and a map output's path where it was carried from one.
+CARRIED = ""
+#: Most slots of a worker.
+MOST_SLOTS = 4096
 
 
 @dataclass(slots=True)
@@ -47,6 +55,13 @@ class Carry:
     #: Whether they may be kept in memory.
     in_memory: bool
     blobs: Sequence[Blob] = ()
+
+
+@dataclass(slots=True)
+class Taken:
+    """A slot has written so much of what was carried to it."""
+
+    n_bytes: int
 
 
 @dataclass(slots=True)
@@ -112,6 +127,6 @@ class Leaving:
     """The worker was told to end: no new attempts, please."""
 
 
-FarMessage: TypeAlias = Carry | AttemptRefused | WorkerJoined | Beat | Keep | Kept | ForgetJob | Leaving
+FarMessage: TypeAlias = Carry | Taken | AttemptRefused | WorkerJoined | Beat | Keep | Kept | ForgetJob | Leaving
 
-register((Carry, AttemptRefused, WorkerJoined, Beat, Keep, Kept, ForgetJob, Leaving), first=24)
+register((Carry, Taken, AttemptRefused, WorkerJoined, Beat, Keep, Kept, ForgetJob, Leaving), first=24)

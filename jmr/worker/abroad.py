@@ -16,14 +16,12 @@ from jmr.codec.values import Buffer, byte_length, load
 from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.files import INLINE_BYTES, Room, SpillError, Stored, crc_of
 from jmr.tasks.contract import Failure
-from jmr.wire.far import AttemptRefused, Carry
+from jmr.wire.far import CARRIED, AttemptRefused, Carry, Taken
 from jmr.wire.messages import Message, OpenJob, Range, StartMap, whole
 from jmr.worker.imports import ShippedImports, missing_module
 
-__all__ = ["CARRIED", "Abroad", "Carried", "carry", "pieces_of", "store_to_send"]
+__all__ = ["Abroad", "Carried", "carry", "pieces_of", "store_to_send"]
 
-#: What ranges call the file that was sent.
-CARRIED = ""
 #: Most bytes in one message: between two of them others have their turn.
 _PIECE_BYTES = 1 << 20
 
@@ -50,14 +48,16 @@ class Abroad:
         """Have the user's modules imported from the source that came with the job."""
         self._imports.install(load(whole(job.blobs[2])))
 
-    def take(self, message: Message) -> None:
+    def take(self, message: Message) -> Message:
         """Put what comes for the next attempt into a file; what cannot be written is told when the attempt begins."""
         assert isinstance(message, Carry)
         if self._carried is None:
             job = self._opening_of(message.job)
             room = Room(job.directory, job.memory_directory, message.n_bytes if message.in_memory else 0)
             self._carried = Carried(room, f"carried-{self._slot}", message.n_bytes)
-        self._carried.add(whole(message.blobs[0]))
+        piece = whole(message.blobs[0])
+        self._carried.add(piece)
+        return Taken(len(piece))
 
     def found(self, where: Range) -> Range:
         """Where a range is on this host. Raises SpillError if it could not be written."""

@@ -108,7 +108,7 @@ class Slot:
                     del message  # its split need not stay in memory while the slot waits
                 case _:
                     assert self._abroad is not None
-                    self._abroad.take(message)
+                    self._send(self._abroad.take(message))
         os._exit(0)
 
     def _answer(self, message: StartMap | StartReduce) -> None:

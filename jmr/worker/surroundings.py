@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass, replace
 
-__all__ = ["THREAD_VARIABLES", "Surroundings"]
+__all__ = ["THREAD_VARIABLES", "TOKEN_VARIABLE", "Surroundings"]
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -22,6 +22,10 @@ THREAD_VARIABLES = (
     "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
 )
+
+
+#: Is for coordinators and workers: no user code gets to see it.
+TOKEN_VARIABLE = "JMR_TOKEN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class Surroundings:
         except OSError:  # it was removed
             directory = None
         threads = dict.fromkeys(THREAD_VARIABLES, str(n_threads)) if n_threads else {}
-        return cls(directory, tuple(sys.path), threads | dict(os.environ), sys.getrecursionlimit())
+        environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
+        return cls(directory, tuple(sys.path), threads | environment, sys.getrecursionlimit())
 
     def elsewhere(self) -> Surroundings:
         """What of them makes sense on another host."""
