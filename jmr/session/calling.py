@@ -62,8 +62,9 @@ def run(
         None: the innermost `with jmr.Cluster`, or this process's own slots. A `Cluster`. "inline": one plain loop in
         this process, for a debugger.
     workers
-        Most processes (slots) to use; the warm cluster grows to it. Default: as many as the cluster was made with, or
-        one for each CPU that this process may use.
+        Most processes (slots) of this host to use; the warm cluster grows to it. Those of other hosts come on top; 0
+        leaves all work to them. Default: as many as the cluster was made with, or one for each CPU that this process
+        may use.
     n_partitions
         How many parts the keys are reduced in; never changes the answer. Default: 4 for each slot, at least 8.
     max_attempts
