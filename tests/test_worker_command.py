@@ -11,6 +11,7 @@ import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import pytest
 import jmr
 from jmr.launch.certificate import server_context
 from jmr.launch.token import token_path
-from tests.joiners import TOP, WORKER, Command, other_pythons, worker
+from tests.joiners import DEADLINE, TOP, WORKER, Command, other_pythons, worker
 
 #: Found before a test has another home directory.
 OTHER_PYTHONS = list(other_pythons())
@@ -41,6 +42,11 @@ handshake._VERSION += 1
 IN_A_TERMINAL = f"""
 import fcntl, termios
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+{WORKER}
+"""
+WITHOUT_A_SUPERVISOR = f"""
+import sys
+sys.executable = "/nonexistent/python"
 {WORKER}
 """
 IMPATIENT = f"""
@@ -488,6 +494,46 @@ def test_it_joins_by_ipv6() -> None:
         assert jmr.run({1: 2}, lambda k, v: [(k, v)], progress=False) == {1: [2]}
         command.send(signal.SIGTERM)
         assert command.end() == (0, "")
+
+
+# Its host
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["127.0.0.1:1"], ["--over-ssh"]])
+def test_a_memory_that_is_no_size_is_told_before_it_joins(home: Path, arguments: list[str]) -> None:
+    token_of(home)
+    code, said = worker(*arguments, env={"JMR_MEMORY": "lots", "JMR_TMP": str(home)})
+    assert code == 2
+    assert said == ('jmr-worker: JMR_MEMORY is \'lots\', which is no size: write "512M" or "4G", or how many bytes\n')
+    assert list(home.glob("jmr-*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["127.0.0.1:1"], ["--over-ssh"]])
+def test_a_worker_that_cannot_start_leaves_no_directory(home: Path, arguments: list[str]) -> None:
+    token_of(home)
+    code, said = worker(*arguments, program=WITHOUT_A_SUPERVISOR, env={"JMR_TMP": str(home)})
+    assert (code, said.count("\n")) == (1, 1)
+    assert said.startswith("jmr-worker: the worker on this host cannot be started: [Errno 2] No such file or directory")
+    assert list(home.glob("jmr-*")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("over_ssh", [False, True])
+def test_what_a_killed_worker_left_is_removed(home: Path, over_ssh: bool) -> None:
+    token_of(home)
+    left = home / f"jmr-{os.getuid()}-left"
+    (left / "job-1").mkdir(parents=True)
+    (left / "job-1" / "functions").write_bytes(b"x")
+    os.utime(left, (0, 0))
+    arguments = ["--over-ssh"] if over_ssh else ["127.0.0.1:1"]
+    ours, its_end = os.pipe()
+    with Command(*arguments, env={"JMR_TMP": str(home)}, stdin=ours), open(ours), open(its_end):
+        end = time.monotonic() + DEADLINE
+        while left.exists():
+            assert time.monotonic() < end
+            time.sleep(0.01)
 
 
 # The token again

@@ -16,6 +16,7 @@ import os
 import shutil
 import socket
 import sys
+import threading
 from collections.abc import Callable
 
 from jmr.codec.values import Buffer
@@ -56,13 +57,25 @@ class Membership:
     """One coordinator's worker, from its start to that coordinator's end.
 
     The supervisor starts at once, and imports while the connection is made.
+
+    Raises
+    ------
+    ArgumentValueError
+        JMR_MEMORY is no size.
+    WorkerError
+        There is no directory for files, or no supervisor can be started.
     """
 
     def __init__(self, n_slots: int) -> None:
         self._n_slots = n_slots
+        self._memory_bytes = memory_budget()
         self._loop = asyncio.get_running_loop()
         self._directories = Directories()
-        self._supervisor: LocalSupervisor = start_local(self._directories.paths, for_other_host=True)
+        try:
+            self._supervisor: LocalSupervisor = start_local(self._directories.paths, for_other_host=True)
+        except BaseException:
+            self._directories.close()
+            raise
         connection = self._supervisor.connection
         self._channel = Channel(self._loop, connection, self._hear_supervisor, self._lose_supervisor, lambda f: f)
         self._link: Link | None = None
@@ -79,6 +92,10 @@ class Membership:
         """The link to join by; another one if that has failed."""
         self._link = Link(begin, self._hear, lambda: None)
         return self._link
+
+    def remove_leftovers(self) -> None:
+        """Remove what this user's killed workers left on this host, in a thread that nobody waits for."""
+        threading.Thread(target=self._directories.remove_leftovers, name="jmr-leftovers", daemon=True).start()
 
     async def serve(self) -> None:
         """Join, once the link is proven, and work until it has ended.
@@ -132,7 +149,7 @@ class Membership:
             n_slots=self._n_slots,
             python="{}.{}.{}".format(*sys.version_info),
             n_cpus=default_slots(),
-            memory_bytes=memory_budget(),
+            memory_bytes=self._memory_bytes,
             directory=self._directories.disk.path,
             memory_directory=None if memory is None else memory.path,
         )

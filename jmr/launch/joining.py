@@ -22,7 +22,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from jmr.errors import WorkerError
+from jmr.errors import ArgumentValueError, WorkerError
 from jmr.launch.address import Address
 from jmr.launch.agent import Membership, SupervisorLostError, prepare_environment
 from jmr.launch.stdio import connect_stdio
@@ -45,7 +45,7 @@ class ExitCode:
     DONE = 0
     #: The worker itself is broken.
     BROKEN = 1
-    #: The command makes no sense, or the name does not resolve.
+    #: The command or JMR_MEMORY makes no sense, or the name does not resolve.
     USAGE = 2
     #: There is no token, or it is not the coordinator's.
     TOKEN = 3
@@ -93,6 +93,7 @@ class Joining:
         self._membership: Membership | None = None
         self._closing: asyncio.Future[None] | None = None
         self._n_joined = 0
+        self._is_tidy = False
         self._last_said = ""
 
     def run(self) -> int:
@@ -100,9 +101,9 @@ class Joining:
         prepare_environment(self._n_slots)
         try:
             return asyncio.run(self._run())
-        except WorkerError as error:
+        except (ArgumentValueError, WorkerError) as error:
             self._say(str(error), 0)
-            return ExitCode.BROKEN
+            return _exit_code(error)
 
     async def _run(self) -> int:
         ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -166,6 +167,9 @@ class Joining:
         if self._membership is None:
             self._membership = Membership(self._n_slots)
         membership = self._membership
+        if not self._is_tidy:
+            self._is_tidy = True
+            membership.remove_leftovers()
         await self._connect(membership)
         self._n_joined += 1
         self._last_said = ""
@@ -264,11 +268,16 @@ def join_over_stdio(n_slots: int) -> int:
     with open(os.devnull, "rb") as nothing:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
-    return asyncio.run(_serve_stdio(n_slots, *descriptors))
+    try:
+        return asyncio.run(_serve_stdio(n_slots, *descriptors))
+    except (ArgumentValueError, WorkerError) as error:
+        print(f"jmr-worker: {error}", file=sys.stderr)
+        return _exit_code(error)
 
 
 async def _serve_stdio(n_slots: int, reading: int, writing: int) -> int:
     membership = Membership(n_slots)
+    membership.remove_leftovers()
     link = membership.make_link(lambda certificate: shake_as_worker(OVER_SSH, certificate))
     leaving: set[asyncio.Task[None]] = set()
     _on_signals(lambda: leaving.add(asyncio.ensure_future(membership.leave())))
@@ -283,6 +292,11 @@ async def _serve_stdio(n_slots: int, reading: int, writing: int) -> int:
     finally:
         await membership.close()
     return ExitCode.DONE
+
+
+def _exit_code(error: ArgumentValueError | WorkerError) -> int:
+    """Of a worker that cannot be made."""
+    return ExitCode.USAGE if isinstance(error, ArgumentValueError) else ExitCode.BROKEN
 
 
 def client_context() -> ssl.SSLContext:

@@ -9,6 +9,7 @@ ends when the connection does, however this process ended.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import math
 import os
@@ -61,20 +62,23 @@ def start_local(directories: list[str], *, for_other_host: bool = False) -> Loca
     WorkerError
         The operating system says no.
     """
-    try:
-        ours, theirs = socket.socketpair()
-        close_in_forks(ours)
-        with theirs:
-            process = subprocess.Popen(
-                [sys.executable or "python3", "-c", _program(theirs.fileno(), directories, for_other_host)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-            )
-    except OSError as error:  # no memory, no descriptor, no interpreter
-        raise WorkerError(f"the worker on this host cannot be started: {error}") from error
+    with contextlib.ExitStack() as undo:
+        try:
+            ours, theirs = socket.socketpair()
+            undo.callback(ours.close)
+            close_in_forks(ours)
+            with theirs:
+                process = subprocess.Popen(
+                    [sys.executable or "python3", "-c", _program(theirs.fileno(), directories, for_other_host)],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    start_new_session=True,
+                )
+        except OSError as error:  # no memory, no descriptor, no interpreter
+            raise WorkerError(f"the worker on this host cannot be started: {error}") from error
+        undo.pop_all()
     return LocalSupervisor(process, ours)
 
 
