@@ -49,6 +49,17 @@ import sys
 sys.executable = "/nonexistent/python"
 {WORKER}
 """
+#: Its supervisor runs a line of Python first.
+WITH_OTHER_SLOTS = f"""
+from jmr.launch import agent, joining, local
+real = local._program
+joining._LONGEST_PAUSE = 0.1
+local._program = lambda *given: "import os; from jmr.worker import supervisor; {{line}}; " + real(*given)
+{WORKER}
+"""
+DEAD_SLOTS = WITH_OTHER_SLOTS.format(line="supervisor.Slot = lambda *given: os._exit(7)")
+LYING_SLOTS = WITH_OTHER_SLOTS.format(line="supervisor.Slot = lambda _, line, *__: line.sendall(bytes(99))")
+NO_FIELDS = "the peer sent fields that are no JSON: Expecting value: line 1 column 1 (char 0)"
 IMPATIENT = f"""
 from jmr.launch import joining
 joining._JOIN_SECONDS = 0.5
@@ -494,6 +505,67 @@ def test_it_joins_by_ipv6() -> None:
         assert jmr.run({1: 2}, lambda k, v: [(k, v)], progress=False) == {1: [2]}
         command.send(signal.SIGTERM)
         assert command.end() == (0, "")
+
+
+# A worker that is broken
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("program", "options", "reason"),
+    [
+        (DEAD_SLOTS, [], "slots end as soon as they start, with status 7"),
+        (DEAD_SLOTS, ["--once"], "slots end as soon as they start, with status 7"),
+        (LYING_SLOTS, [], f"it has sent what cannot be right ({NO_FIELDS})"),
+    ],
+    ids=["dead", "dead, once", "lying"],
+)
+def test_a_worker_of_no_use_is_told_so_and_ends(
+    coordinator: jmr.Cluster, program: str, options: list[str], reason: str
+) -> None:
+    code, said = worker(coordinator.address, "--slots", 2, *options, program=program)
+    assert code == 1
+    assert said.splitlines() == [
+        f"jmr-worker: joined {coordinator.address} with 2 slots",
+        f"jmr-worker: the coordinator has let this worker go: {reason}",
+    ] * 4 + ["jmr-worker: it has come to that 4 times in a row: this worker is broken"]
+    with Command(coordinator.address, "--slots", 1) as command:
+        command.line()
+        assert jmr.run({1: 2}, lambda k, v: [(k, v)], progress=False) == {1: [2]}
+
+
+@pytest.mark.slow
+def test_a_worker_that_did_well_for_long_is_not_broken(coordinator: jmr.Cluster) -> None:
+    program = DEAD_SLOTS.replace("real =", "agent._LASTING_SECONDS = 0; real =")
+    with Command(coordinator.address, "--slots", 2, program=program) as command:
+        for _ in range(6):
+            assert command.line() == f"jmr-worker: joined {coordinator.address} with 2 slots"
+            assert command.line().startswith("jmr-worker: the coordinator has let this worker go: ")
+
+
+def supervisor_of(command: Command) -> int:
+    """The process that a worker with slots has started."""
+    (found,) = [pid for pid in command.family() if pid != command.process.pid and parent_of(pid) == command.process.pid]
+    return found
+
+
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@pytest.mark.slow
+def test_supervisors_that_are_lost_are_counted_anew_after_a_coordinator_that_ended() -> None:
+    where = f"127.0.0.1:{free_port()}"
+    with Command(where, "--slots", 1, program=WITH_OTHER_SLOTS.format(line="pass")) as command:
+        command.line()
+        for _ in range(3):
+            with jmr.Cluster(workers=0, listen=where):
+                for _ in range(2):
+                    assert command.line() == f"jmr-worker: joined {where} with 1 slot"
+                    os.kill(supervisor_of(command), signal.SIGKILL)
+                    assert command.line().startswith("jmr-worker: the process that forks slots has ended: ")
+                assert command.line() == f"jmr-worker: joined {where} with 1 slot"
+            assert command.line() == f"jmr-worker: the coordinator at {where} is gone; waiting for the next"
 
 
 # Its host

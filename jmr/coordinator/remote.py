@@ -21,7 +21,7 @@ from jmr.coordinator.files import Files
 from jmr.coordinator.worker import Answer, Line, Owner, Slot, Worker
 from jmr.links.link import Link
 from jmr.shuffle.files import Room
-from jmr.wire.far import MOST_SLOTS, AttemptRefused, Beat, Carry, Kept, Leaving, Taken, WorkerJoined
+from jmr.wire.far import MOST_SLOTS, AttemptRefused, Beat, Carry, Farewell, Kept, Leaving, Taken, WorkerJoined
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake
 from jmr.wire.messages import (
@@ -42,6 +42,8 @@ _MOST_NAME, _MOST_MODULE = 64, 1024
 _LAST_WORDS_SECONDS = 10.0
 #: Slots that end before they are ready, in a row.
 _MOST_FAILED_STARTS = 3
+#: For a worker that is let go to be told why.
+_FAREWELL_SECONDS = 1.0
 
 
 class RemoteOwner(Owner, Protocol):
@@ -202,6 +204,13 @@ class RemoteWorker(Worker):
         if self.link is not None:
             self.link.abort()
 
+    def dismiss(self, reason: str) -> None:
+        """Tell it why it is of no use, hear nothing more of it, and end the connection soon."""
+        assert self.link is not None
+        self.link.send(Farewell(reason))
+        self.link.close()
+        asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, self.link.abort)
+
     def guard(self, function: Callable[..., None]) -> Callable[..., None]:
         """Wrap what the loop calls: a mistake of the other end's ends the connection, one of ours is told."""
         return self._owner.guard(partial(self._careful, function))
@@ -209,12 +218,21 @@ class RemoteWorker(Worker):
     def _careful(self, function: Callable[..., None], *args: object) -> None:
         try:
             function(*args)
-        except FrameError:
-            self.drop()
+        except FrameError as error:
+            self._dismiss_liar(error)
+
+    def _dismiss_liar(self, error: FrameError) -> None:
+        self.dismiss(f"it has sent what cannot be right ({error})")
 
     # What comes over the link.
 
     def _hear(self, stream: int, part: Buffer | None) -> None:
+        try:
+            self._take(stream, part)
+        except FrameError as error:
+            self._dismiss_liar(error)
+
+    def _take(self, stream: int, part: Buffer | None) -> None:
         if stream == CONTROL:
             if part is None:
                 raise FrameError("the worker has ended its own stream")
@@ -298,7 +316,7 @@ class RemoteWorker(Worker):
     def _miss(self, number: int) -> None:
         """Nobody has told how a slot has ended, and its attempt must not wait for ever."""
         if number in self._slots:
-            self.drop()
+            self.dismiss("it does not tell how a slot has ended")
 
     def _lose_all(self) -> None:
         super()._lose_all()
@@ -312,7 +330,7 @@ class RemoteWorker(Worker):
     def _may_go_on(self, reason: str) -> bool:
         self._n_failed_starts += 1
         if self._n_failed_starts >= _MOST_FAILED_STARTS:
-            self.drop()
+            self.dismiss(reason)
         return self._n_failed_starts < _MOST_FAILED_STARTS
 
     def _hear_slot(self, number: int, message: Message) -> None:

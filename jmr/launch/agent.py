@@ -29,21 +29,38 @@ from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.budget import free_memory_bytes, memory_budget
 from jmr.shuffle.directory import Directories
 from jmr.shuffle.files import Room, SpillError
-from jmr.wire.far import Beat, ForgetJob, Keep, Kept, Leaving, WorkerJoined
+from jmr.wire.far import Beat, Farewell, ForgetJob, Keep, Kept, Leaving, WorkerJoined
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake
 from jmr.wire.messages import Drain, Drained, ForkSlot, KillSlot, Message, Printed, SlotExited, WorkerReady, whole
 from jmr.wire.streams import CONTROL, FILES
 from jmr.worker.surroundings import THREAD_VARIABLES
 
-__all__ = ["Membership", "SupervisorLostError", "prepare_environment"]
+__all__ = ["DismissedError", "Membership", "MembershipError", "SupervisorLostError", "prepare_environment"]
 
 #: For slots to finish what they are at, when the worker was told to end.
 _LEAVE_SECONDS = 10.0
+#: A membership that has lasted so long shows that the worker is not broken.
+_LASTING_SECONDS = 60.0
 
 
-class SupervisorLostError(Exception):
-    """The supervisor has ended by itself; the text is what it said."""
+class MembershipError(Exception):
+    """A membership has ended because of the worker; the text says why."""
+
+
+class SupervisorLostError(MembershipError):
+    """The supervisor has ended by itself."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(f"the process that forks slots has ended: {words or 'it says nothing'}")
+
+
+class DismissedError(MembershipError):
+    """The coordinator has let the worker go."""
+
+    def __init__(self, reason: str) -> None:
+        told = "".join(c for c in reason if c.isprintable())
+        super().__init__(f"the coordinator has let this worker go: {told}")
 
 
 def prepare_environment(n_slots: int) -> None:
@@ -85,7 +102,11 @@ class Membership:
         self._arriving: dict[int, Arriving] = {}
         self._forgotten: set[int] = set()
         self._is_quiet = asyncio.Event()
-        self._words: str | None = None
+        #: Why it has ended, if it is not the coordinator that has.
+        self._error: MembershipError | None = None
+        self._joined_at = self._loop.time()
+        #: A slot has answered an attempt.
+        self.has_answered = False
         self._is_closing = False
 
     def make_link(self, begin: Callable[[bytes], Handshake]) -> Link:
@@ -97,23 +118,29 @@ class Membership:
         """Remove what this user's killed workers left on this host, in a thread that nobody waits for."""
         threading.Thread(target=self._directories.remove_leftovers, name="jmr-leftovers", daemon=True).start()
 
+    @property
+    def has_lasted(self) -> bool:
+        """Whether it has been one for so long that the worker cannot be broken."""
+        return self._loop.time() - self._joined_at >= _LASTING_SECONDS
+
     async def serve(self) -> None:
         """Join, once the link is proven, and work until it has ended.
 
         Raises
         ------
-        SupervisorLostError
-            It has ended because of that.
+        MembershipError
+            It has ended because of the worker.
         """
         assert self._link is not None
+        self._joined_at = self._loop.time()
         self._link.send(self._introduction())
         beating = asyncio.ensure_future(self._beat(self._link))
         try:
             await asyncio.shield(self._link.closed)
         finally:
             beating.cancel()
-        if self._words is not None:
-            raise SupervisorLostError(self._words)
+        if self._error is not None:
+            raise self._error
 
     async def leave(self) -> None:
         """Let slots finish what they are at, for a while, then end the connection."""
@@ -192,6 +219,8 @@ class Membership:
                 self._forget(job)
             case Beat():
                 return
+            case Farewell(reason):
+                self._error = DismissedError(reason)
             case _:
                 raise FrameError(f"a worker does not answer {message}")
 
@@ -199,7 +228,7 @@ class Membership:
         assert self._link is not None
         ours, theirs = socket.socketpair()
         close_in_forks(ours)
-        self._relays[number] = _Relay(self._link, number, self._lose_slot)
+        self._relays[number] = _Relay(self._link, number, self._note_answer, self._lose_slot)
         self._relays[number].connect(ours)
         self._channel.send_with_descriptor(message, theirs.detach())
 
@@ -216,7 +245,7 @@ class Membership:
         try:
             file.write(whole(piece.blobs[0]))
         except SpillError as error:
-            self._words = str(error)
+            self._error = SupervisorLostError(str(error))
             self.abort()
             return
         if file.n_written >= piece.n_bytes:
@@ -252,8 +281,11 @@ class Membership:
     def _lose_supervisor(self) -> None:
         if not self._is_closing:
             self._supervisor.process.kill()
-            self._words = self._supervisor.last_words()
+            self._error = SupervisorLostError(self._supervisor.last_words())
             self.abort()
+
+    def _note_answer(self) -> None:
+        self.has_answered = True
 
     def _lose_slot(self, number: int) -> None:
         self._relays.pop(number, None)
@@ -267,10 +299,12 @@ class Membership:
 class _Relay(asyncio.Protocol):
     """Between a slot's connection and its stream of the link."""
 
-    def __init__(self, link: Link, number: int, on_lost: Callable[[int], None]) -> None:
+    def __init__(self, link: Link, number: int, on_answer: Callable[[], None], on_lost: Callable[[int], None]) -> None:
         self._link = link
         self._number = number
+        self._on_answer = on_answer
         self._on_lost = on_lost
+        self._is_asked = False
         self._transport: asyncio.Transport | None = None
         self._early: list[bytes] = []
         self._closing = False
@@ -284,6 +318,7 @@ class _Relay(asyncio.Protocol):
 
     def write(self, part: Buffer) -> None:
         """Pass on what the coordinator says."""
+        self._is_asked = True
         if self._transport is None:
             self._early.append(bytes(part))
         else:
@@ -304,6 +339,8 @@ class _Relay(asyncio.Protocol):
             transport.close()
 
     def data_received(self, data: bytes) -> None:
+        if self._is_asked:
+            self._on_answer()
         self._link.send_bytes([data], self._number)
         if self._link.is_congested and self._transport is not None:
             self._transport.pause_reading()

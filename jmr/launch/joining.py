@@ -4,7 +4,7 @@
        └── refused, not there yet: again, after a while that grows
 
 What waiting cannot heal ends it, with a sentence and an exit code: a wrong token, another Python, a name that does not
-resolve.
+resolve, slots that cannot start.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 
 from jmr.errors import ArgumentValueError, WorkerError
 from jmr.launch.address import Address
-from jmr.launch.agent import Membership, SupervisorLostError, prepare_environment
+from jmr.launch.agent import Membership, MembershipError, prepare_environment
 from jmr.launch.stdio import connect_stdio
 from jmr.wire.handshake import NONCE_BYTES, OVER_SSH, Handshake, HandshakeError, Identity, Verdict, worker_side
 
@@ -34,8 +34,8 @@ __all__ = ["ExitCode", "Joining", "client_context", "growing_pauses", "join_over
 _JOIN_SECONDS = 10.0
 _AGAIN = "trying again, now and then"
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
-#: Supervisors in a row that end by themselves within a membership.
-_MOST_LOST_SUPERVISORS = 3
+#: Memberships in a row that end because of the worker: it is broken, and would come and go for ever.
+_MOST_FAILURES = 4
 
 
 class ExitCode:
@@ -94,6 +94,8 @@ class Joining:
         self._closing: asyncio.Future[None] | None = None
         self._n_joined = 0
         self._is_tidy = False
+        self._pauses = growing_pauses()
+        self._n_failures = 0
         self._last_said = ""
 
     def run(self) -> int:
@@ -134,18 +136,17 @@ class Joining:
         await asyncio.wait([working])
 
     async def _work(self) -> int:
-        pauses = growing_pauses()
-        n_lost = 0
         while True:
             try:
                 await self._join()
             except EndedError as ended:
                 self._say(str(ended), 0)
                 return ended.code
-            except SupervisorLostError as error:
-                n_lost += 1
-                self._say(f"the process that forks slots has ended: {str(error) or 'it says nothing'}", 0)
-                if n_lost >= _MOST_LOST_SUPERVISORS:
+            except MembershipError as error:
+                self._say(str(error), 0)
+                self._n_failures += 1
+                if self._n_failures >= _MOST_FAILURES:
+                    self._say(f"it has come to that {_MOST_FAILURES} times in a row: this worker is broken", 0)
                     return ExitCode.BROKEN
             except (OSError, TimeoutError) as error:
                 trouble = self._trouble(error)
@@ -154,13 +155,12 @@ class Joining:
                     return ExitCode.NOBODY
                 self._say_once(f"{trouble}; {_AGAIN}")
             else:
-                pauses = growing_pauses()
                 if self._once:
                     self._say(f"the coordinator at {self._address} is gone", 0)
                     return ExitCode.DONE
                 self._say(f"the coordinator at {self._address} is gone; waiting for the next", 0)
                 self._last_said = f"{self._trouble(ConnectionRefusedError(errno.ECONNREFUSED, ''))}; {_AGAIN}"
-            await asyncio.sleep(next(pauses))
+            await asyncio.sleep(next(self._pauses))
 
     async def _join(self) -> None:
         """Join and serve, until the coordinator is gone."""
@@ -177,7 +177,13 @@ class Joining:
         self._say(f"joined {self._address} with {slots}", 0)
         try:
             await membership.serve()
+            self._n_failures = 0
+            if membership.has_answered:
+                self._pauses = growing_pauses()
         finally:
+            if membership.has_lasted:
+                self._n_failures = 0
+                self._pauses = growing_pauses()
             await self._close_membership()
 
     async def _connect(self, membership: Membership) -> None:
@@ -286,7 +292,7 @@ async def _serve_stdio(n_slots: int, reading: int, writing: int) -> int:
         async with asyncio.timeout(_JOIN_SECONDS):
             await link.proven
         await membership.serve()
-    except (HandshakeError, OSError, TimeoutError, SupervisorLostError) as error:
+    except (HandshakeError, OSError, TimeoutError, MembershipError) as error:
         print(f"jmr-worker: {error}", file=sys.stderr)
         return ExitCode.REFUSED if isinstance(error, HandshakeError) else ExitCode.BROKEN
     finally:

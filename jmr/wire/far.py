@@ -5,6 +5,7 @@ A worker stands between the coordinator and the supervisor with its slots there,
     coordinator <──WorkerJoined, Kept, Leaving── worker
     coordinator <──Beat──> worker
     coordinator ──Keep, ForgetJob──> worker                  Keep: a file for all of its slots
+    coordinator ──Farewell──> worker                         the last that is said
     coordinator ──Carry──> slot, slot ──Carry──> coordinator   what would lie in a file if they were on one host
     coordinator <──Taken, AttemptRefused── slot
 
@@ -27,6 +28,7 @@ __all__ = [
     "Beat",
     "Carry",
     "FarMessage",
+    "Farewell",
     "ForgetJob",
     "Keep",
     "Kept",
@@ -127,6 +129,13 @@ class Leaving:
     """The worker was told to end: no new attempts, please."""
 
 
-FarMessage: TypeAlias = Carry | Taken | AttemptRefused | WorkerJoined | Beat | Keep | Kept | ForgetJob | Leaving
+@dataclass(slots=True)
+class Farewell:
+    """The coordinator ends the connection, since the worker is of no use to it."""
 
-register((Carry, Taken, AttemptRefused, WorkerJoined, Beat, Keep, Kept, ForgetJob, Leaving), first=24)
+    reason: str
+
+
+FarMessage: TypeAlias = Carry | Taken | AttemptRefused | WorkerJoined | Beat | Keep | Kept | ForgetJob | Leaving | Farewell
+
+register((Carry, Taken, AttemptRefused, WorkerJoined, Beat, Keep, Kept, ForgetJob, Leaving, Farewell), first=24)
