@@ -59,6 +59,15 @@ local._program = lambda *given: "import os; from jmr.worker import supervisor; {
 """
 DEAD_SLOTS = WITH_OTHER_SLOTS.format(line="supervisor.Slot = lambda *given: os._exit(7)")
 LYING_SLOTS = WITH_OTHER_SLOTS.format(line="supervisor.Slot = lambda _, line, *__: line.sendall(bytes(99))")
+#: For what it writes itself; its slots are other processes.
+WITH_A_FULL_DISK = f"""
+import errno, os
+from jmr.shuffle import arriving
+def check_room(directory, n_bytes):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+arriving.check_room = check_room
+{WORKER}
+"""
 NO_FIELDS = "the peer sent fields that are no JSON: Expecting value: line 1 column 1 (char 0)"
 IMPATIENT = f"""
 from jmr.launch import joining
@@ -569,6 +578,36 @@ def test_supervisors_that_are_lost_are_counted_anew_after_a_coordinator_that_end
 
 
 # Its host
+
+
+@pytest.mark.slow
+def test_a_host_without_room_for_functions_takes_part_in_other_jobs(home: Path) -> None:
+    ballast = os.urandom(5_000_000)
+
+    def large(key: int, value: int) -> list[tuple[int, int]]:
+        return [(key, len(ballast))]
+
+    def small(key: int, value: int) -> list[tuple[int, int]]:
+        return [(key, value)]
+
+    options = {"program": WITH_A_FULL_DISK, "env": {"JMR_MEMORY": "0", "JMR_TMP": str(home)}}
+    with jmr.Cluster(workers=0, listen="127.0.0.1:0") as cluster:
+        with Command(cluster.address, "--slots", 2, **options) as command:
+            command.line()
+            with pytest.raises(jmr.WorkerError) as raised:
+                jmr.run({i: i for i in range(9)}, large, engine=cluster, progress=False)
+            name = socket.gethostname()
+            told = str(raised.value)
+            assert told.startswith(f"no worker can run this job: {name} cannot keep the functions of this job: a file ")
+            assert f" bytes cannot be written to {home}/jmr-" in told
+            assert "[Errno 28] No space left on device. Free some space there, or start jmr-worker with JMR_TMP" in told
+            assert jmr.run({1: 2}, small, engine=cluster, progress=False) == {1: [2]}
+            cluster.resize(1)
+            result = jmr.run({i: i for i in range(9)}, large, engine=cluster, progress=False)
+            assert dict(result) == {i: [len(ballast)] for i in range(9)}
+            assert jmr.run({1: 2}, small, engine=cluster, progress=False) == {1: [2]}
+            command.send(signal.SIGTERM)
+            assert command.end() == (0, "")
 
 
 @pytest.mark.slow

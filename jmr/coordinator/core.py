@@ -60,6 +60,7 @@ from jmr.wire.messages import (
 
 if TYPE_CHECKING:
     from jmr.coordinator.others import Others
+    from jmr.coordinator.refusal import Refusal
     from jmr.coordinator.remote import RemoteWorker
     from jmr.coordinator.status import WorkerStatus
 
@@ -529,12 +530,12 @@ class Coordinator:
         n_local = 0 if self._broken else min(job.max_slots, self._local.n_slots)
         return n_local + sum(worker.n_slots for worker in self._remote() if worker.number not in job.refusals)
 
-    def slot_refused(self, slot: Slot, module: str) -> None:
-        """A module is missing on its host, which gets no more of this job."""
+    def slot_refused(self, slot: Slot, refusal: Refusal) -> None:
+        """Its host cannot take part in this job, and gets no more of it."""
         job, _ = self._take_attempt(slot, "refused")
         if job is not None and slot.worker.number not in job.refusals:
-            job.refusals[slot.worker.number] = slot.worker.name, module
-            job.note(f"without {slot.worker.name}, which has no module {module!r}")
+            job.refusals[slot.worker.number] = slot.worker.name, refusal
+            job.note(f"without {slot.worker.name}, which {refusal.reason}")
         refused = {} if job is None else job.refusals
         others = [worker for worker in self._remote() if worker.number not in refused]
         self._apply(

@@ -20,6 +20,7 @@ from typing import Protocol
 
 from jmr.codec.values import Buffer
 from jmr.coordinator.files import Files
+from jmr.coordinator.refusal import Refusal, cannot_keep
 from jmr.coordinator.worker import Answer, Slot
 from jmr.links.link import Link
 from jmr.shuffle.arriving import Arriving
@@ -51,8 +52,15 @@ class ErrandsOwner(Protocol):
     def attempt_broke(self, slot: Slot, reason: str) -> None:
         """What it takes or leaves cannot be read or written on this host."""
 
+    def refuse(self, slot: Slot, refusal: Refusal) -> None:
+        """The slot's host cannot take part in its attempt's job."""
+
     def room(self, job: int) -> Room:
         """Where the files of a job lie."""
+
+
+class _CannotKeepError(Exception):
+    """A job's functions cannot be kept there."""
 
 
 @dataclass(slots=True)
@@ -151,6 +159,13 @@ class Errands:
         kept = self._kept.get(job)
         if kept is not None and not kept.done():
             kept.set_result(path)
+
+    def cannot_keep(self, job: int, reason: str) -> None:
+        """The job's functions cannot be there."""
+        kept = self._kept.get(job)
+        if kept is not None and not kept.done():
+            kept.set_exception(_CannotKeepError(reason))
+            kept.exception()  # looked at: perhaps nobody waits for it any more
 
     def take(self, slot: Slot, piece: Carry) -> None:
         """Take some of the map output that a slot's next answer tells of. Raises FrameError."""
@@ -251,6 +266,8 @@ class Errands:
             async for piece in self._files.pieces([at]):
                 self._link.send(Keep(job, at[2], in_memory, blobs=[piece]), FILES)
                 await self._link.room()
+                if kept.done():
+                    break
             path: str = await kept
         finally:
             del self._kept[job]
@@ -278,6 +295,9 @@ class Errands:
             return
         except SpillError as error:
             self._owner.guard(self._owner.attempt_broke)(slot, str(error))
+        except _CannotKeepError as error:
+            self.end(slot.number)
+            self._owner.guard(self._owner.refuse)(slot, cannot_keep(str(error)))
         except Exception as error:
             self._owner.guard(_fail)(error)
 

@@ -9,6 +9,7 @@ import queue
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from jmr.codec.values import Buffer, byte_length
 from jmr.coordinator.mail import Ending, JobPoisoned, Mail, PartitionReady, SplitDone
@@ -18,6 +19,9 @@ from jmr.scheduler.jobs import JobOptions, Phase, TaskId
 from jmr.shuffle.budget import Budget
 from jmr.shuffle.outputs import MapOutputs, ReduceInput
 from jmr.wire.messages import MapDone, OpenJob, Range, ReduceDone, SlotExited, StartMap, StartReduce, whole
+
+if TYPE_CHECKING:
+    from jmr.coordinator.refusal import Refusal
 
 __all__ = ["Job", "JobSpec", "Letter", "order_of"]
 
@@ -73,8 +77,8 @@ class Job:
     ending: Ending | None = None
     #: Workers that have not sent all yet that its slots printed; None before that was asked for.
     n_draining: int | None = None
-    #: Of workers that refused it, by number: their names, and what is missing there.
-    refusals: dict[int | None, tuple[str, str]] = field(default_factory=dict)
+    #: Of workers that refused it, by number: their names, and why.
+    refusals: dict[int | None, tuple[str, Refusal]] = field(default_factory=dict)
 
     def tell(self, mail: Mail) -> None:
         """Have the calling thread told, soon."""
@@ -119,18 +123,16 @@ class Job:
 
     def told_refusals(self) -> str:
         """Why no worker can run it."""
-        return (
-            f"no worker can run this job: {self._missing()}. Install it there, or put it beside your notebook or task "
-            "file, from where modules travel with the job."
-        )
+        advice = dict.fromkeys(refusal.advice for _, refusal in self.refusals.values())
+        return f"no worker can run this job: {self._told_reasons()}. {' '.join(advice)}"
 
     def told_left(self, last: str) -> str:
         """Why nobody is there to run it; `last` says what became of the last one that could."""
-        others = f"; {self._missing()}" if self.refusals else ""
+        others = f"; {self._told_reasons()}" if self.refusals else ""
         return f"no worker is left: {last}{others}"
 
-    def _missing(self) -> str:
-        return "; ".join(f"{name} has no module {module!r}" for name, module in self.refusals.values())
+    def _told_reasons(self) -> str:
+        return "; ".join(f"{name} {refusal.reason}" for name, refusal in self.refusals.values())
 
     def forget(self) -> None:
         """Let go of what it has in memory."""

@@ -18,10 +18,22 @@ from typing import Protocol
 from jmr.codec.values import Buffer
 from jmr.coordinator.errands import Errands
 from jmr.coordinator.files import Files
+from jmr.coordinator.refusal import Refusal, lacks_module
 from jmr.coordinator.worker import Answer, Line, Owner, Slot, Worker
 from jmr.links.link import Link
 from jmr.shuffle.files import Room
-from jmr.wire.far import MOST_SLOTS, AttemptRefused, Beat, Carry, Farewell, Kept, Leaving, Taken, WorkerJoined
+from jmr.wire.far import (
+    MOST_SLOTS,
+    AttemptRefused,
+    Beat,
+    CannotKeep,
+    Carry,
+    Farewell,
+    Kept,
+    Leaving,
+    Taken,
+    WorkerJoined,
+)
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake
 from jmr.wire.messages import (
@@ -58,8 +70,8 @@ class RemoteOwner(Owner, Protocol):
     def worker_left(self, worker: RemoteWorker) -> None:
         """It is gone; its slots were told of before."""
 
-    def slot_refused(self, slot: Slot, module: str) -> None:
-        """Its attempt is over: a module is missing on its host."""
+    def slot_refused(self, slot: Slot, refusal: Refusal) -> None:
+        """Its attempt is over: its host cannot take part in the job."""
 
     def attempt_broke(self, slot: Slot, reason: str) -> None:
         """What an attempt takes or leaves cannot be read or written on this host."""
@@ -253,6 +265,9 @@ class RemoteWorker(Worker):
             case Kept(job, path):
                 assert self._errands is not None
                 self._errands.kept(job, path)
+            case CannotKeep(job, reason):
+                assert self._errands is not None
+                self._errands.cannot_keep(job, reason)
             case Printed():
                 self._check_printed(message)
                 super()._hear_supervisor(message)
@@ -354,7 +369,7 @@ class RemoteWorker(Worker):
         if not 0 < len(module) <= _MOST_MODULE:
             raise FrameError("a slot lacks a module whose name cannot be right")
         self._errands.refused(slot)
-        self._remote_owner.slot_refused(slot, module)
+        self.refuse(slot, lacks_module(module))
 
     def _answered(self, slot: Slot, answer: Answer) -> None:
         assert self._errands is not None
@@ -371,6 +386,10 @@ class RemoteWorker(Worker):
     def attempt_broke(self, slot: Slot, reason: str) -> None:
         """What it takes or leaves cannot be read or written on this host."""
         self._remote_owner.attempt_broke(slot, reason)
+
+    def refuse(self, slot: Slot, refusal: Refusal) -> None:
+        """Its host cannot take part in its attempt's job."""
+        self._remote_owner.slot_refused(slot, refusal)
 
     def room(self, job: int) -> Room:
         """Where the files of a job lie."""

@@ -6,6 +6,7 @@
     certificate  what its TLS shows
     ssh          workers on other hosts, started from here
     agent        on such a host: between the coordinator and the supervisor with its slots
+    keeping      on such a host: functions of jobs, for all of its slots
     joining      on such a host: connects, joins, and waits for the next coordinator
     stdio        the same over ssh's stdin and stdout
 

@@ -13,26 +13,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import socket
 import sys
 import threading
 from collections.abc import Callable
 
 from jmr.codec.values import Buffer
+from jmr.launch.keeping import Keeping
 from jmr.launch.local import LocalSupervisor, close_in_forks, default_slots, start_local
 from jmr.launch.token import VARIABLE
 from jmr.links.channel import Channel
 from jmr.links.leases import BEAT_SECONDS, CHECK_SECONDS, Lease, Leases
 from jmr.links.link import Link
-from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.budget import free_memory_bytes, memory_budget
 from jmr.shuffle.directory import Directories
-from jmr.shuffle.files import Room, SpillError
-from jmr.wire.far import Beat, Farewell, ForgetJob, Keep, Kept, Leaving, WorkerJoined
+from jmr.wire.far import Beat, Farewell, ForgetJob, Keep, Leaving, WorkerJoined
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake
-from jmr.wire.messages import Drain, Drained, ForkSlot, KillSlot, Message, Printed, SlotExited, WorkerReady, whole
+from jmr.wire.messages import Drain, Drained, ForkSlot, KillSlot, Message, Printed, SlotExited, WorkerReady
 from jmr.wire.streams import CONTROL, FILES
 from jmr.worker.surroundings import THREAD_VARIABLES
 
@@ -98,9 +96,7 @@ class Membership:
         self._link: Link | None = None
         self._receivers = {stream: Receiver(trusts=False) for stream in (CONTROL, FILES)}
         self._relays: dict[int, _Relay] = {}
-        #: Functions of jobs on their way here; and jobs that are over.
-        self._arriving: dict[int, Arriving] = {}
-        self._forgotten: set[int] = set()
+        self._keeping: Keeping | None = None
         self._is_quiet = asyncio.Event()
         #: Why it has ended, if it is not the coordinator that has.
         self._error: MembershipError | None = None
@@ -112,6 +108,7 @@ class Membership:
     def make_link(self, begin: Callable[[bytes], Handshake]) -> Link:
         """The link to join by; another one if that has failed."""
         self._link = Link(begin, self._hear, lambda: None)
+        self._keeping = Keeping(self._link, self._directories)
         return self._link
 
     def remove_leftovers(self) -> None:
@@ -162,9 +159,9 @@ class Membership:
         self.abort()
         for relay in tuple(self._relays.values()):
             relay.close()
-        for file in self._arriving.values():
-            file.close()
         self._channel.close()
+        if self._keeping is not None:
+            await self._loop.run_in_executor(None, self._keeping.close)
         await self._loop.run_in_executor(None, self._supervisor.last_words)
         self._directories.close()
 
@@ -208,15 +205,16 @@ class Membership:
                 self._relays[stream].write(part)
 
     def _obey(self, message: Message) -> None:
+        assert self._keeping is not None
         match message:
             case ForkSlot(number):
                 self._fork(number, message)
             case KillSlot() | Drain():
                 self._channel.send(message)
             case Keep():
-                self._keep(message)
+                self._keeping.take(message)
             case ForgetJob(job):
-                self._forget(job)
+                self._keeping.forget(job)
             case Beat():
                 return
             case Farewell(reason):
@@ -231,40 +229,6 @@ class Membership:
         self._relays[number] = _Relay(self._link, number, self._note_answer, self._lose_slot)
         self._relays[number].connect(ours)
         self._channel.send_with_descriptor(message, theirs.detach())
-
-    def _keep(self, piece: Keep) -> None:
-        """Put functions of a job into the file that all slots here map."""
-        if piece.job in self._forgotten:
-            return
-        if piece.job not in self._arriving:
-            room = self._room(piece.job)
-            if not piece.in_memory:
-                room = Room(room.directory, None, 0)
-            self._arriving[piece.job] = Arriving(room, "functions", piece.n_bytes)
-        file = self._arriving[piece.job]
-        try:
-            file.write(whole(piece.blobs[0]))
-        except SpillError as error:
-            self._error = SupervisorLostError(str(error))
-            self.abort()
-            return
-        if file.n_written >= piece.n_bytes:
-            file.close()
-            assert self._link is not None
-            self._link.send(Kept(piece.job, file.path))
-
-    def _room(self, job: int) -> Room:
-        disk, memory = self._directories.disk, self._directories.memory
-        return Room(f"{disk.path}/job-{job}", None if memory is None else f"{memory.path}/job-{job}", sys.maxsize)
-
-    def _forget(self, job: int) -> None:
-        self._forgotten.add(job)
-        if file := self._arriving.pop(job, None):
-            file.close()
-        room = self._room(job)
-        for directory in (room.directory, room.memory_directory):
-            if directory is not None:
-                self._loop.run_in_executor(None, _remove, directory)
 
     # From the supervisor and the slots.
 
@@ -358,7 +322,3 @@ class _Relay(asyncio.Protocol):
     def _run(self, task: asyncio.Task[object]) -> None:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _remove(directory: str) -> None:
-    shutil.rmtree(directory, ignore_errors=True)

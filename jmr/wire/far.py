@@ -2,7 +2,7 @@
 
 A worker stands between the coordinator and the supervisor with its slots there, and passes on what they say. And:
 
-    coordinator <──WorkerJoined, Kept, Leaving── worker
+    coordinator <──WorkerJoined, Kept, CannotKeep, Leaving── worker
     coordinator <──Beat──> worker
     coordinator ──Keep, ForgetJob──> worker                  Keep: a file for all of its slots
     coordinator ──Farewell──> worker                         the last that is said
@@ -26,6 +26,7 @@ __all__ = [
     "MOST_SLOTS",
     "AttemptRefused",
     "Beat",
+    "CannotKeep",
     "Carry",
     "FarMessage",
     "Farewell",
@@ -118,6 +119,14 @@ class Kept:
 
 
 @dataclass(slots=True)
+class CannotKeep:
+    """The job's functions file cannot be written there: its disk is full, say."""
+
+    job: int
+    reason: str
+
+
+@dataclass(slots=True)
 class ForgetJob:
     """A job is over: its files may go."""
 
@@ -136,6 +145,10 @@ class Farewell:
     reason: str
 
 
-FarMessage: TypeAlias = Carry | Taken | AttemptRefused | WorkerJoined | Beat | Keep | Kept | ForgetJob | Leaving | Farewell
+FarMessage: TypeAlias = (
+    Carry | Taken | AttemptRefused | WorkerJoined | Beat | Keep | Kept | ForgetJob | Leaving | Farewell | CannotKeep
+)
 
-register((Carry, Taken, AttemptRefused, WorkerJoined, Beat, Keep, Kept, ForgetJob, Leaving, Farewell), first=24)
+register(
+    (Carry, Taken, AttemptRefused, WorkerJoined, Beat, Keep, Kept, ForgetJob, Leaving, Farewell, CannotKeep), first=24
+)
