@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.machinery
+import linecache
 import os
 import subprocess
 import sys
@@ -525,6 +526,32 @@ def test_a_folder_that_is_here_too_gives_what_it_has(imports: ShippedImports, ho
     imports.install(modules | {"both_ns": ShippedModule("both_ns", None, "/nowhere/both_ns", True)})
     words = [importlib.import_module(f"both_ns.{name}").WORD for name in ("here", "both")]
     assert words == ["here", "shipped"]
+
+
+def test_a_job_whose_turn_comes_again_has_the_very_modules_that_it_had(imports: ShippedImports, home: Home) -> None:
+    home.write({"kept_ns/own.py": "", "kept_plain.py": "WORD = 'of this host'"})
+    folder = {"kept_ns": ShippedModule("kept_ns", None, "/nowhere/kept_ns", True)}
+    both = [
+        imports.install(folder | ship(**{"kept_ns.sub": f"WORD = {word!r}", "kept_plain": f"WORD = {word!r}"}))
+        for word in ("one", "two")
+    ]
+    names = ("kept_ns", "kept_ns.sub", "kept_plain")
+    had = []
+    for job in both:
+        imports.enter(job)
+        had.append([importlib.import_module(name) for name in names])
+        had[-1].append(linecache.getlines("/nowhere/kept_plain.py"))
+    third = imports.install({})
+    own = importlib.import_module("kept_plain")
+    for job, (ns, sub, plain, lines), word in (*zip(both, had, ("one", "two"), strict=True),) * 2:
+        imports.enter(job)
+        assert [importlib.import_module(name) for name in names] == [ns, sub, plain]
+        assert ns.sub is sub
+        assert (sub.WORD, plain.WORD) == (word, word)
+        assert linecache.getlines("/nowhere/kept_plain.py") == lines == [f"WORD = {word!r}"]
+        imports.enter(third)
+        assert importlib.import_module("kept_plain") is own
+        assert "kept_ns.sub" not in sys.modules
 
 
 # ---- what is missing

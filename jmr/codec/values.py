@@ -48,6 +48,7 @@ __all__ = [
     "load",
     "load_all",
     "load_columns",
+    "swap_classes",
 ]
 
 Buffer = bytes | bytearray | memoryview
@@ -267,6 +268,19 @@ def _known_class(identity: str, by_value: bytes) -> Any:
     """The class that this process knows by that identity; else the one that was sent along."""
     known = dynamic._DYNAMIC_CLASS_TRACKER_BY_ID.get(identity)
     return pickle.loads(by_value) if known is None else known
+
+
+def swap_classes(classes: dict[str, type]) -> dict[str, type]:
+    """Have a slot know these classes by their identities, and no others; returns those that it knew.
+
+    A class that travels by value is made of modules, such as one that has its base. Where another job has other modules
+    of these names, it must get a class of its own.
+    """
+    with dynamic._DYNAMIC_CLASS_TRACKER_LOCK:
+        known = dict(dynamic._DYNAMIC_CLASS_TRACKER_BY_ID)
+        dynamic._DYNAMIC_CLASS_TRACKER_BY_ID.clear()
+        dynamic._DYNAMIC_CLASS_TRACKER_BY_ID.update(classes)
+    return known
 
 
 def _class_blob(cls: type) -> bytes:

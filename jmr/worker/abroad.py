@@ -18,7 +18,7 @@ from jmr.shuffle.files import INLINE_BYTES, Room, SpillError, Stored, crc_of
 from jmr.tasks.contract import Failure
 from jmr.wire.far import CARRIED, AttemptRefused, Carry, Taken
 from jmr.wire.messages import Message, OpenJob, Range, StartMap, whole
-from jmr.worker.imports import ShippedImports, missing_module
+from jmr.worker.imports import Installed, ShippedImports, missing_module
 
 __all__ = ["Abroad", "Carried", "carry", "pieces_of", "store_to_send"]
 
@@ -41,12 +41,26 @@ class Abroad:
         self._slot = slot
         self._opening_of = opening_of
         self._imports = ShippedImports()
+        #: Of each open job that has run here: its modules.
+        self._installed: dict[int, Installed] = {}
         #: What has come for the next attempt.
         self._carried: Carried | None = None
 
-    def enter_job(self, job: OpenJob) -> None:
-        """Have the user's modules imported from the source that came with the job."""
-        self._imports.install(load(whole(job.blobs[2])))
+    def enter_job(self, job: int) -> Installed:
+        """Have the user's modules imported from the source that came with the job, and each of them once."""
+        if job in self._installed:
+            self._imports.enter(self._installed[job])
+        else:
+            self._installed[job] = self._imports.install(load(whole(self._opening_of(job).blobs[2])))
+        return self._installed[job]
+
+    def leave_job(self) -> None:
+        """Have no modules but this host's own."""
+        self._imports.leave()
+
+    def close_job(self, job: int) -> None:
+        """Let go of its modules."""
+        self._installed.pop(job, None)
 
     def take(self, message: Message) -> Message:
         """Put what comes for the next attempt into a file; what cannot be written is told when the attempt begins."""

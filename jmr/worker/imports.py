@@ -1,7 +1,11 @@
 """The user's modules, imported on a host that does not have their files.
 
-    a job begins ──install(modules)──> what earlier jobs' modules left is dropped
+    a job begins ──install(modules)──> none of them is imported yet, and those of other jobs are out of the way
     import helper ──> ShippedImports.find_spec ──> a module, made of the source that travelled
+    the slot turns to another job, and back ──enter(what install gave)──> the very modules that the job had imported
+
+Each job has modules of its own, made once: its functions hold on to what they are made of, and two modules of one name
+would have two classes of one name, whose objects are not equal.
 
 Which one wins, where two have the same name: what the worker itself had imported before its slots began, because jmr
 needs it; then what was shipped; then what this host has. So a `statistics.py` beside the notebook shadows Python's own
@@ -19,9 +23,12 @@ import os
 import sys
 import types
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-__all__ = ["ShippedImports", "ShippedModule", "missing_module", "prefixes"]
+from jmr.worker.modules import TakenOut, put_back, take_out
+
+__all__ = ["Installed", "ShippedImports", "ShippedModule", "missing_module", "prefixes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +43,72 @@ class ShippedModule:
     is_package: bool
 
 
+@dataclass(eq=False, slots=True)
+class Installed:
+    """What one job shipped, and what a slot has imported of it. Goes when the job does."""
+
+    shipped: Mapping[str, ShippedModule]
+    #: Names of modules that were imported from what was shipped.
+    found: set[str] = field(default_factory=set)
+    #: While another job has its turn: them, whatever lies below them, and their lines in `linecache`.
+    taken: TakenOut = field(default_factory=TakenOut)
+    lines: dict[str, Any] = field(default_factory=dict)
+    #: While another job has its turn: classes that travelled by value, which are made of them.
+    classes: dict[str, type] = field(default_factory=dict)
+    #: While this job has: this host's own modules of these names.
+    hidden: TakenOut = field(default_factory=TakenOut)
+
+
 class ShippedImports:
     """Finds modules among those that were shipped with the job; made once, before user code runs."""
 
     def __init__(self) -> None:
         self._at_home = frozenset(name.partition(".")[0] for name in sys.modules)
-        self._modules: dict[str, ShippedModule] = {}
-        #: Names of modules that came from here.
-        self._found: set[str] = set()
+        self._job = Installed({})
         #: Of each path: the source that was compiled last, for jobs that ship the same again.
         self._compiled: dict[str, tuple[bytes, types.CodeType]] = {}
 
-    def install(self, modules: Mapping[str, ShippedModule]) -> None:
-        """Have these imported from now on, each of them anew, in the place of what an earlier job installed."""
-        for name in self._found:
-            linecache.cache.pop(self._modules[name].path, None)
-        _forget(self._found)
-        self._found.clear()
-        self._modules = {name: module for name, module in modules.items() if _root(name) not in self._at_home}
-        _forget(self._modules)  # this host's own, which a job that did not ship them has imported
+    def install(self, modules: Mapping[str, ShippedModule]) -> Installed:
+        """Have these imported from now on, each of them anew; `enter` what it returns when it is their turn again."""
+        job = Installed({name: module for name, module in modules.items() if _root(name) not in self._at_home})
+        self.enter(job)
+        return job
+
+    def enter(self, job: Installed) -> None:
+        """Have the job's modules where they are looked for, as far as it has imported them, and no other job's."""
+        self.leave()
+        job.hidden = take_out(_at_or_below(job.shipped))  # which a job that did not ship them has imported
+        put_back(job.taken)
+        linecache.cache.update(job.lines)
+        job.taken, job.lines = TakenOut(), {}
+        self._job = job
+        if job.shipped:
+            sys.meta_path.insert(0, self)
+
+    def leave(self) -> None:
+        """Have only this host's own modules, as if no job had shipped any."""
+        job, self._job = self._job, Installed({})
         if self in sys.meta_path:
             sys.meta_path.remove(self)
-        if self._modules:
-            sys.meta_path.insert(0, self)
+        paths = {job.shipped[name].path for name in job.found} & linecache.cache.keys()
+        job.lines = {path: linecache.cache.pop(path) for path in paths}
+        job.taken = take_out(_at_or_below(job.found))
+        put_back(job.hidden)
+        job.hidden = TakenOut()
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """As importlib asks each finder of `sys.meta_path`."""
-        module = self._modules.get(name)
+        module = self._job.shipped.get(name)
         if module is None:
             return None
-        self._found.add(name)
+        self._job.found.add(name)
         if module.source is None:
             return _folder_spec(module, path)
         code = self._code_of(module.path, module.source)
-        loader = _Loader(module, self._modules) if code is None else _CompiledLoader(module, self._modules, code)
+        shipped = self._job.shipped
+        loader = _Loader(module, shipped) if code is None else _CompiledLoader(module, shipped, code)
         spec = importlib.machinery.ModuleSpec(name, loader, origin=module.path, is_package=module.is_package)
         if module.is_package:
             spec.submodule_search_locations = [os.path.dirname(module.path)]
@@ -183,16 +220,11 @@ def _folder_spec(module: ShippedModule, path: Sequence[str] | None) -> importlib
     return spec
 
 
-def _forget(names: Collection[str]) -> None:
-    """Take modules out of sys.modules and out of their packages, and whatever lies below them."""
+def _at_or_below(names: Collection[str]) -> list[str]:
+    """Of what is imported: these modules, and whatever lies below them."""
     roots = set(map(_root, names))
-    for name in [name for name in sys.modules if _root(name) in roots]:
-        if any(prefix in names for prefix in prefixes(name)):
-            module = sys.modules.pop(name)
-            parent, _, child = name.rpartition(".")
-            attributes = getattr(sys.modules.get(parent), "__dict__", {})
-            if attributes.get(child) is module:  # a package may have something else under that name
-                del attributes[child]
+    found = [name for name in sys.modules if _root(name) in roots]
+    return [name for name in found if any(prefix in names for prefix in prefixes(name))]
 
 
 def _root(name: str) -> str:

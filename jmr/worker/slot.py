@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from jmr.codec import process
 from jmr.codec.failures import raised_from
-from jmr.codec.values import Buffer, dump, load
+from jmr.codec.values import Buffer, dump, load, swap_classes
 from jmr.shuffle.files import Dealt, Room, SpillError, Stored, fetch, fetch_all, let_go, store, write_all
 from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
 from jmr.tasks.map import NOWHERE, MapTask, run_map
@@ -47,12 +47,13 @@ from jmr.wire.messages import (
     StartReduce,
     whole,
 )
-from jmr.worker.modules import UserModules
+from jmr.worker.modules import Generation, UserModules
 from jmr.worker.output import mark
 from jmr.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from jmr.worker.abroad import Abroad
+    from jmr.worker.imports import Installed
 
 __all__ = ["Slot"]
 
@@ -66,6 +67,8 @@ class _OpenJob:
 
     settings: OpenJob
     functions: dict[str, Any] | None = None
+    #: The modules that they are made of.
+    generation: Generation | None = None
 
 
 class Slot:
@@ -84,6 +87,8 @@ class Slot:
         #: Set where this host is not the coordinator's.
         self._abroad: Abroad | None = None
         self._modules = UserModules()
+        #: Those that the classes which travelled by value are made of.
+        self._classes_of: Generation | Installed = self._modules.generation
         #: Copies of the pipes at fds 1 and 2, which user code may close or turn elsewhere.
         self._pipes = {stream: os.dup(stream) for stream in (1, 2)}
 
@@ -103,6 +108,8 @@ class Slot:
                     self._jobs[job] = _OpenJob(message)
                 case CloseJob(job):
                     self._jobs.pop(job, None)
+                    if self._abroad is not None:
+                        self._abroad.close_job(job)
                 case StartMap() | StartReduce():
                     self._answer(message)
                     del message  # its split need not stay in memory while the slot waits
@@ -154,14 +161,7 @@ class Slot:
         job = self._jobs[number]
         if self._current_job != number:
             self._open_streams(number)
-            path = list(sys.path)
-            load(whole(job.settings.blobs[1])).over(self._own).take_on()
-            if sys.path == path:
-                self._modules.forget_changed()
-            else:
-                self._modules.forget()
-            if self._abroad is not None:
-                self._abroad.enter_job(job.settings)
+            self._take_on_surroundings(number, job)
             self._current_job = number
         if job.functions is None:
             at = job.settings.functions_at
@@ -171,6 +171,32 @@ class Slot:
             except Exception as error:
                 raise TaskError(Failure("functions", "", None, raised_from(error), refused=False)) from error
         return job.functions
+
+    def _take_on_surroundings(self, number: int, job: _OpenJob) -> None:
+        """Work where the job's kernel does, with the modules that the job has had here, or none that are of old."""
+        if self._abroad is not None:
+            self._abroad.leave_job()
+        path = list(sys.path)
+        load(whole(job.settings.blobs[1])).over(self._own).take_on()
+        if job.generation is not None:
+            self._modules.enter(job.generation)
+        elif sys.path == path:
+            self._modules.forget_changed()
+        else:
+            self._modules.forget()
+        job.generation = self._modules.generation
+        if self._abroad is None:
+            self._take_on_classes(job.generation)
+        else:
+            self._take_on_classes(self._abroad.enter_job(number))
+            self._modules.skip()
+
+    def _take_on_classes(self, of: Generation | Installed) -> None:
+        """Know the classes that are made of these modules, and none of the same names that are made of others."""
+        if of is not self._classes_of:
+            self._classes_of.classes = swap_classes(of.classes)
+            of.classes = {}
+            self._classes_of = of
 
     def _open_streams(self, job: int) -> None:
         """Undo what the last job did to the streams; say whose output comes now."""
