@@ -123,3 +123,56 @@ except jmr.WorkerError as error:
     kill_all(h3)
     assert "h2 has no module 'special'" in coordinator.wait_for("failed: .*$")[0]
     coordinator.end()
+
+
+def test_module_that_the_kernel_lacks_is_an_error_of_the_users(hosts: Hosts) -> None:
+    h1, h2, *_ = hosts
+    body = """
+import importlib
+def mapfn(key, value):
+    try:
+        import fast_version_that_nobody_has
+    except ImportError:
+        if value == "bad fallback":
+            raise ValueError(value)
+    if value == "told":
+        try:
+            import no_such_module
+        except ImportError as error:
+            raise RuntimeError(value) from error
+    yield importlib.import_module(value).__name__, 1
+VALUES = ["json", "no_such_module", "json.no_such_part", "told", "bad fallback", "colorsys", "helper", "helper.part"]
+with jmr.Cluster(**LISTEN) as cluster:
+    await_hosts(cluster, 1)
+    result = same(dict(enumerate(VALUES)), mapfn, total, on_error="skip")
+    say("kept", list(result), len(result.errors))
+    try:
+        jmr.run({1: "no_such_module"}, mapfn, total, progress=False)
+    except jmr.MapError as error:
+        say("raised:", error)
+"""
+    write(h1, "/tmp/w/helper.py", "")
+    coordinator = script(h1, "import helper\n" + body, cwd="/tmp/w")
+    joined_worker(h2, "--slots", "1")
+    said = coordinator.end()
+    assert "kept ['json', 'colorsys', 'helper'] 5" in said
+    assert "raised: mapfn raised ModuleNotFoundError" in said
+
+
+def test_module_that_only_the_data_names_is_missed_if_the_kernel_has_it(hosts: Hosts) -> None:
+    h1, h2, *_ = hosts
+    body = """
+import importlib
+def mapfn(key, value):
+    yield importlib.import_module(value).double(key), 1
+with jmr.Cluster(**LISTEN) as cluster:
+    await_hosts(cluster, 1)
+    try:
+        jmr.run({1: "special"}, mapfn, total, on_error="skip", progress=False)
+    except jmr.WorkerError as error:
+        say("refused:", error)
+"""
+    coordinator = script(h1, body, **install(h1))
+    joined_worker(h2, "--slots", "1")
+    assert "h2 has no module 'special'" in coordinator.wait_for("refused: .*$")[0]
+    coordinator.end()

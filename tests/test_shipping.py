@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import types
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ import cloudpickle
 import pytest
 
 import jmr
-from jmr.codec.failures import Raised
+from jmr.codec.failures import Raised, raised_from
 from jmr.codec.functions import dump_functions
 from jmr.codec.values import dump, load
 from jmr.worker import names, shipping
-from jmr.worker.imports import ShippedImports, ShippedModule, missing_module
-from jmr.worker.shipping import sources_for
+from jmr.worker.importable import importable
+from jmr.worker.imports import Shipment, ShippedImports, ShippedModule, missing_module
+from jmr.worker.shipping import shipment_for
 
 #: A slot of another host: it has jmr and cloudpickle already, and finds nothing but Python itself.
 FAR = f"""
@@ -63,11 +65,11 @@ class Home:
 
     def shipped(self, *functions: Callable[..., Any] | None) -> list[str]:
         """The names of what would be shipped."""
-        return sorted(sources_for(functions))
+        return sorted(shipment_for(functions).modules)
 
     def job(self, mapfn: Callable[..., Any]) -> Job:
         """What a kernel would send."""
-        return sources_for([mapfn, None]), b"".join(dump_functions({"mapfn": mapfn}))
+        return shipment_for([mapfn, None]).modules, b"".join(dump_functions({"mapfn": mapfn}))
 
     def far(self, *jobs: Job) -> list[Any]:
         """What one slot elsewhere answers to these jobs, one after the other."""
@@ -127,7 +129,9 @@ def test_what_has_been_imported_is_shipped_whoever_uses_it(home: Home) -> None:
     home.write({"loaded.py": "import json", "unrelated.py": ""})
     importlib.import_module("loaded")
     assert home.shipped() == ["loaded"]
-    assert sources_for([])["loaded"] == ShippedModule("loaded", b"import json", str(home.path / "loaded.py"), False)
+    assert shipment_for([]).modules["loaded"] == ShippedModule(
+        "loaded", b"import json", str(home.path / "loaded.py"), False
+    )
 
 
 def test_a_helper_of_a_helper_is_shipped(home: Home) -> None:
@@ -186,7 +190,7 @@ def test_a_package_is_shipped_whole_and_nothing_beside_it(home: Home) -> None:
     home.write(dict.fromkeys(["pkg/plain/c.py", "pkg/empty/data.txt", "pkg/.hid/d.py", "pkg/__pycache__/e.py"], ""))
     home.write(dict.fromkeys(["pkg/not-a-name.py", "pkg/.#a.py", "other/__init__.py"], ""))
     (home.path / "pkg" / "loop").symlink_to(home.path / "pkg")
-    found = sources_for([in_a_cell("def mapfn():\n    import pkg.a")])
+    found = shipment_for([in_a_cell("def mapfn():\n    import pkg.a")]).modules
     assert sorted(found) == ["pkg", "pkg.a", "pkg.plain", "pkg.plain.c", "pkg.sub", "pkg.sub.b"]
     assert [name for name in sorted(found) if found[name].is_package] == ["pkg", "pkg.plain", "pkg.sub"]
     assert found["pkg.plain"].source is None
@@ -266,7 +270,7 @@ def test_a_file_is_read_again_only_when_it_has_changed(home: Home) -> None:
     def now(text: str, time: float) -> bytes | None:
         path.write_text(text)
         os.utime(path, (time, time))
-        return sources_for([mapfn])["helper"].source
+        return shipment_for([mapfn]).modules["helper"].source
 
     assert now("A = 1", 1_000) == b"A = 1"
     assert now("A = 2", 1_000) == b"A = 1", "which cannot happen: time goes on"
@@ -462,6 +466,68 @@ def test_sources_can_be_read_as_data_and_no_bytecode_is_written(home: Home) -> N
     assert not list(home.path.rglob("*.pyc"))
 
 
+# ---- what the kernel has
+
+
+def test_names_of_all_that_can_be_imported_are_told(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+    files = ["a.py", "pkg/__init__.py", "folder/data.csv", "no-name.py", "b.c.py", "text.txt", f"fast{suffix}"]
+    home.write(dict.fromkeys(files, ""))
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr("zipped.py", "")
+        archive.writestr("unnamed.py", "")
+    monkeypatch.syspath_prepend(str(tmp_path / "archive.zip"))
+
+    class Finder:
+        @staticmethod
+        def find_spec(name: str, path: object = None, target: object = None) -> object:
+            if name == "refused":
+                raise RuntimeError("not to be asked for")
+            return importlib.machinery.ModuleSpec(name, None) if name == "editable" else None
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder])
+    names = shipment_for([in_a_cell("def mapfn():\n    import zipped.x, editable, refused, absent")]).importable
+    assert names is not None
+    assert {"a", "pkg", "folder", "fast", "zipped", "editable", "json", "time", "_ssl", "pytest"} <= names
+    assert not {"no-name", "b", "text", "absent", "refused", "no_such", "msilib", ""} & names
+    assert "pkg" not in sys.modules
+
+
+def test_a_folder_is_listed_again_when_it_has_changed(home: Home) -> None:
+    assert "appeared" not in importable([])
+    os.utime(home.path, (1_000, 1_000))
+    assert "appeared" not in importable([])
+    home.write({"appeared.py": ""})
+    assert "appeared" in importable([])
+    home.write({"at_once.py": ""})
+    assert "at_once" in importable([])
+    os.utime(home.path, (2_000, 2_000))
+    importable([])
+    (home.path / "at_once.py").unlink()
+    os.utime(home.path, (2_000, 2_000))
+    assert "at_once" in importable([]), "which cannot happen: time goes on"
+
+
+@pytest.mark.parametrize(
+    ("name", "has"),
+    [
+        ("installed", True),
+        ("absent", False),
+        ("installed.part", True),
+        ("absent.part", False),
+        ("json.part", False),
+        ("whole.part", False),
+        ("folder.part", True),
+    ],
+)
+def test_what_the_kernel_may_have_is_told_from_what_it_has_not(name: str, has: bool) -> None:
+    modules = ship("whole") | {"folder": ShippedModule("folder", None, "/nowhere/folder", True)}
+    assert Shipment(modules, frozenset({"installed", "json", "whole", "folder"})).may_have(name) is has
+    assert Shipment(modules, None).may_have(name), "nobody has looked"
+
+
 # ---- in this process
 
 
@@ -572,7 +638,7 @@ def raised_by(source: str) -> BaseException:
         ("import no_such_thing.part", "no_such_thing"),
         ("import json.no_such_part", "json.no_such_part"),
         ("try:\n    import no_such_thing\nexcept ImportError as e:\n    raise ValueError from e", "no_such_thing"),
-        ("try:\n    import no_such_thing\nexcept ImportError:\n    raise ValueError", "no_such_thing"),
+        ("try:\n    import no_such_thing\nexcept ImportError:\n    raise ValueError", None),
         ("try:\n    import no_such_thing\nexcept ImportError:\n    raise ValueError from None", None),
         ("from json import no_such_name", None),
         ("raise ModuleNotFoundError('by hand')", None),
@@ -580,10 +646,10 @@ def raised_by(source: str) -> BaseException:
     ],
 )
 def test_a_missing_module_is_named(source: str, name: str | None) -> None:
-    assert missing_module(raised_by(source)) == name
+    assert missing_module(raised_from(raised_by(source))) == name
 
 
 def test_errors_that_lead_in_a_circle_end() -> None:
     one, two = ValueError(), KeyError()
     one.__cause__, two.__cause__ = two, one
-    assert missing_module(one) is None
+    assert missing_module(raised_from(one)) is None

@@ -121,11 +121,11 @@ class ClusterEngine:
 
     def _elsewhere(self) -> tuple[list[Buffer], list[Buffer]]:
         """What slots on other hosts are told instead of the surroundings; and the modules that they would not find."""
-        from jmr.worker.shipping import sources_for  # it parses them, and few jobs need it
+        from jmr.worker.shipping import shipment_for  # it parses them, and few jobs need it
 
         assert self._plan is not None
         functions = (self._plan.mapfn, self._plan.combinefn, self._plan.reducefn)
-        return dump(Surroundings.here().elsewhere()), dump(sources_for(functions))
+        return dump(Surroundings.here().elsewhere()), dump(shipment_for(functions))
 
     def _open(self, plan: Plan, report: Report) -> None:
         """Open the job, and say how many slots it may use, as far as that is known."""

@@ -58,7 +58,7 @@ Blob = Buffer | list[Buffer]
 
 @dataclass(slots=True)
 class OpenJob:
-    """What a slot is told of a job, once; blobs: functions, surroundings, and modules that travel as source, if any."""
+    """What a slot is told of a job, once; blobs: functions, surroundings, and elsewhere a Shipment."""
 
     job: int
     n_partitions: int

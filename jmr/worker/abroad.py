@@ -2,7 +2,7 @@
 
     coordinator ──Carry, Carry, ...──> a file here ──ranges──> the attempt
     map output ──> inline, or Carry, Carry, ... ──> coordinator, which puts it into a file there
-    modules as source ──> imports;  a module is missing ──> AttemptRefused
+    modules as source ──> imports;  a module that the kernel has is missing ──> AttemptRefused
 
 Files there are not to be seen here, so what would lie in one is sent.
 """
@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from jmr.codec.failures import rebuild
 from jmr.codec.values import Buffer, byte_length, load
 from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.files import INLINE_BYTES, Room, SpillError, Stored, crc_of
 from jmr.tasks.contract import Failure
 from jmr.wire.far import CARRIED, AttemptRefused, Carry, Taken
 from jmr.wire.messages import Message, OpenJob, Range, StartMap, whole
-from jmr.worker.imports import Installed, ShippedImports, missing_module
+from jmr.worker.imports import NOTHING, Installed, Shipment, ShippedImports, missing_module
 
 __all__ = ["Abroad", "Carried", "carry", "pieces_of", "store_to_send"]
 
+#: Phases of failures in which what cannot be imported is named by a pickle: the kernel has it.
+_NAMED_BY_PICKLES = frozenset({"functions", "load", "merge"})
 #: Most bytes in one message: between two of them others have their turn.
 _PIECE_BYTES = 1 << 20
 
@@ -41,18 +42,22 @@ class Abroad:
         self._slot = slot
         self._opening_of = opening_of
         self._imports = ShippedImports()
-        #: Of each open job that has run here: its modules.
-        self._installed: dict[int, Installed] = {}
+        #: Of each open job that has run here: what came with it, and its modules.
+        self._jobs: dict[int, tuple[Shipment, Installed]] = {}
+        #: Of the job whose turn it is.
+        self._shipment = NOTHING
         #: What has come for the next attempt.
         self._carried: Carried | None = None
 
     def enter_job(self, job: int) -> Installed:
         """Have the user's modules imported from the source that came with the job, and each of them once."""
-        if job in self._installed:
-            self._imports.enter(self._installed[job])
+        if job in self._jobs:
+            self._imports.enter(self._jobs[job][1])
         else:
-            self._installed[job] = self._imports.install(load(whole(self._opening_of(job).blobs[2])))
-        return self._installed[job]
+            shipment: Shipment = load(whole(self._opening_of(job).blobs[2])) or NOTHING
+            self._jobs[job] = shipment, self._imports.install(shipment.modules)
+        self._shipment, installed = self._jobs[job]
+        return installed
 
     def leave_job(self) -> None:
         """Have no modules but this host's own."""
@@ -60,7 +65,7 @@ class Abroad:
 
     def close_job(self, job: int) -> None:
         """Let go of its modules."""
-        self._installed.pop(job, None)
+        self._jobs.pop(job, None)
 
     def take(self, message: Message) -> Message:
         """Put what comes for the next attempt into a file; what cannot be written is told when the attempt begins."""
@@ -91,9 +96,12 @@ class Abroad:
         return stored
 
     def refusal(self, failures: Sequence[Failure]) -> AttemptRefused | None:
-        """A module that is missing here need not be missing everywhere."""
-        missing = (missing_module(rebuild(failure.raised)) for failure in failures)
-        return next((AttemptRefused(module) for module in missing if module is not None), None)
+        """A module that is missing here need not be missing everywhere, unless the kernel has none, either."""
+        for failure in failures:
+            module = missing_module(failure.raised)
+            if module and (failure.phase in _NAMED_BY_PICKLES or self._shipment.may_have(module)):
+                return AttemptRefused(module)
+        return None
 
 
 class Carried:

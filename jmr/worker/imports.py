@@ -13,6 +13,9 @@ here, as it does there, and an installed package that is older than the user's w
 
 A module looks as if it had been imported from its file: `__file__` is the path that it has at the kernel, and
 tracebacks show its lines. No bytecode is read or written: if files lie at that path on this host, they are others.
+
+A module that is nowhere to be found is missing here if the kernel has it. If the kernel has none either, the import
+fails there as well, and is an error of the user's like any other.
 """
 
 from __future__ import annotations
@@ -26,9 +29,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jmr.codec.failures import Raised, rebuild
 from jmr.worker.modules import TakenOut, put_back, take_out
 
-__all__ = ["Installed", "ShippedImports", "ShippedModule", "missing_module", "prefixes"]
+__all__ = ["NOTHING", "Installed", "Shipment", "ShippedImports", "ShippedModule", "missing_module", "prefixes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,40 @@ class ShippedModule:
     #: At the kernel: its file, or that folder.
     path: str
     is_package: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """What travels with a job, so that its imports do on another host what they do at the kernel."""
+
+    #: By dotted name.
+    modules: Mapping[str, ShippedModule]
+    #: Names without dots that can be imported at the kernel; None if nobody has looked.
+    importable: frozenset[str] | None
+
+    def may_have(self, name: str) -> bool:
+        """Whether the kernel can import a module that was not found here, as far as can be told.
+
+        Of what is installed, versions may differ, and only names without dots are known. But a package of the user's
+        has travelled whole, unless it is a folder without an `__init__.py`, and Python's own are the same here.
+
+        Examples
+        --------
+        >>> shipment = Shipment({}, frozenset({"json", "numpy"}))
+        >>> [shipment.may_have(name) for name in ("numpy", "numpy.strings", "bumpy", "json.bad")]
+        [True, True, False, False]
+        """
+        root = _root(name)
+        if self.importable is None:
+            return True
+        if root not in self.importable or root == name:
+            return root in self.importable
+        shipped = self.modules.get(root)
+        return root not in sys.stdlib_module_names if shipped is None else shipped.source is None
+
+
+#: Of a job that began before other hosts were in sight.
+NOTHING = Shipment({}, None)
 
 
 @dataclass(eq=False, slots=True)
@@ -174,26 +212,28 @@ class _CompiledLoader(_Loader):
         return self._code
 
 
-def missing_module(error: BaseException) -> str | None:
-    """The module that this host lacks, if that is why `error` was raised, or one that it followed from.
+def missing_module(raised: Raised) -> str | None:
+    """The module that was not found, if that is why an error was raised, or one that was said to be its cause.
 
-    "numpy" if there is no numpy at all, "numpy.strings" if it is there and lacks that.
+    "numpy" if there is no numpy at all, "numpy.strings" if it is there and lacks that. What user code raises while it
+    copes with a missing module is its own affair, unless it is raised `from` that.
 
     Examples
     --------
+    >>> from jmr.codec.failures import raised_from
     >>> try:
     ...     import no_such_package.part
     ... except ImportError as error:
-    ...     missing_module(error)
+    ...     missing_module(raised_from(error))
     'no_such_package'
     """
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        if isinstance(link, ModuleNotFoundError) and link.name:
-            return link.name
-        seen.add(id(link))
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    link: Raised | None = raised
+    while link is not None:
+        if link.type_name == ModuleNotFoundError.__name__:
+            error = rebuild(link)
+            if isinstance(error, ModuleNotFoundError) and error.name:
+                return error.name
+        link = link.cause if link.explicit else None
     return None
 
 

@@ -1,8 +1,9 @@
 """What other hosts need of the user's own modules: found, and read, at the kernel.
 
     sys.modules ──> those that are the user's ─────────────┐
-    mapfn, reducefn ... ──code──> names that it may import ─┼──> ShippedModule (name, source, path)
+    mapfn, reducefn ... ──code──> names that it may import ─┼──> Shipment: ShippedModule (name, source, path) ...
                                         └── a source ──> what it imports, and so on
+                                                            and the names of all that is to be had here
 
 A module travels as its file is now, also if the kernel has imported an earlier state of it: so it is for local slots.
 A package travels whole, for what it will import of itself is its own affair, unless it has compiled parts: then not at
@@ -27,18 +28,19 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from jmr.worker.imports import ShippedModule, prefixes
+from jmr.worker.importable import importable
+from jmr.worker.imports import Shipment, ShippedModule, prefixes
 from jmr.worker.modules import CLOCK_SECONDS, file_of, is_users
 from jmr.worker.names import PROGRAMS, names_in_functions, names_in_source
 
-__all__ = ["sources_for"]
+__all__ = ["shipment_for"]
 
 _COMPILED = tuple(importlib.machinery.EXTENSION_SUFFIXES)
 #: Files and folders that one package may have; what lies deeper is left out.
 _MOST_ENTRIES = 20_000
 
 
-def sources_for(functions: Iterable[Callable[..., Any] | None]) -> dict[str, ShippedModule]:
+def shipment_for(functions: Iterable[Callable[..., Any] | None]) -> Shipment:
     """Find the modules of the user's that the functions, or other modules of theirs, may import.
 
     Parameters
@@ -48,7 +50,8 @@ def sources_for(functions: Iterable[Callable[..., Any] | None]) -> dict[str, Shi
 
     Returns
     -------
-    By dotted name. Sources are kept for the next job, and read again once their file's time or size has changed.
+    They, and the names that can be imported here. Sources are kept for the next job, and read again once their file's
+    time or size has changed.
     """
     _look_afresh()
     search = _Search()
@@ -56,7 +59,7 @@ def sources_for(functions: Iterable[Callable[..., Any] | None]) -> dict[str, Shi
     for names, children in names_in_functions(functions):
         search.look_up_in_code(names, children)
     search.follow()
-    return search.found()
+    return Shipment(search.found(), importable(search.roots()))
 
 
 class _Search:
@@ -101,6 +104,10 @@ class _Search:
                 if prefix not in self._found and prefix in self._folders:
                     self._found[prefix] = ShippedModule(prefix, None, self._folders[prefix], is_package=True)
         return self._found
+
+    def roots(self) -> set[str]:
+        """The first parts of the names that were looked up."""
+        return {root for name in self._looked_up if (root := name.partition(".")[0]).isidentifier()}
 
     def _add_loaded(self, name: str) -> None:
         """Take an imported module, or the outermost package of the user's that it is in."""
