@@ -33,6 +33,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests on several hosts can be chosen, or left out, by that."""
+    for item in items:
+        if {"netns_hosts", "hosts"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("hosts")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def warm_cluster() -> Iterator[None]:
     """The kernel's own cluster, started once, so that tests see what a job leaves and not what starting takes."""

@@ -246,6 +246,21 @@ def test_another_token_is_refused(coordinator: jmr.Cluster) -> None:
     assert "ab" * 32 not in said
 
 
+@pytest.mark.slow
+def test_a_token_that_was_renewed_is_read_again(home: Path) -> None:
+    where = f"127.0.0.1:{free_port()}"
+    with jmr.Cluster(workers=0, listen=where) as first:
+        command = Command(where, "--slots", 1)
+        assert "joined" in command.line()
+        first.listen(where, new_token=True)
+    with command:
+        assert command.line() == f"jmr-worker: the coordinator at {where} is gone; waiting for the next"
+        with jmr.Cluster(workers=0, listen=where):
+            assert command.line() == f"jmr-worker: joined {where} with 1 slot"
+            command.send(signal.SIGTERM)
+            assert command.end() == (0, "")
+
+
 @contextlib.contextmanager
 def asked_for_a_token(address: str, home: Path) -> Iterator[tuple[Command, int]]:
     """The worker of somebody who has none, at its question; and the terminal."""
@@ -489,6 +504,7 @@ def test_an_attempt_is_finished_first_and_a_second_signal_does_not_wait(
             file.read()
         command.send(signal.SIGINT)
         assert command.line().endswith(" jmr-worker: leaving: slots finish what they are at")
+        assert command.line().endswith(" jmr-worker: finishing what runs, for up to 10 s; Ctrl-C ends it at once")
         command.send(signal.SIGINT)
         assert command.end() == (0, "")
         command.await_nobody()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import os
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import jmr
@@ -18,6 +20,7 @@ from jmr.launch.address import DEFAULT_PORT, Address, parsed_address
 from jmr.launch.joining import ExitCode, Joining, join_over_stdio
 from jmr.launch.local import default_slots
 from jmr.launch.token import VARIABLE, parsed_token, token, token_path
+from jmr.wire.far import MOST_SLOTS
 
 __all__ = ["worker_main"]
 
@@ -39,7 +42,6 @@ JMR_MEMORY makes no sense, or the name does not resolve; 3 no token, or not the 
 cannot be worked for: no jmr, another release of it, another version of Python; 5 with --once: nobody listens there, or
 answers; 130 interrupted when asked for a token
 """
-_MOST_SLOTS = 4096
 
 
 def worker_main(arguments: Sequence[str] | None = None) -> int:
@@ -47,8 +49,8 @@ def worker_main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     n_slots = options.slots if options.slots is not None else default_slots()
-    if not 1 <= n_slots <= _MOST_SLOTS:
-        parser.error(f"--slots must be from 1 to {_MOST_SLOTS:,}, not {n_slots}")
+    if not 1 <= n_slots <= MOST_SLOTS:
+        parser.error(f"--slots must be from 1 to {MOST_SLOTS:,}, not {n_slots}")
     if options.over_ssh:
         return join_over_stdio(n_slots)
     if options.address is None:
@@ -68,7 +70,8 @@ def worker_main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("interrupted", 0)
         return ExitCode.INTERRUPTED
-    return Joining(address, key, n_slots, once=options.once, say=say).run()
+    token_now = partial(_token_now, options.token_file, is_of_file=VARIABLE not in os.environ)
+    return Joining(address, key, token_now, n_slots, once=options.once, say=say).run()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,6 +114,16 @@ def _token(address: Address, path: Path | None) -> bytes:
     except EOFError:
         raise TokenError("no token, no work") from None
     return parsed_token(pasted.strip(), "what you have pasted")
+
+
+def _token_now(path: Path | None, *, is_of_file: bool) -> bytes | None:
+    """What the file says by now, if that is where the token is taken from."""
+    if path is None and not is_of_file:
+        return None
+    try:
+        return token(path, make=False)
+    except TokenError:
+        return None
 
 
 class _Speaker:

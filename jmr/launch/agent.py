@@ -34,10 +34,17 @@ from jmr.wire.messages import Drain, Drained, ForkSlot, KillSlot, Message, Print
 from jmr.wire.streams import CONTROL, FILES
 from jmr.worker.surroundings import THREAD_VARIABLES
 
-__all__ = ["DismissedError", "Membership", "MembershipError", "SupervisorLostError", "prepare_environment"]
+__all__ = [
+    "LEAVE_SECONDS",
+    "DismissedError",
+    "Membership",
+    "MembershipError",
+    "SupervisorLostError",
+    "prepare_environment",
+]
 
 #: For slots to finish what they are at, when the worker was told to end.
-_LEAVE_SECONDS = 10.0
+LEAVE_SECONDS = 10.0
 #: A membership that has lasted so long shows that the worker is not broken.
 _LASTING_SECONDS = 60.0
 
@@ -145,7 +152,7 @@ class Membership:
             self._link.send(Leaving())
             self._note_quiet()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_quiet.wait(), _LEAVE_SECONDS)
+                await asyncio.wait_for(self._is_quiet.wait(), LEAVE_SECONDS)
             self._link.close()
 
     def abort(self) -> None:

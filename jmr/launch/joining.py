@@ -24,7 +24,7 @@ from typing import Any
 
 from jmr.errors import ArgumentValueError, WorkerError
 from jmr.launch.address import Address
-from jmr.launch.agent import Membership, MembershipError, prepare_environment
+from jmr.launch.agent import LEAVE_SECONDS, Membership, MembershipError, prepare_environment
 from jmr.launch.stdio import connect_stdio
 from jmr.wire.handshake import NONCE_BYTES, OVER_SSH, Handshake, HandshakeError, Identity, Verdict, worker_side
 
@@ -33,6 +33,8 @@ __all__ = ["ExitCode", "Joining", "client_context", "growing_pauses", "join_over
 #: For a connection and the handshake.
 _JOIN_SECONDS = 10.0
 _AGAIN = "trying again, now and then"
+#: Whoever has to wait longer is told what for.
+_TELLING_SECONDS = 0.5
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 #: Memberships in a row that end because of the worker: it is broken, and would come and go for ever.
 _MOST_FAILURES = 4
@@ -65,6 +67,10 @@ class EndedError(Exception):
         self.code = code
 
 
+class TokenChangedError(Exception):
+    """Somebody has made a new token since this one was read."""
+
+
 class Joining:
     """The life of a worker.
 
@@ -74,6 +80,8 @@ class Joining:
         Of the coordinator.
     token
         That it and we hold.
+    token_now
+        Looks for the token again, since somebody may have made a new one; None if there is none to be had.
     n_slots
         How many slots to offer.
     once
@@ -83,10 +91,18 @@ class Joining:
     """
 
     def __init__(
-        self, address: Address, token: bytes, n_slots: int, *, once: bool, say: Callable[[str, int], None]
+        self,
+        address: Address,
+        token: bytes,
+        token_now: Callable[[], bytes | None],
+        n_slots: int,
+        *,
+        once: bool,
+        say: Callable[[str, int], None],
     ) -> None:
         self._address = address
         self._token = token
+        self._token_now = token_now
         self._n_slots = n_slots
         self._once = once
         self._say = say
@@ -131,7 +147,10 @@ class Joining:
     async def _leave(self, working: asyncio.Task[int]) -> None:
         self._say("leaving: slots finish what they are at", 1)
         if self._membership is not None:
+            text = f"finishing what runs, for up to {LEAVE_SECONDS:.0f} s; Ctrl-C ends it at once"
+            telling = asyncio.get_running_loop().call_later(_TELLING_SECONDS, self._say, text, 0)
             await self._membership.leave()
+            telling.cancel()
         working.cancel()
         await asyncio.wait([working])
 
@@ -142,6 +161,9 @@ class Joining:
             except EndedError as ended:
                 self._say(str(ended), 0)
                 return ended.code
+            except TokenChangedError:
+                self._say("there is a new token here", 1)
+                continue
             except MembershipError as error:
                 self._say(str(error), 0)
                 self._n_failures += 1
@@ -196,6 +218,8 @@ class Joining:
                 )
                 await link.proven
         except HandshakeError as error:
+            if error.verdict is Verdict.OTHER_TOKEN and self._has_new_token():
+                raise TokenChangedError from error
             raise EndedError(*self._refused(error)) from error
         except socket.gaierror as error:
             if self._n_joined:  # it did resolve, and will again
@@ -213,13 +237,19 @@ class Joining:
             if not link.is_proven:
                 link.abort()
 
+    def _has_new_token(self) -> bool:
+        """Whether there is another token than the one that was just tried."""
+        before, now = self._token, self._token_now()
+        self._token = before if now is None else now
+        return self._token != before
+
     def _refused(self, error: HandshakeError) -> tuple[int, str]:
         match error.verdict:
             case Verdict.OTHER_TOKEN:
                 return ExitCode.TOKEN, (
                     f"the coordinator at {self._address} holds another token, or somebody stands between it and this "
-                    "host with a certificate of their own. Copy the token file from its host once more (%jmr listen "
-                    "shows where it is)"
+                    "host with a certificate of their own. Copy the token file from its host once more: it lies where "
+                    "the coordinator has said when it began to listen"
                 )
             case Verdict.OTHER_PYTHON:
                 theirs = "another version" if error.python is None else "{}.{}".format(*error.python)
