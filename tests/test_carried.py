@@ -109,3 +109,21 @@ def test_a_memory_that_is_full_sends_the_file_to_disk(tmp_path: Path, monkeypatc
     assert Path(file.path) == tmp_path / "disk" / "map-0-1"
     assert Path(file.path).read_bytes() == b"abcdefghi"
     assert list((tmp_path / "memory").iterdir()) == []
+
+
+def test_a_file_that_can_lie_nowhere_is_told_and_lets_go_of_what_it_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, pieces: list[Buffer]) -> None:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "disk").write_text("no directory")
+    monkeypatch.setattr(arriving, "write_all", full)
+    n_open = len(os.listdir("/proc/self/fd"))
+    file = Arriving(room(tmp_path, 1 << 20), "map-0-1", 9)
+    for _ in range(2):
+        with pytest.raises(SpillError, match="cannot be written to"):
+            file.write(b"abc")
+    file.discard()
+    assert len(os.listdir("/proc/self/fd")) == n_open
+    assert list((tmp_path / "memory").iterdir()) == []

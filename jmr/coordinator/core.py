@@ -153,7 +153,7 @@ class Coordinator:
     def resize(self, n_slots: int) -> None:
         """Have this many slots on this host, soon."""
         self._local.n_slots = n_slots  # told at once, and done soon
-        self._call(self._resize, n_slots)
+        self._call(self._resize)
 
     def others(self) -> Others:
         """What lets workers of other hosts in."""
@@ -503,7 +503,8 @@ class Coordinator:
         """Its worker is heard again."""
         self._apply(events.SlotResumed(time.monotonic(), slot.number))
 
-    def _resize(self, n_slots: int) -> None:
+    def _resize(self) -> None:
+        n_slots = self._local.n_slots  # the newest
         self._local.resize(n_slots)
         for job in self._jobs.values():
             if job.spec.is_elastic:
@@ -527,7 +528,7 @@ class Coordinator:
                 self._cancel(job.number, WorkersLost(job.told_left(last)))
 
     def _n_slots_for(self, job: Job) -> int:
-        n_local = 0 if self._broken else min(job.max_slots, self._local.n_slots)
+        n_local = min(job.max_slots, len(self._local.slots) if self._broken else self._local.n_slots)
         return n_local + sum(worker.n_slots for worker in self._remote() if worker.number not in job.refusals)
 
     def slot_refused(self, slot: Slot, refusal: Refusal) -> None:

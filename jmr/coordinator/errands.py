@@ -326,7 +326,7 @@ class Errands:
                 await self._files.run(file.write, piece)
                 self._count_unwritten(output, -sys.getsizeof(piece))
         except BaseException:
-            await asyncio.shield(self._files.run(file.discard))
+            await self._files.discard(file)
             raise
         await self._files.run(file.close)
         return str(file.path)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from jmr.shuffle.arriving import read_in_pieces
+from jmr.shuffle.arriving import Arriving, read_in_pieces
 from jmr.wire.messages import Range
 
 __all__ = ["Files"]
@@ -36,6 +36,13 @@ class Files:
         reading = read_in_pieces(ranges)
         while (piece := await self.run(next, reading, None)) is not None:
             yield piece
+
+    async def discard(self, file: Arriving) -> None:
+        """Remove it; at once, if the threads have ended."""
+        try:
+            await asyncio.shield(self.run(file.discard))
+        except RuntimeError:
+            file.discard()
 
     def close(self) -> None:
         """Let go of the threads, which end when they have done what they are at."""

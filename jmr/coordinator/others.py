@@ -67,6 +67,7 @@ class Others:
         self._worker_numbers = itertools.count(1)
         self._files = Files()
         self._listener: Listener | None = None
+        self._is_listening = False
         self._leases: Leases | None = None
         #: Those that have said what they are, by number.
         self._workers: dict[int, RemoteWorker] = {}
@@ -87,6 +88,7 @@ class Others:
 
     def listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
         """Let workers join by this socket, instead of any other; returns when it is so."""
+        self._is_listening = True
         self._call(self._listen, listening, context, certificate, token)
 
     def stop_listening(self) -> None:
@@ -114,8 +116,8 @@ class Others:
 
     @property
     def is_listening(self) -> bool:
-        """Whether any more may join by themselves."""
-        return self._listener is not None
+        """Whether any more may join by themselves; also in the moment in which it changes its address."""
+        return self._is_listening
 
     def worker_joined(self, worker: RemoteWorker) -> None:
         """Give it a name that no other has, and have it fork."""

@@ -91,6 +91,7 @@ class Cluster:
         self._expects_remote = bool(targets)
         #: Of jobs that run, and perhaps of some that ran.
         self._engines: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
+        self._engines_lock = threading.Lock()
         self._ssh_workers: list[SshWorker] = []
         try:
             with interrupts.deferred():
@@ -191,10 +192,11 @@ class Cluster:
         where = checked_address(address)
         coordinator = self._running()
         with interrupts.deferred():
-            if not self._expects_remote:
-                self._expects_remote = True
-                for engine in list(self._engines):
-                    engine.expect_remote()
+            self._expects_remote = True
+            with self._engines_lock:
+                engines = list(self._engines)
+            for engine in engines:
+                engine.expect_remote()
             self._address = listen_at(coordinator, where, self._address, renew=new_token)
         return invitation(self._address)
 
@@ -236,12 +238,17 @@ class Cluster:
         """Most slots of this host that a job may use."""
         wanted = [plan.workers, self._own_slots, default_slots()]
         most = next(n_slots for n_slots in wanted if n_slots is not None)
-        if not most and not self.has_remote:
+        if not most and self._address is None and not self._running().n_remote_slots:
             raise ArgumentValueError(
                 "workers=0 leaves the work to slots of other hosts, and none can join: %jmr listen, or "
                 'jmr.Cluster(listen="10.0.0.5"), or jmr.Cluster(ssh=["host"])'
             )
         return min(most, max(self.n_slots, plan.workers or 0))
+
+    def _runs(self, engine: ClusterEngine) -> None:
+        """It has opened a job here."""
+        with self._engines_lock:
+            self._engines.add(engine)
 
     def _reach(self, targets: list[SshTarget], python: str | None) -> None:
         """Have ssh start workers; say which hosts it did not get to."""

@@ -78,6 +78,8 @@ class ClusterEngine:
         self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self._name = "job"
         self._plan: Plan | None = None
+        #: Whether the coordinator knows what the job takes on other hosts.
+        self._is_for_remote = False
         self._room: Room | None = None
         self._lender: Lender | None = None
         #: The function that reduce tasks call.
@@ -116,8 +118,9 @@ class ClusterEngine:
 
     def expect_remote(self) -> None:
         """Slots on other hosts may come, which nobody expected when the job was opened; from any thread."""
-        if self._job and not self._ended:
+        if self._job and not self._ended and not self._is_for_remote:
             self._coordinator.amend(self._job, self._elsewhere())
+            self._is_for_remote = True
 
     def _elsewhere(self) -> tuple[list[Buffer], list[Buffer]]:
         """What slots on other hosts are told instead of the surroundings; and the modules that they would not find."""
@@ -149,8 +152,9 @@ class ClusterEngine:
         with interrupts.deferred():
             self._coordinator.open_job(number, spec, plan.workers)
             self._job = number
-            self._cluster._engines.add(self)
-            if spec.elsewhere is None and self._cluster.has_remote:  # since just now
+            self._is_for_remote = spec.elsewhere is not None
+            self._cluster._runs(self)
+            if self._cluster.has_remote:  # perhaps since just now
                 self.expect_remote()
         if self._cancelled.is_set():  # before there was anything to stop
             self.cancel()

@@ -155,6 +155,11 @@ class Membership:
                 await asyncio.wait_for(self._is_quiet.wait(), LEAVE_SECONDS)
             self._link.close()
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether it cannot serve any more."""
+        return self._error is not None
+
     def abort(self) -> None:
         """End the connection at once."""
         if self._link is not None:

@@ -186,6 +186,8 @@ class Joining:
 
     async def _join(self) -> None:
         """Join and serve, until the coordinator is gone."""
+        if self._membership is not None and self._membership.is_broken:  # its supervisor has ended meanwhile
+            await self._close_membership()
         if self._membership is None:
             self._membership = Membership(self._n_slots)
         membership = self._membership

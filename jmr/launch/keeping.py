@@ -18,7 +18,7 @@ from jmr.codec.values import Buffer
 from jmr.links.link import Link
 from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.directory import Directories
-from jmr.shuffle.files import Room, SpillError
+from jmr.shuffle.files import Room
 from jmr.wire.far import CannotKeep, Keep, Kept
 from jmr.wire.messages import whole
 
@@ -84,17 +84,17 @@ class Keeping:
             return
         try:
             is_whole = writing.result()
-        except SpillError as error:
+        except Exception as error:  # whatever it is, the coordinator waits to be told
             self._give_up(piece, error)
             return
         if is_whole and piece.job not in self._given_up:
             self._link.send(Kept(piece.job, file.path))
 
-    def _give_up(self, piece: Keep, error: SpillError) -> None:
+    def _give_up(self, piece: Keep, error: Exception) -> None:
         if piece.job not in self._given_up:
             self._given_up.add(piece.job)
             reason = f"a file of {piece.n_bytes:,} bytes cannot be written to {self._room(piece.job).directory}"
-            self._link.send(CannotKeep(piece.job, f"{reason}: {error.__cause__}"))
+            self._link.send(CannotKeep(piece.job, f"{reason}: {error.__cause__ or error}"))
 
     def _count_unwritten(self, n_bytes: int) -> None:
         self._n_unwritten += n_bytes

@@ -7,6 +7,7 @@ ranges of files ──read_in_pieces──> pieces
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from collections.abc import Iterable, Iterator
 
@@ -61,6 +62,8 @@ class Arriving:
                 self._move_to_disk()
         if not self._is_in_memory:
             with told(self._room.directory, self._n_bytes):
+                if self._descriptor < 0:  # it could not be moved
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 check_room(self._room.directory, len(piece))
                 write_all(self._descriptor, [piece])
         self.n_written += len(piece)
@@ -89,14 +92,19 @@ class Arriving:
 
     def _move_to_disk(self) -> None:
         before, self._is_in_memory = self.path, False
-        os.close(self._descriptor)
+        self.close()
         try:
             with told(self._room.directory, self._n_bytes), open(before, "rb") as file:
                 self._make_in(self._room.directory)
-                check_room(self._room.directory, self.n_written)
-                os.sendfile(self._descriptor, file.fileno(), 0, self.n_written)
+                n_left = self.n_written
+                while n_left:
+                    piece = file.read(min(_PIECE_BYTES, n_left))
+                    check_room(self._room.directory, len(piece))
+                    write_all(self._descriptor, [piece])
+                    n_left -= len(piece)
         finally:
-            os.unlink(before)
+            with contextlib.suppress(OSError):
+                os.unlink(before)
 
     def _make_in(self, directory: str) -> None:
         os.makedirs(directory, mode=0o700, exist_ok=True)
