@@ -131,7 +131,8 @@ def main() -> None:
         asyncio.run(join_all(options.join, options.clients, spread=options.spread))
         return
     os.environ[VARIABLE] = secrets.token_hex(32)
-    with jmr.Cluster(workers=1, listen="127.0.0.1:0") as cluster:
+    with jmr.Cluster(workers=1) as cluster:
+        cluster.listen("127.0.0.1:0")
         jmr.run({1: 1}, lambda key, value: [], engine=cluster, progress=False)
         for spread in True, False:
             measure_clients(cluster, options.clients, spread=spread)
