@@ -855,13 +855,13 @@ def test_output_of_a_job_that_was_cancelled_is_forgotten(
             for _ in range(3):
                 peer.say(Carry(order.job, 1 << 22, False, blobs=[bytes(PIECE_BYTES)]), stream)
             worker = next(iter(coordinator_of(cluster)._remote()))
-            await until(lambda: worker._errands._n_unwritten > 3 * PIECE_BYTES)
+            await until(lambda: worker.link.n_unwritten > 3 * PIECE_BYTES)
             coordinator_of(cluster).cancel(order.job, JobStopped())
             await job
         finally:
             (tmp_path / "gate").touch()
             goes_on.set()
-        await until(lambda: worker._errands._n_unwritten == 0)
+        await until(lambda: worker.link.n_unwritten == 0)
         assert closed == ["written", "discarded"]
         await peer.close()
 

@@ -44,7 +44,7 @@ from jmr.scheduler import effects, events
 from jmr.scheduler.machine import Scheduler
 from jmr.shuffle.budget import Budget, memory_budget
 from jmr.shuffle.directory import Directories
-from jmr.shuffle.files import Room
+from jmr.shuffle.files import Room, room_of
 from jmr.shuffle.outputs import MapOutputs
 from jmr.wire.messages import (
     AttemptFailed,
@@ -139,12 +139,8 @@ class Coordinator:
 
     def room(self, job: int) -> Room:
         """Where a job's files lie, if it has any; and how large one may be that is there all the time."""
-        disk, memory = self._directories.disk.path, self._directories.memory
-        return Room(
-            f"{disk}/job-{job}",
-            None if memory is None else f"{memory.path}/job-{job}",
-            self._budget.total_bytes // 4,
-        )
+        disk, memory = self._directories.disk, self._directories.memory
+        return room_of(job, disk.path, None if memory is None else memory.path, self._budget.total_bytes // 4)
 
     def input_bytes(self, n_slots: int) -> int:
         """How large a task's input may be where `n_slots` work at the same time."""

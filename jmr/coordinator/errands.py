@@ -24,7 +24,7 @@ from jmr.coordinator.refusal import Refusal, cannot_keep
 from jmr.coordinator.worker import Answer, Slot
 from jmr.links.link import Link
 from jmr.shuffle.arriving import Arriving
-from jmr.shuffle.files import Room, SpillError
+from jmr.shuffle.files import Room, SpillError, room_of
 from jmr.wire.far import CARRIED, Carry, ForgetJob, Keep, WorkerJoined
 from jmr.wire.frames import FrameError
 from jmr.wire.messages import AttemptFailed, MapDone, OpenJob, Range, ReduceDone, StartMap, StartReduce, whole
@@ -36,8 +36,6 @@ __all__ = ["Errands", "ErrandsOwner"]
 _OF_MEMORY = 4
 #: So many bytes of a slot's input may be on their way, else they would pile up before a slot that does not read.
 _MOST_AHEAD_BYTES = 1 << 23
-#: More than this that is not written yet: then nothing more is read.
-_MOST_UNWRITTEN_BYTES = 1 << 24
 
 
 class ErrandsOwner(Protocol):
@@ -118,7 +116,6 @@ class Errands:
         #: By job: the errand of having its functions there, whose result is their path; and what ends it.
         self._functions: dict[int, asyncio.Task[str]] = {}
         self._kept: dict[int, asyncio.Future[str]] = {}
-        self._n_unwritten = 0
 
     def begin(self, slot: Slot, opening: OpenJob | None, order: StartMap | StartReduce) -> None:
         """Bring an order to a slot, with all that it takes."""
@@ -245,11 +242,11 @@ class Errands:
         if opening.functions_at is not None:
             path = await self._functions_there(opening.job, opening.functions_at)
             functions_at = (path, *opening.functions_at[1:])
-        memory = self._about.memory_directory
+        there = room_of(opening.job, self._about.directory, self._about.memory_directory, self._about.memory_bytes)
         return replace(
             opening,
-            directory=f"{self._about.directory}/job-{opening.job}",
-            memory_directory=None if memory is None else f"{memory}/job-{opening.job}",
+            directory=there.directory,
+            memory_directory=there.memory_directory,
             functions_at=functions_at,
         )
 
@@ -333,11 +330,7 @@ class Errands:
 
     def _count_unwritten(self, output: _Output, n_bytes: int) -> None:
         output.n_unwritten += n_bytes
-        self._n_unwritten += n_bytes
-        if self._n_unwritten > _MOST_UNWRITTEN_BYTES:
-            self._link.pause_reading()
-        else:
-            self._link.resume_reading()
+        self._link.note_unwritten(n_bytes)
 
 
 def _fail(error: Exception) -> None:

@@ -18,14 +18,11 @@ from jmr.codec.values import Buffer
 from jmr.links.link import Link
 from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.directory import Directories
-from jmr.shuffle.files import Room
+from jmr.shuffle.files import Room, room_of
 from jmr.wire.far import CannotKeep, Keep, Kept
 from jmr.wire.messages import whole
 
 __all__ = ["Keeping"]
-
-#: More than this that is not written yet: then nothing more is read.
-_MOST_UNWRITTEN_BYTES = 1 << 24
 
 
 class Keeping:
@@ -46,7 +43,6 @@ class Keeping:
         self._arriving: dict[int, Arriving] = {}
         #: Jobs that are over, or whose functions cannot be kept.
         self._given_up: set[int] = set()
-        self._n_unwritten = 0
 
     def take(self, piece: Keep) -> None:
         """Have the next bytes of a job's functions written, soon."""
@@ -58,7 +54,7 @@ class Keeping:
                 room if piece.in_memory else Room(room.directory, None, 0), "functions", piece.n_bytes
             )
         file, blob = self._arriving[piece.job], whole(piece.blobs[0])
-        self._count_unwritten(sys.getsizeof(blob))
+        self._link.note_unwritten(sys.getsizeof(blob))
         writing = asyncio.get_running_loop().run_in_executor(self._thread, _write, file, blob, piece.n_bytes)
         writing.add_done_callback(partial(self._note_written, piece, file, sys.getsizeof(blob)))
 
@@ -79,7 +75,7 @@ class Keeping:
             file.close()
 
     def _note_written(self, piece: Keep, file: Arriving, n_bytes: int, writing: asyncio.Future[bool]) -> None:
-        self._count_unwritten(-n_bytes)
+        self._link.note_unwritten(-n_bytes)
         if writing.cancelled():
             return
         try:
@@ -96,16 +92,9 @@ class Keeping:
             reason = f"a file of {piece.n_bytes:,} bytes cannot be written to {self._room(piece.job).directory}"
             self._link.send(CannotKeep(piece.job, f"{reason}: {error.__cause__ or error}"))
 
-    def _count_unwritten(self, n_bytes: int) -> None:
-        self._n_unwritten += n_bytes
-        if self._n_unwritten > _MOST_UNWRITTEN_BYTES:
-            self._link.pause_reading()
-        else:
-            self._link.resume_reading()
-
     def _room(self, job: int) -> Room:
         disk, memory = self._directories.disk, self._directories.memory
-        return Room(f"{disk.path}/job-{job}", None if memory is None else f"{memory.path}/job-{job}", sys.maxsize)
+        return room_of(job, disk.path, None if memory is None else memory.path, sys.maxsize)
 
     def _remove(self, job: int) -> None:
         room = self._room(job)

@@ -24,6 +24,8 @@ __all__ = ["Hear", "Link"]
 
 #: With more than this waiting to be sent, whoever can wait should.
 _CONGESTED_BYTES = 1 << 22
+#: More than this that was heard and is not written yet: then nothing more is read.
+_MOST_UNWRITTEN_BYTES = 1 << 24
 #: In one turn of the loop: a transport whose connection has failed tells that in the next, and warns on stderr from the
 #: sixth write on.
 _MOST_WRITES, _BATCH_BYTES = 4, 1 << 16
@@ -68,6 +70,8 @@ class Link(asyncio.Protocol):
         self.proven: asyncio.Future[None] = loop.create_future()
         #: Done when there is no connection any more.
         self.closed: asyncio.Future[None] = loop.create_future()
+        #: Bytes that were heard and are not written yet; while they are many, we do not listen.
+        self.n_unwritten = 0
         self._is_paused = False
         self._heard_at = loop.time()
 
@@ -142,19 +146,19 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def pause_reading(self) -> None:
-        """Take nothing more for now."""
-        self._is_paused = True
+    def note_unwritten(self, n_bytes: int) -> None:
+        """Count so many more bytes that were heard and must still be written somewhere; fewer, if it is negative.
+
+        While they are many, nothing more is read.
+        """
+        self.n_unwritten += n_bytes
+        self._is_paused = self.n_unwritten > _MOST_UNWRITTEN_BYTES
         if self._transport is not None:
             with contextlib.suppress(RuntimeError):  # it is closing
-                self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Go on."""
-        self._is_paused = False
-        if self._transport is not None:
-            with contextlib.suppress(RuntimeError):
-                self._transport.resume_reading()
+                if self._is_paused:
+                    self._transport.pause_reading()
+                else:
+                    self._transport.resume_reading()
 
     # What the transport calls.
 

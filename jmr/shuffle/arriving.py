@@ -14,11 +14,9 @@ from collections.abc import Iterable, Iterator
 from jmr.codec.values import Buffer
 from jmr.shuffle.files import Room, SpillError, check_room, new_file, told, write_all
 from jmr.wire.messages import Range
+from jmr.wire.streams import PIECE_BYTES
 
 __all__ = ["Arriving", "read_in_pieces"]
-
-#: Most bytes of a piece.
-_PIECE_BYTES = 1 << 20
 
 
 class Arriving:
@@ -98,7 +96,7 @@ class Arriving:
                 self._make_in(self._room.directory)
                 n_left = self.n_written
                 while n_left:
-                    piece = file.read(min(_PIECE_BYTES, n_left))
+                    piece = file.read(min(PIECE_BYTES, n_left))
                     check_room(self._room.directory, len(piece))
                     write_all(self._descriptor, [piece])
                     n_left -= len(piece)
@@ -122,7 +120,7 @@ def read_in_pieces(ranges: Iterable[Range]) -> Iterator[bytes]:
         A file is gone, or too short.
     """
     parts: list[bytes] = []
-    room = _PIECE_BYTES
+    room = PIECE_BYTES
     for path, offset, length, _ in ranges:
         assert path is not None
         try:
@@ -138,7 +136,7 @@ def read_in_pieces(ranges: Iterable[Range]) -> Iterator[bytes]:
                     room -= len(part)
                     if not room:
                         yield b"".join(parts)
-                        parts, room = [], _PIECE_BYTES
+                        parts, room = [], PIECE_BYTES
         except OSError as error:
             raise SpillError(f"the file {path} cannot be read: {error}") from error
     if parts:

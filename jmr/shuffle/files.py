@@ -32,6 +32,7 @@ __all__ = [
     "fetch_all",
     "let_go",
     "new_file",
+    "room_of",
     "store",
     "store_blob",
     "told",
@@ -64,6 +65,11 @@ class Room:
     memory_directory: str | None
     #: Most bytes that may stay in memory.
     memory_bytes: int
+
+
+def room_of(job: int, disk: str, memory: str | None, memory_bytes: int) -> Room:
+    """Where a job's files lie below these directories; `memory` is None where there is no such place."""
+    return Room(f"{disk}/job-{job}", None if memory is None else f"{memory}/job-{job}", memory_bytes)
 
 
 @dataclass(frozen=True, slots=True)

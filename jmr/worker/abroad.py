@@ -17,14 +17,13 @@ from jmr.shuffle.files import INLINE_BYTES, Room, SpillError, Stored, crc_of
 from jmr.tasks.contract import Failure
 from jmr.wire.far import CARRIED, AttemptRefused, Carry, Taken
 from jmr.wire.messages import Message, OpenJob, Range, StartMap, whole
+from jmr.wire.streams import PIECE_BYTES
 from jmr.worker.imports import NOTHING, Installed, Shipment, ShippedImports, missing_module
 
 __all__ = ["Abroad", "Carried", "carry", "pieces_of", "store_to_send"]
 
 #: Phases of failures in which what cannot be imported is named by a pickle: the kernel has it.
 _NAMED_BY_PICKLES = frozenset({"functions", "load", "merge"})
-#: Most bytes in one message: between two of them others have their turn.
-_PIECE_BYTES = 1 << 20
 
 
 class Abroad:
@@ -158,7 +157,7 @@ def carry(job: int, pieces: Sequence[Buffer]) -> Iterator[Carry]:
 def pieces_of(pieces: Sequence[Buffer]) -> Iterator[list[Buffer]]:
     """Cut and join bytes, uncopied, so that each list has as many as a message should have."""
     parts: list[Buffer] = []
-    room = _PIECE_BYTES
+    room = PIECE_BYTES
     for piece in pieces:
         view = memoryview(piece)
         while view:
@@ -167,6 +166,6 @@ def pieces_of(pieces: Sequence[Buffer]) -> Iterator[list[Buffer]]:
             room -= len(parts[-1])
             if not room:
                 yield parts
-                parts, room = [], _PIECE_BYTES
+                parts, room = [], PIECE_BYTES
     if parts:
         yield parts
