@@ -78,6 +78,14 @@ LINES = {i: f"the quick fox {i % 7} jumps over {i}" for i in range(100)}
 def outcomes(result):
     say("outcomes", sorted({(one.slot, one.outcome) for one in result.timeline}))
 """
+#: A job whose workers wait on h2 and on h3 until they are let go; it begins when it is told to.
+STUCK_JOB = f"""{WORDS}
+STUCK = {{"h2": "any", "h3": "any"}}
+with jmr.Cluster(**LISTEN) as cluster:
+    say("listening")
+    sys.stdin.readline()
+    outcomes(same(LINES, words, total))
+"""
 
 WORKER = "import sys; from jmr.cli import worker_main; sys.exit(worker_main())"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import Hosts
-from tests.remote import WORDS, Script, await_nothing, joined_worker, processes, script, touch, worker
+from tests.remote import STUCK_JOB, WORDS, Script, await_nothing, joined_worker, processes, script, touch, worker
 
 pytestmark = pytest.mark.slow
 
@@ -61,14 +61,7 @@ with jmr.Cluster(**LISTEN) as cluster:
 @pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_worker_that_is_told_to_end_amid_a_job(hosts: Hosts, signal_number: int) -> None:
     h1, h2, h3, _ = hosts
-    body = """
-STUCK = {"h2": "any", "h3": "any"}
-with jmr.Cluster(**LISTEN) as cluster:
-    say("listening")
-    sys.stdin.readline()
-    outcomes(same(LINES, words, total))
-"""
-    coordinator = script(h1, WORDS + body)
+    coordinator = script(h1, STUCK_JOB)
     coordinator.wait_for("listening")
     leaving, _ = joined_worker(h2, "--slots", "2"), joined_worker(h3, "--slots", "1")
     coordinator.tell("go on")

@@ -17,7 +17,6 @@ from pathlib import Path
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 import jmr
 from jmr.engines import cluster as engines_cluster
@@ -26,6 +25,7 @@ from jmr.launch.address import Address
 from jmr.launch.token import token_path
 from jmr.wire.handshake import Identity
 from tests.joiners import MAIN, Command
+from tests.shells import ipython
 
 
 @pytest.fixture(autouse=True)
@@ -39,16 +39,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ip(monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     """A shell whose kernel has no cluster yet."""
     monkeypatch.setattr(engines_cluster, "_default", None)
-    before = sys.modules["__main__"], sys.displayhook, sys.excepthook
-    config = Config()
-    config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config)
-    shell.run_cell("%load_ext jmr")
-    yield shell
-    shell.run_line_magic("jmr", "stop")
-    shell.restore_sys_module_state()
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"], sys.displayhook, sys.excepthook = before
+    with ipython() as shell:
+        yield shell
+        shell.run_line_magic("jmr", "stop")
 
 
 def listeners() -> dict[str, int]:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 import jmr
 from jmr.coordinator.status import SlotStatus, WorkerStatus
 from jmr.engines import cluster as engines_cluster
 from jmr.notebook.line import words
 from jmr.session import calling
+from tests.shells import ipython
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,16 +36,8 @@ COUNTS = {"the": 3, "cat": 1, "dog": 1, "end": 1}
 
 @pytest.fixture(scope="module")
 def shell() -> Iterator[InteractiveShell]:
-    """IPython without its history file; it takes the place of `__main__` and of sys's hooks while it lives."""
-    before = sys.modules["__main__"], sys.displayhook, sys.excepthook
-    config = Config()
-    config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config)
-    shell.run_cell("%load_ext jmr")
-    yield shell
-    shell.restore_sys_module_state()
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"], sys.displayhook, sys.excepthook = before
+    with ipython() as shell:
+        yield shell
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 
 from tests.hosts import Hosts
 from tests.remote import (
+    STUCK_JOB,
     WORDS,
     await_no_job_files,
     await_nothing,
@@ -111,14 +112,7 @@ with jmr.Cluster(**LISTEN) as cluster:
 
 def test_cable_that_is_out_for_a_while_costs_nothing(hosts: Hosts) -> None:
     h1, h2, h3, _ = hosts
-    body = """
-STUCK = {"h2": "any", "h3": "any"}
-with jmr.Cluster(**LISTEN) as cluster:
-    say("listening")
-    sys.stdin.readline()
-    outcomes(same(LINES, words, total))
-"""
-    coordinator = script(h1, WORDS + body)
+    coordinator = script(h1, STUCK_JOB)
     coordinator.wait_for("listening")
     workers = [joined_worker(host, "--slots", "1") for host in (h2, h3)]
     coordinator.tell("go on")

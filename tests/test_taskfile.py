@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 import jmr
 from jmr.session.python2 import hint, old_lines
+from tests.shells import ipython
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -420,15 +420,8 @@ def test_a_python_2_module_beside_the_file_gets_a_note(write: Write) -> None:
 
 @pytest.fixture(scope="module")
 def shell() -> Iterator[InteractiveShell]:
-    before = sys.modules["__main__"], sys.displayhook, sys.excepthook
-    config = Config()
-    config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config)
-    shell.run_cell("%load_ext jmr")
-    yield shell
-    shell.restore_sys_module_state()
-    InteractiveShell.clear_instance()
-    sys.modules["__main__"], sys.displayhook, sys.excepthook = before
+    with ipython() as shell:
+        yield shell
 
 
 def cell(shell: InteractiveShell, text: str) -> Any:
