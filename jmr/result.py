@@ -56,8 +56,10 @@ class Attempt:
     number: int
     started: float
     ended: float
-    #: "done", "raised", "died", "lost" (with its worker) or "stopped".
+    #: "done", "raised", "died", "lost" (with its worker), "refused" (by its worker) or "stopped".
     outcome: str
+    #: Whether another attempt at the task was running already.
+    backup: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from jmr.result import Attempt, BadRecords
 
-__all__ = ["Report", "State"]
+__all__ = ["Report", "SlotReport", "State"]
 
 
 class State(enum.Enum):
@@ -28,6 +28,26 @@ class State(enum.Enum):
     FAILED = "failed"
     #: Somebody ended it.
     CANCELLED = "cancelled"
+
+
+@dataclass(slots=True)
+class SlotReport:
+    """What one slot does for a job, and has done."""
+
+    #: Of the worker that owns it: "local", or its host's name.
+    worker: str
+    #: "map-3"; empty while it does nothing for this job.
+    doing: str = ""
+    #: Attempts that gave an answer, and the records that they mapped.
+    n_tasks: int = 0
+    n_records: int = 0
+    #: What mapping them took.
+    map_seconds: float = 0.0
+    #: Attempts that ended otherwise: the slot died, or was lost.
+    n_failures: int = 0
+    #: Of its process, when its last attempt ended; 0 before.
+    memory_bytes: int = 0
+    is_gone: bool = False
 
 
 @dataclass(slots=True)
@@ -48,14 +68,29 @@ class Report:
     n_records_total: int | None = None
     n_map_tasks: int = 0
     n_map_tasks_done: int = 0
+    #: Pairs that mapfn emitted; and what the combiner left of them.
     n_pairs: int = 0
+    n_combined_pairs: int = 0
+    #: Map outputs, and how much of them reduce tasks have taken.
     shuffled_bytes: int = 0
+    reduced_bytes: int = 0
     #: 0 until the reduce phase begins.
     n_reduce_tasks: int = 0
     n_reduce_tasks_done: int = 0
     n_keys: int = 0
     #: Bad records and groups set aside by on_error="skip".
     n_skipped: int = 0
+    #: Most memory that a slot had while it worked for the job; 0 if unknown.
+    peak_bytes: int = 0
+    #: By name, in the order in which they began to work for the job.
+    slots: dict[str, SlotReport] = field(default_factory=dict)
+    #: Attempts that gave no answer, and what is to be said of the last: "map-3 on local/1 ended with signal 9".
+    n_failures: int = 0
+    last_failure: str = ""
+    #: What ended the job, in one line, if it failed.
+    error: str = ""
+    #: The first items of the result, as text.
+    sample: list[tuple[str, str]] = field(default_factory=list)
     #: What was set aside, as far as it is kept whole.
     errors: BadRecords = field(default_factory=BadRecords)
     #: Which slot ran which attempt when.
