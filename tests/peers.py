@@ -120,6 +120,14 @@ class Peer:
 
 def map_done(lengths: list[int], output: bytes = b"", **others: Any) -> MapDone:
     """The answer to a map order; what is not given is sensible."""
-    usual: dict[str, Any] = {"n_records": 1, "n_pairs": 1, "unstable": False, "seconds": 0.1, "flush_seconds": 0.0}
-    rest = {"n_failures": 0, "kept_split": False, "path": None, "lengths": lengths, "crcs": []}
+    usual: dict[str, Any] = {"n_records": 1, "n_pairs": 1, "n_combined_pairs": 1, "unstable": False, "seconds": 0.1}
+    rest = {
+        "flush_seconds": 0.0,
+        "n_failures": 0,
+        "peak_bytes": 0,
+        "kept_split": False,
+        "path": None,
+        "lengths": lengths,
+        "crcs": [],
+    }
     return MapDone(**{**usual, **rest, "blobs": [b"", output], **others})

@@ -24,7 +24,7 @@ def room(path: Path, memory_bytes: int) -> Room:
 
 
 def done(path: str | None, lengths: list[int], crcs: list[int], inline: bytes, *, unstable: bool = False) -> MapDone:
-    return MapDone(1, 1, unstable, 0.0, 0.0, 0, False, path, lengths, crcs, [b"", inline])
+    return MapDone(1, 1, 1, unstable, 0.0, 0.0, 0, 0, False, path, lengths, crcs, [b"", inline])
 
 
 def test_a_small_output_stays_inline(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_a_large_output_is_fetched_from_its_file(tmp_path: Path, memory_bytes: i
     outputs = MapOutputs(3)
     assert outputs.add(0, done(stored.path, stored.lengths, stored.crcs, b"")) == (7_500_006 if memory_bytes else 0)
     assert outputs.add(1, done(None, [0, 3, 3], [], b"abcdef")) == 6
-    assert outputs.plan_reduce(1 << 30) == [ReduceInput([2]), ReduceInput([0]), ReduceInput([1])]
+    assert outputs.plan_reduce(1 << 30) == [ReduceInput([2], 7_500_003), ReduceInput([0], 6), ReduceInput([1], 3)]
     ranges, blobs = outputs.inputs([2])
     assert [split for split, _ in ranges] == [0, 1]
     assert fetch(ranges[0][1]) == b"x" * 7_500_000
@@ -52,7 +52,7 @@ def test_an_unstable_key_makes_one_task_of_all_partitions() -> None:
     outputs = MapOutputs(3)
     outputs.add(1, done(None, [1, 0, 1], [], b"ab", unstable=True))
     outputs.add(0, done(None, [1, 0, 0], [], b"c"))
-    assert outputs.plan_reduce(1) == [ReduceInput([0, 2])]
+    assert outputs.plan_reduce(1) == [ReduceInput([0, 2], 3)]
     ranges, blobs = outputs.inputs([0, 2])
     assert ([split for split, _ in ranges], [bytes(blob) for blob in blobs]) == ([0, 1, 1], [b"c", b"a", b"b"])
 

@@ -584,12 +584,14 @@ def introduces_itself_again(peer: Peer, stream: int, order: StartMap, opening: O
 JUNK_FIELDS = struct.pack("<BII", 5, 0, 4) + b"nope"
 LIES_TO_MAP: dict[str, Lie] = {
     "answers twice": says(AttemptRefused("some_module"), n_times=2),
-    "answers a reduce order": says(ReduceDone(0, blobs=[b"", b""])),
+    "answers a reduce order": says(ReduceDone(0, 0, blobs=[b"", b""])),
     "has no lengths": answers(lambda opening: map_done([])),
     "has too few partitions": answers(lambda opening: map_done([0] * (opening.n_partitions - 1))),
     "has wrong lengths": answers(lambda opening: map_done([5] * opening.n_partitions, b"12345")),
     "has negative lengths": answers(lambda opening: map_done([-1, 1] + [0] * (opening.n_partitions - 2))),
     "counts negative records": answers(lambda opening: done(opening, n_records=-1)),
+    "combines one pair into two": answers(lambda opening: done(opening, n_combined_pairs=2)),
+    "has negative memory": answers(lambda opening: done(opening, peak_bytes=-1)),
     "counts negative failures": answers(lambda opening: done(opening, n_failures=-1)),
     "took negative time": answers(lambda opening: done(opening, seconds=-1.0)),
     "took no number of seconds": answers(lambda opening: done(opening, seconds=float("nan"))),
@@ -646,8 +648,8 @@ def test_worker_that_lies_about_a_map_attempt_is_dropped(cluster: jmr.Cluster, t
 
 LIES_TO_REDUCE: dict[str, Lie] = {
     "answers a map order": answers(done),
-    "counts negative failures": says(ReduceDone(-1, blobs=[b"", b""])),
-    "has no result": says(ReduceDone(0, blobs=[b""])),
+    "counts negative failures": says(ReduceDone(-1, 0, blobs=[b"", b""])),
+    "has no result": says(ReduceDone(0, 0, blobs=[b""])),
     "carries an output": says(Carry(1, 10, False, blobs=[b"x" * 10])),
 }
 

@@ -135,7 +135,7 @@ def test_heads_fields_and_types_are_checked() -> None:
     [
         Beat(0.5, 7),
         SlotExited(1, -9, None, 7, ["f (a.py:1)"]),
-        MapDone(1, 2, False, 0.1, 0.0, 0, False, None, [1, 2], [], blobs=[b"x", b"yy"]),
+        MapDone(1, 2, 2, False, 0.1, 0.0, 0, 9, False, None, [1, 2], [], blobs=[b"x", b"yy"]),
         StartReduce(1, 2, 3, False, [], [(0, (None, 0, 1, None)), (1, ("", 0, 5, 77))], 1, blobs=[b"z"]),
     ],
     ids=lambda message: type(message).__name__,

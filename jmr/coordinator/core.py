@@ -25,6 +25,7 @@ from tornado.ioloop import IOLoop
 
 from jmr.codec.values import Buffer
 from jmr.coordinator import patience
+from jmr.coordinator.books import Books
 from jmr.coordinator.jobs import Job, JobSpec, Letter, order_of
 from jmr.coordinator.local import LocalWorker
 from jmr.coordinator.mail import (
@@ -39,7 +40,6 @@ from jmr.coordinator.mail import (
 from jmr.coordinator.worker import Answer, Slot, Worker
 from jmr.errors import WorkerError
 from jmr.launch.local import LocalSupervisor
-from jmr.result import Attempt
 from jmr.scheduler import effects, events
 from jmr.scheduler.machine import Scheduler
 from jmr.shuffle.budget import Budget, memory_budget
@@ -273,12 +273,13 @@ class Coordinator:
         )
         outputs = MapOutputs(spec.n_partitions)
         assert spec.options.max_slots is not None
-        now, most = time.monotonic(), spec.options.max_slots
-        job = Job(number, spec, now, most, opening, None, outputs, self._budget, self._outbox)
+        books = Books(spec.report, time.monotonic)
+        most = spec.options.max_slots
+        job = Job(number, spec, most, opening, None, outputs, books, self._budget, self._outbox)
         if spec.elsewhere is not None:
             job.amend(spec.elsewhere)
         self._jobs[number] = job
-        self._apply(events.JobOpened(job.started, number, spec.options))
+        self._apply(events.JobOpened(time.monotonic(), number, spec.options))
         if self._broken:
             self._broken = False
             self._local.try_again()
@@ -349,7 +350,7 @@ class Coordinator:
     def _start_attempt(self, attempt: effects.StartAttempt) -> None:
         job, slot = self._jobs[attempt.task.job], self._slots[attempt.slot]
         slot.attempt = attempt
-        job.attempts[slot.number] = time.monotonic()
+        job.books.began(slot, attempt)
         opening = None
         if job.number not in slot.opened:
             slot.opened.add(job.number)
@@ -357,7 +358,7 @@ class Coordinator:
         slot.worker.start(slot, opening, job.order(attempt))
 
     def _finish(self, slot: Slot, message: MapDone | ReduceDone) -> None:
-        job, attempt = self._take_attempt(slot, "done")
+        job, attempt = self._take_attempt(slot, "done", answer=message)
         for effect in self._scheduler.handle(events.AttemptFinished(time.monotonic(), slot.number)):
             if isinstance(effect, effects.Commit):
                 assert job is not None
@@ -391,17 +392,17 @@ class Coordinator:
         job.spec.report.n_skipped += 1
         job.tell(PoisonSetAside(order_of(effect.task), told))
 
-    def _take_attempt(self, slot: Slot, outcome: str) -> tuple[Job | None, effects.StartAttempt]:
+    def _take_attempt(
+        self, slot: Slot, outcome: str, *, answer: Answer | None = None, exited: SlotExited | None = None
+    ) -> tuple[Job | None, effects.StartAttempt]:
         """End a slot's attempt in the books; the job is None if it is over already."""
         attempt, slot.attempt = slot.attempt, None
         assert attempt is not None
         self._budget.release(slot.number)
         job = self._jobs.get(attempt.task.job)
         if job is not None:
-            began = job.attempts.pop(slot.number) - job.started
-            ended = time.monotonic() - job.started
             how = outcome if job.ending is None else "stopped"
-            job.spec.report.timeline.append(Attempt(slot.name, str(attempt.task), attempt.number, began, ended, how))
+            job.books.ended(slot, attempt, how, answer, exited)
         return job, attempt
 
     # What the worker tells.
@@ -433,7 +434,7 @@ class Coordinator:
         if slot.attempt is None:
             self._apply(event)
             return
-        job, attempt = self._take_attempt(slot, "died")
+        job, attempt = self._take_attempt(slot, "died", exited=exited)
         told: Ending = WorkersLost("")
         if job is not None:
             task = self._scheduler.task_of(slot.number)

@@ -364,14 +364,19 @@ def _check(answer: Answer, errand: _Errand) -> None:
                 and len(answer.lengths) == errand.n_partitions
                 and min(answer.lengths, default=0) >= 0
                 and len(answer.crcs) in (0, errand.n_partitions)
-                and min(answer.n_records, answer.n_pairs, answer.n_failures) >= 0
+                and min(answer.n_records, answer.n_pairs, answer.n_failures, answer.peak_bytes) >= 0
+                and 0 <= answer.n_combined_pairs <= answer.n_pairs
                 and min(answer.seconds, answer.flush_seconds) >= 0
                 and answer.path == (None if output is None else CARRIED)
                 and sum(answer.lengths) == (len(whole(answer.blobs[1])) if output is None else output.n_taken)
                 and (output is None or output.n_taken == output.n_bytes)
             )
         case ReduceDone():
-            is_right = isinstance(errand.order, StartReduce) and len(answer.blobs) == 2 and answer.n_failures >= 0
+            is_right = (
+                isinstance(errand.order, StartReduce)
+                and len(answer.blobs) == 2
+                and min(answer.n_failures, answer.peak_bytes) >= 0
+            )
         case AttemptFailed():
             is_right = len(answer.blobs) == 1
     if not is_right:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jmr.codec.values import Buffer, byte_length
+from jmr.coordinator.books import Books
 from jmr.coordinator.mail import Ending, JobPoisoned, Mail, PartitionReady, SplitDone
 from jmr.progress.report import Report
 from jmr.scheduler.effects import StartAttempt
@@ -55,13 +56,13 @@ class Job:
 
     number: int
     spec: JobSpec
-    started: float
     #: Most slots of this host that it may use.
     max_slots: int
     #: What slots are told of it: here, and on other hosts.
     opening: OpenJob
     opening_elsewhere: OpenJob | None
     outputs: MapOutputs
+    books: Books
     #: Shared with the other jobs, like the next.
     budget: Budget
     outbox: deque[Letter]
@@ -71,8 +72,6 @@ class Job:
     reduce_plan: list[ReduceInput] = field(default_factory=list)
     #: Blobs of what tasks set aside; see `JobDone`.
     failures: list[tuple[tuple[int, int], Buffer]] = field(default_factory=list)
-    #: Of each running attempt, by slot: when it started.
-    attempts: dict[int, float] = field(default_factory=dict)
     #: Told when nothing of the job runs any more and all that was printed has arrived.
     ending: Ending | None = None
     #: Workers that have not sent all yet that its slots printed; None before that was asked for.
@@ -146,6 +145,7 @@ class Job:
             self.failures.append((order_of(task), whole(done.blobs[0])))
         if isinstance(done, ReduceDone):
             report.n_reduce_tasks_done += 1
+            report.reduced_bytes += self.reduce_plan[task.index].n_bytes
             self.tell(PartitionReady(whole(done.blobs[1])))
             return
         split = self.splits.pop(task.index)
@@ -153,6 +153,7 @@ class Job:
         self.budget.use(self.outputs.add(task.index, done))
         report.n_records += done.n_records
         report.n_pairs += done.n_pairs
+        report.n_combined_pairs += done.n_combined_pairs
         report.shuffled_bytes = self.outputs.total_bytes
         report.n_map_tasks_done += 1
         n_output = sum(done.lengths)

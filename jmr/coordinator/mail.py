@@ -82,7 +82,7 @@ class JobPoisoned:
     slot: str
     n_deaths: int
     index: int | None
-    status: int | None
+    status: int
     peak_bytes: int
     stack: Sequence[str]
     #: The split of a map task, in pieces or in a file; None for a reduce task.

@@ -6,10 +6,10 @@ becomes a key.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from typing import Any
 
+from jmr.coordinator.books import told_exit
 from jmr.coordinator.mail import JobPoisoned
 from jmr.errors import SlotDiedError, describe
 from jmr.result import BadRecord
@@ -44,12 +44,12 @@ def error_of_death(poison: JobPoisoned, folder: str) -> SlotDiedError:
     if culprit is None:
         return SlotDiedError(
             f"the process of {poison.task} ended {times} (worker {poison.slot}), and at no single {subject}: "
-            f"{_how(poison.status)}{_where(poison.stack)}; peak memory {poison.peak_bytes / 2**20:,.0f} MiB. Look at "
-            "combinefn, at how your values are pickled, and at threads that your functions leave behind."
+            f"{told_exit(poison.status)}{_where(poison.stack)}; peak memory {poison.peak_bytes / 2**20:,.0f} MiB. "
+            "Look at combinefn, at how your values are pickled, and at threads that your functions leave behind."
         )
     return SlotDiedError(
         f"{role} ended its process {times}, at {subject} key={describe(culprit[0])} ({task}, worker {poison.slot}): "
-        f"{_how(poison.status)}{_where(poison.stack)}; peak memory {poison.peak_bytes / 2**20:,.0f} MiB. "
+        f"{told_exit(poison.status)}{_where(poison.stack)}; peak memory {poison.peak_bytes / 2**20:,.0f} MiB. "
         f'To look into it: call {role} on that {subject} yourself, or leave it out with on_error="skip".'
     )
 
@@ -80,25 +80,3 @@ def _culprit(poison: JobPoisoned) -> tuple[Any, Any] | None:
 
 def _where(stack: Sequence[str]) -> str:
     return f", in {', called by '.join(stack[:3])}" if stack else ""
-
-
-def _how(status: int | None) -> str:
-    """Put an exit status into words.
-
-    Examples
-    --------
-    >>> _how(-11)
-    'killed by signal 11 (SIGSEGV)'
-    >>> _how(3)
-    'exited with code 3'
-    """
-    if status is None:
-        return "it vanished"
-    if status >= 0:
-        return f"exited with code {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = "unknown"
-    hint = "; perhaps the system ran out of memory" if name == "SIGKILL" else ""
-    return f"killed by signal {-status} ({name}{hint})"

@@ -8,6 +8,8 @@ result, as it may anywhere else: a combinefn that cannot stand that shows here.
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
@@ -15,8 +17,8 @@ from jmr import interrupts
 from jmr.engines.base import bad_record, error_from
 from jmr.errors import JobCancelled
 from jmr.plan import Plan
-from jmr.progress.report import Report
-from jmr.result import Partition
+from jmr.progress.report import Report, SlotReport
+from jmr.result import Attempt, Partition
 from jmr.sources import Record, records
 from jmr.tasks.contract import Failures, PassThroughError, TaskError
 from jmr.tasks.folding import Folder
@@ -25,6 +27,9 @@ from jmr.tasks.partition import Groups
 from jmr.tasks.reduce import Merged, ReduceTask, reduce_groups
 
 __all__ = ["InlineEngine"]
+
+#: What the timeline calls this process.
+_SLOT = "inline"
 
 
 class InlineEngine:
@@ -65,15 +70,18 @@ class InlineEngine:
         report.n_records_total = source.n_records
         merged = Merged()
         report.n_map_tasks = 1
-        self._map(plan, self._counted(source.pairs, report), merged.groups, failures)
+        with _noted(report, "map-0"):
+            self._map(plan, self._counted(source.pairs, report), merged.groups, failures)
+            report.n_pairs = report.n_combined_pairs = sum(map(len, merged.groups.values()))
+            if plan.combinefn is not None:
+                self._combine(plan.combinefn, merged, failures)
+                report.n_combined_pairs = len(merged.groups)
         report.n_map_tasks_done = 1
-        report.n_pairs = sum(map(len, merged.groups.values()))
-        if plan.combinefn is not None:
-            self._combine(plan.combinefn, merged, failures)
         merged.orders = list(range(len(merged.groups)))
         task = ReduceTask(reducefn=plan.reducefn, combinefn=plan.combinefn, skips=plan.skips, cursor=self._check)
         report.n_reduce_tasks = 1
-        keys, orders, values = reduce_groups(task, merged, failures)
+        with _noted(report, "reduce-0"):
+            keys, orders, values = reduce_groups(task, merged, failures)
         report.n_reduce_tasks_done = 1
         return Partition(keys, orders, values)
 
@@ -92,10 +100,12 @@ class InlineEngine:
         merged.dead = folder.failed
 
     def _counted(self, pairs: Iterable[Record], report: Report) -> Iterator[Record]:
+        row = report.slots[_SLOT]
         try:
             for pair in pairs:
                 self._check()
                 report.n_records += 1
+                row.n_records = report.n_records
                 yield pair
         except GeneratorExit:  # the job ended before the source did
             raise
@@ -107,3 +117,28 @@ class InlineEngine:
         interrupts.check()
         if self._cancelled:
             raise JobCancelled(f"job {self._name!r} was cancelled")
+
+
+@contextlib.contextmanager
+def _noted(report: Report, task: str) -> Iterator[None]:
+    """Have the report show what is done inside, as it shows what slots do."""
+    row = report.slots.setdefault(_SLOT, SlotReport(_SLOT))
+    row.doing = task
+    began = time.monotonic()
+    outcome = "stopped"
+    try:
+        yield
+        outcome = "done"
+        row.n_tasks += 1
+    except JobCancelled:
+        raise
+    except Exception:
+        outcome = "raised"
+        row.n_failures += 1
+        raise
+    finally:
+        row.doing = ""
+        ended = time.monotonic()
+        if task.startswith("map"):
+            row.map_seconds = ended - began
+        report.timeline.append(Attempt(_SLOT, task, 1, began - report.started, ended - report.started, outcome))

@@ -28,6 +28,7 @@ class ReduceInput:
     """What one reduce task reads."""
 
     partitions: Sequence[int]
+    n_bytes: int
     #: Into so many parts the keys are dealt out first, because they do not fit into the slot's memory all at once.
     n_parts: int = 1
 
@@ -69,9 +70,9 @@ class MapOutputs:
         sizes = list(map(sum, zip(*(output.lengths for output in self._outputs.values()), strict=True)))
         filled = [partition for partition, size in enumerate(sizes) if size]
         if self._unstable:
-            return [ReduceInput(filled)]
+            return [ReduceInput(filled, sum(sizes))]
         filled.sort(key=sizes.__getitem__, reverse=True)
-        return [ReduceInput([partition], math.ceil(sizes[partition] / input_bytes)) for partition in filled]
+        return [ReduceInput([part], sizes[part], math.ceil(sizes[part] / input_bytes)) for part in filled]
 
     def inputs(self, partitions: Sequence[int]) -> tuple[list[tuple[int, Range]], list[Buffer]]:
         """The (split, range) inputs of a reduce task in split order, and the bytes of those that are inline."""

@@ -73,6 +73,8 @@ class MapOutput:
     partitions: list[list[Buffer]]
     n_records: int
     n_pairs: int
+    #: What the combiner left of them.
+    n_combined_pairs: int
     #: Some key's type cannot be hashed stably, so that all partitions must be reduced as one.
     unstable: bool
     failures: Failures
@@ -119,7 +121,8 @@ def _map_and_flush(task: MapTask, keys: list[Any], values: list[Any], *, check: 
     with uncollected():
         partitions, unstable = _partition(groups, failed, task.n_partitions, failures, check=check)
     flush_seconds = time.perf_counter() - before
-    return MapOutput(partitions, len(keys), n_pairs, unstable, failures, flush_seconds=flush_seconds)
+    n_combined = n_pairs if task.combinefn is None else len(groups)
+    return MapOutput(partitions, len(keys), n_pairs, n_combined, unstable, failures, flush_seconds=flush_seconds)
 
 
 def _grouped(

@@ -124,10 +124,14 @@ class MapDone:
 
     n_records: int
     n_pairs: int
+    #: What the combiner left of them.
+    n_combined_pairs: int
     unstable: bool
     seconds: float
     flush_seconds: float
     n_failures: int
+    #: Most memory that the slot has had since it took to the job; so in `ReduceDone`.
+    peak_bytes: int
     #: Whether user code holds on to some of the file that the split lies in.
     kept_split: bool
     #: None where the output is inline.
@@ -143,6 +147,7 @@ class ReduceDone:
     """A reduce attempt's result; blobs: failures set aside (may be empty), the result."""
 
     n_failures: int
+    peak_bytes: int
     blobs: Sequence[Blob] = ()
 
 

@@ -49,6 +49,7 @@ from jmr.wire.messages import (
 )
 from jmr.worker.modules import Generation, UserModules
 from jmr.worker.output import mark
+from jmr.worker.peak import forget_peak_memory, peak_memory_bytes
 from jmr.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -163,6 +164,7 @@ class Slot:
             self._open_streams(number)
             self._take_on_surroundings(number, job)
             self._current_job = number
+            forget_peak_memory()
         if job.functions is None:
             at = job.settings.functions_at
             blob = whole(job.settings.blobs[0]) if at is None else fetch(at)
@@ -228,10 +230,12 @@ class Slot:
         return MapDone(
             n_records=output.n_records,
             n_pairs=output.n_pairs,
+            n_combined_pairs=output.n_combined_pairs,
             unstable=output.unstable,
             seconds=output.seconds,
             flush_seconds=output.flush_seconds,
             n_failures=output.failures.n_failures,
+            peak_bytes=peak_memory_bytes(),
             kept_split=not let_go(split),
             path=stored.path,
             lengths=stored.lengths,
@@ -261,7 +265,7 @@ class Slot:
         pieces, failures = run_reduce(task, self._parts(message))
         if refusal := self._refusal(failures.first):
             return refusal
-        return ReduceDone(failures.n_failures, blobs=[_dump_failures(failures), pieces])
+        return ReduceDone(failures.n_failures, peak_memory_bytes(), blobs=[_dump_failures(failures), pieces])
 
     def _parts(self, message: StartReduce) -> Iterator[Inputs]:
         """What the task reads: all of it, or what does not fit into memory at once part by part."""

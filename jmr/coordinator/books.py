@@ -1,0 +1,110 @@
+"""What a job's report learns from its attempts: the timeline, a row for each slot, failures.
+
+    StartAttempt ──began──> the slot's row says what it does
+    answer, death, loss ──ended──> a line of the timeline, and the row's counts
+
+Only numbers and names; what an attempt leaves is the job's own affair.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from jmr.coordinator.worker import Answer, Slot
+from jmr.progress.report import Report, SlotReport
+from jmr.result import Attempt
+from jmr.scheduler.effects import StartAttempt
+from jmr.wire.messages import MapDone, ReduceDone, SlotExited
+
+__all__ = ["Books", "told_exit"]
+
+#: Outcomes that somebody who looks on should hear of; the last thing a stopped attempt did was nobody's fault.
+_FAILURES = {"raised", "died", "lost", "refused"}
+
+
+class Books:
+    """Of one job."""
+
+    def __init__(self, report: Report, clock: Callable[[], float]) -> None:
+        self._report = report
+        self._clock = clock
+        #: By slot: when its attempt began.
+        self._began: dict[int, float] = {}
+
+    def began(self, slot: Slot, attempt: StartAttempt) -> None:
+        """A slot is told to start."""
+        self._began[slot.number] = self._clock()
+        row = self._row(slot)
+        row.doing = str(attempt.task)
+        row.is_gone = False
+
+    def ended(
+        self,
+        slot: Slot,
+        attempt: StartAttempt,
+        outcome: str,
+        answer: Answer | None = None,
+        exited: SlotExited | None = None,
+    ) -> None:
+        """Its attempt is over; `outcome` as in `Attempt`."""
+        started = self._report.started
+        began, ended = self._began.pop(slot.number) - started, self._clock() - started
+        self._report.timeline.append(Attempt(slot.name, str(attempt.task), attempt.number, began, ended, outcome))
+        row = self._row(slot)
+        row.doing = ""
+        row.is_gone = outcome in ("lost", "refused")
+        if outcome in _FAILURES:
+            row.n_failures += 1
+            self._report.n_failures += 1
+            self._report.last_failure = f"{attempt.task} on {slot.name} {_told(outcome, exited)}"
+        if isinstance(answer, MapDone | ReduceDone):
+            self._count(row, answer)
+        if exited is not None:
+            self._report.peak_bytes = max(self._report.peak_bytes, exited.peak_bytes)
+
+    def _count(self, row: SlotReport, answer: MapDone | ReduceDone) -> None:
+        row.n_tasks += 1
+        row.memory_bytes = answer.peak_bytes
+        self._report.peak_bytes = max(self._report.peak_bytes, answer.peak_bytes)
+        if isinstance(answer, MapDone):
+            row.n_records += answer.n_records
+            row.map_seconds += answer.seconds
+
+    def _row(self, slot: Slot) -> SlotReport:
+        row = self._report.slots.get(slot.name)
+        if row is None:
+            row = self._report.slots[slot.name] = SlotReport(slot.worker.name)
+        return row
+
+
+def _told(outcome: str, exited: SlotExited | None) -> str:
+    match outcome:
+        case "died":
+            return "ended: its process was gone" if exited is None else f"ended: {told_exit(exited.status)}"
+        case "lost":
+            return "was lost with its worker"
+        case "refused":
+            return "was refused"
+        case _:
+            return outcome
+
+
+def told_exit(status: int) -> str:
+    """Put an exit status into words.
+
+    Examples
+    --------
+    >>> told_exit(-11)
+    'killed by signal 11 (SIGSEGV)'
+    >>> told_exit(3)
+    'exited with code 3'
+    """
+    if status >= 0:
+        return f"exited with code {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = "unknown"
+    hint = "; perhaps the system ran out of memory" if name == "SIGKILL" else ""
+    return f"killed by signal {-status} ({name}{hint})"
