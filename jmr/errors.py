@@ -53,6 +53,7 @@ __all__ = [
     "WorkerError",
     "describe",
     "hide_ours",
+    "show_in_one_line",
     "without_ours",
 ]
 
@@ -141,7 +142,7 @@ class JobCancelled(JmrError, KeyboardInterrupt):  # noqa: N818 - named as asynci
     """The job was cancelled; also a KeyboardInterrupt, so that the rest of a cell and Run All stop."""
 
     def _render_traceback_(self) -> list[str]:
-        return [f"jmr: {self}"]
+        return [f"JobCancelled: {self}"]
 
 
 class _Brief(reprlib.Repr):
@@ -174,6 +175,12 @@ def describe(obj: object, limit: int = 200) -> str:
         text = f"<{type(obj).__name__} object>"
     text = " ".join(text.split("\n"))
     return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def show_in_one_line(interrupt: KeyboardInterrupt) -> None:
+    """Have IPython show no traceback: where the kernel was when somebody pressed stop tells nobody anything."""
+    if not isinstance(interrupt, JobCancelled):
+        interrupt._render_traceback_ = lambda: ["KeyboardInterrupt: the job was interrupted"]  # type: ignore[attr-defined]
 
 
 def hide_ours(error: BaseException) -> None:

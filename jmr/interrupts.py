@@ -24,7 +24,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-__all__ = ["check", "deferred", "watched"]
+__all__ = ["check", "deferred", "interrupter", "watched"]
 
 _PATIENCE_SECONDS = 0.5
 _INSIST_EVERY_SECONDS = 0.05
@@ -41,8 +41,9 @@ class _Watch:
     def __init__(self, before: Callable[[int, FrameType | None], Any]) -> None:
         self.before = before
         self.pending = False
-        #: Set by the thread that insists, just before it sends a signal of its own.
+        #: Set by the thread that insists, and by whoever cancels, just before they send a signal of their own.
         self.insisting = False
+        self.cancelling = False
         self.has_ended = False
         self._n_insisted = 0
         self._first = 0.0
@@ -61,6 +62,10 @@ class _Watch:
             if not self.has_ended and not _must_wait(frame):
                 self._insist(number, frame)
             return
+        if self.cancelling:
+            self.cancelling = False
+            if self.has_ended or self.is_leaving():
+                return
         try:
             self.interrupt(number, frame)
         except KeyboardInterrupt:
@@ -114,6 +119,25 @@ def check() -> None:
     """Raise the KeyboardInterrupt that user code swallowed, if it did."""
     if _watch is not None and _watch.pending and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
+
+
+def interrupter() -> Callable[[], None] | None:
+    """What any thread may call to interrupt the user code that this thread runs now, as Ctrl-C would.
+
+    It does nothing once the watch has ended. None outside of a watch, which only the main thread has.
+    """
+    watch = _watch
+    if watch is None or threading.current_thread() is not threading.main_thread():
+        return None
+    main = threading.get_ident()
+
+    def interrupt() -> None:
+        with _lock:
+            if not watch.has_ended:
+                watch.cancelling = True
+                signal.pthread_kill(main, signal.SIGINT)
+
+    return interrupt
 
 
 class watched:  # noqa: N801 - it is called like a function, and has no frame outside of this module, as a generator would

@@ -59,7 +59,9 @@ class Stop(Protocol):
 
 
 @contextlib.contextmanager
-def show(report: Report, wanted: bool | None, *, parent: Parent | None = None) -> Iterator[None]:
+def show(
+    report: Report, wanted: bool | None, *, parent: Parent | None = None, cancel: Callable[[], None] | None = None
+) -> Iterator[None]:
     """Show a job's progress while the body runs, and its summary line when it ends.
 
     Parameters
@@ -71,8 +73,10 @@ def show(report: Report, wanted: bool | None, *, parent: Parent | None = None) -
         where the job runs.
     parent
         The request of the cell that gets the output, if it is not the one that this thread works for.
+    cancel
+        Ends the job, from any thread; for a view that has a button.
     """
-    painter = _guarded(lambda: _start(report, wanted, parent))
+    painter = _guarded(lambda: _start(report, wanted, parent, cancel))
     if painter is None:
         yield
         if wanted is None and report.n_skipped:  # nobody asked for silence, and records are missing
@@ -84,11 +88,13 @@ def show(report: Report, wanted: bool | None, *, parent: Parent | None = None) -
         _guarded(painter.end)
 
 
-def _start(report: Report, wanted: bool | None, parent: Parent | None) -> _Shown | None:
+def _start(
+    report: Report, wanted: bool | None, parent: Parent | None, cancel: Callable[[], None] | None
+) -> _Shown | None:
     kind = front_end(wanted)
     if kind is FrontEnd.NONE:
         return None
-    return _Shown(report, kind, parent or current_parent(), always=wanted is True)
+    return _Shown(report, kind, parent or current_parent(), cancel, always=wanted is True)
 
 
 class Painter:
@@ -110,10 +116,13 @@ class Painter:
         self.shown = False
 
     def run(self) -> None:
-        """Paint, wait, paint, ... end. Meant for a thread of its own."""
+        """Paint, wait, paint, ... end. Meant for a thread of its own.
+
+        It does not wait for a job's thread that is still in user code when the job has been cancelled.
+        """
         view = self._open_view()
         self._paint(view)
-        while not self._stop.wait(view.period):
+        while not self._stop.wait(view.period) and self._report.ended is None:
             self._paint(view)
         self._paint(view)
         view.end(self._report, self._clock())
@@ -129,8 +138,17 @@ class Painter:
 class _Shown:
     """One job: its painter, in a thread once the job turns out to be long; otherwise its summary line."""
 
-    def __init__(self, report: Report, kind: FrontEnd, parent: Parent | None, *, always: bool) -> None:
+    def __init__(
+        self,
+        report: Report,
+        kind: FrontEnd,
+        parent: Parent | None,
+        cancel: Callable[[], None] | None,
+        *,
+        always: bool,
+    ) -> None:
         self._report = report
+        self._cancel = cancel
         self._kind = kind
         self._parent = parent
         #: The caller's context: in some kernels, whoever has none cannot display.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jmr import interrupts
 from jmr.codec import process
-from jmr.errors import ArgumentTypeError, NestedRunError, describe, hide_ours
+from jmr.errors import ArgumentTypeError, NestedRunError, describe, hide_ours, show_in_one_line
 from jmr.plan import Plan
 
 if TYPE_CHECKING:
@@ -142,11 +142,15 @@ def run_with_notes(
             engine = engine_for(plan)
             with interrupts.deferred():
                 from jmr.progress.report import Report
+                from jmr.session.cancelling import Cancel
                 from jmr.session.running import run_plan
 
-            return run_plan(plan, engine, Report(plan.name, notes=list(notes)))
+            report = Report(plan.name, notes=list(notes))
+            return run_plan(plan, engine, report, Cancel(engine, interrupts.interrupter()))
     except BaseException as error:
         hide_ours(error)
+        if isinstance(error, KeyboardInterrupt):
+            show_in_one_line(error)
         raise
 
 

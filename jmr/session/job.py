@@ -7,22 +7,24 @@ submit ──> Job ── result(), done(), cancel(), await ──> Result
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import inspect
 import numbers
 import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, InvalidStateError, wait
 from functools import partial
 from typing import Any
 
 from jmr.engines.base import Engine
 from jmr.errors import ArgumentTypeError, JmrError, JobCancelled, describe, hide_ours
 from jmr.plan import Plan
-from jmr.progress.report import Report
+from jmr.progress.report import Report, State
 from jmr.progress.routing import current_parent, routed_to
 from jmr.result import Result
 from jmr.session.calling import engine_for, run
+from jmr.session.cancelling import Cancel
 from jmr.session.running import run_plan
 
 __all__ = ["Job", "submit"]
@@ -43,6 +45,7 @@ class Job:
     def __init__(self, plan: Plan, engine: Engine) -> None:
         self._engine = engine
         self._report = Report(plan.name)
+        self._cancel = Cancel(engine, self._give_up)
         self._future: Future[Result] = Future()
         self._future.set_running_or_notify_cancel()  # who gives up waiting for it does not cancel it
         self._parent = current_parent()
@@ -93,21 +96,30 @@ class Job:
         return self._future.done()
 
     def cancel(self) -> bool:
-        """Stop it; its slots stay usable. False if it had ended before; a call of `final` that runs is not stopped."""
+        """Stop it; its slots stay usable. False if it had ended before; a call of `final` that runs is not stopped.
+
+        Code of yours that runs in this process, such as a source that waits for its next record, is not waited for.
+        """
         if self._future.done():
             return False
-        self._engine.cancel()
+        self._cancel()
         return True
 
     def _run(self, plan: Plan) -> None:
-        with routed_to(self._parent):
+        with routed_to(self._parent), contextlib.suppress(InvalidStateError):  # it was given up
             try:
-                result = run_plan(plan, self._engine, self._report)
+                result = run_plan(plan, self._engine, self._report, self._cancel)
             except BaseException as error:
                 _explain_threads(error)
                 self._future.set_exception(error)
             else:
                 self._future.set_result(result)
+
+    def _give_up(self) -> None:
+        """Wait no longer for user code that does not return, such as a source that waits for its next record."""
+        self._report.end(State.CANCELLED)
+        with contextlib.suppress(InvalidStateError):  # it ends at this very moment
+            self._future.set_exception(JobCancelled(f"job {self._report.name!r} was cancelled"))
 
 
 def _explain_threads(error: BaseException) -> None:

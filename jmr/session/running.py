@@ -2,35 +2,53 @@
 
 Plan ──> engine ──> partitions ──in order of first appearance──> Result ──> final, key by key
                                               progress shows the Report meanwhile
+Cancel ──> engine
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 from jmr.engines.base import Engine
-from jmr.errors import FinalError, describe, without_ours
+from jmr.errors import FinalError, JmrError, JobCancelled, describe, without_ours
 from jmr.plan import Plan
 from jmr.progress.painter import show
 from jmr.progress.report import Report, State
 from jmr.result import Result, Stats, in_order
+from jmr.session.cancelling import Cancel
 
-__all__ = ["run_plan"]
+__all__ = ["run_plan", "running_jobs"]
+
+#: Items of the result that the summary shows, and most characters of a key and of a value.
+_N_SAMPLED, _KEY_WIDTH, _VALUE_WIDTH = 8, 60, 80
+_ERROR_WIDTH = 300
+
+_running: list[Report] = []
 
 
-def run_plan(plan: Plan, engine: Engine, report: Report) -> Result:
-    """Run a plan to its result, with progress shown, and call `final`."""
-    with show(report, plan.progress):
+def running_jobs() -> list[Report]:
+    """Reports of all jobs of this process that have not ended, in the order in which they began."""
+    return [report for report in _running if report.ended is None]
+
+
+def run_plan(plan: Plan, engine: Engine, report: Report, cancel: Cancel) -> Result:
+    """Run a plan to its result, with progress shown, and call `final`; `cancel` ends it, and is done with then."""
+    with _listed(report), contextlib.closing(cancel), show(report, plan.progress, cancel=cancel):
         try:
             with contextlib.closing(engine.run(plan, report)) as partitions:  # an error keeps its frames alive
                 items = list(in_order(partitions))
             report.n_keys = len(items)
-        except KeyboardInterrupt:
+            report.sample = [(describe(k, _KEY_WIDTH), describe(v, _VALUE_WIDTH)) for k, v in islice(items, _N_SAMPLED)]
+        except KeyboardInterrupt as error:
             report.end(State.CANCELLED)
+            if cancel.asked and not isinstance(error, JobCancelled):  # it had to be interrupted in user code
+                raise JobCancelled(f"job {plan.name!r} was cancelled") from None
             raise
-        except BaseException:
+        except BaseException as error:
+            report.error = _in_one_line(error)
             report.end(State.FAILED)
             raise
         report.end(State.DONE)
@@ -38,6 +56,23 @@ def run_plan(plan: Plan, engine: Engine, report: Report) -> Result:
     if plan.final is not None:
         _call_final(plan.final, result)
     return result
+
+
+@contextlib.contextmanager
+def _listed(report: Report) -> Iterator[None]:
+    """One of `running_jobs` meanwhile."""
+    _running.append(report)
+    try:
+        yield
+    finally:
+        _running[:] = [other for other in _running if other is not report]
+
+
+def _in_one_line(error: BaseException) -> str:
+    """An error in one line; ours in words, the user's as Python would write it, whatever its `__str__` does."""
+    if not isinstance(error, JmrError):
+        return describe(error, _ERROR_WIDTH)
+    return f"{type(error).__name__}: {error}".partition("\n")[0][:_ERROR_WIDTH]
 
 
 def _stats(report: Report) -> Stats:

@@ -1,0 +1,54 @@
+"""Ends a job from a thread that does not run it: the button's click, `Job.cancel`.
+
+    Cancel() ──> engine.cancel() ──> the job's thread hears of it, and raises JobCancelled
+       └── half a second later, is it still there, in user code? ──> insist
+
+In the main thread user code can be interrupted, as by Ctrl-C; in others it cannot, and `Job` stops waiting for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jmr.engines.base import Engine
+from jmr.progress.later import Later
+
+__all__ = ["Cancel"]
+
+#: A thread that runs no user code hears of it well within that.
+PATIENCE_SECONDS = 0.5
+
+_later = Later(PATIENCE_SECONDS)
+
+
+class Cancel:
+    """Called from any thread, it ends the job; harmless when that has ended.
+
+    Parameters
+    ----------
+    engine
+        Runs the job.
+    insist
+        What else to do if that does not help; quick, and called in another thread.
+    """
+
+    def __init__(self, engine: Engine, insist: Callable[[], None] | None) -> None:
+        self._engine = engine
+        self._insist = insist
+        self._is_over = False
+        #: Whether anybody has called it.
+        self.asked = False
+
+    def __call__(self) -> None:
+        if self._is_over:
+            return
+        self.asked = True
+        self._engine.cancel()
+        if self._insist is not None:
+            _later.at_last(self._insist)
+
+    def close(self) -> None:
+        """The job is over."""
+        self._is_over = True
+        if self._insist is not None:
+            _later.cancel(self._insist)

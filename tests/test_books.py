@@ -1,0 +1,122 @@
+"""What a job's report tells of its attempts: a row for each slot, the timeline, failures, bytes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import pytest
+
+import jmr
+from jmr.plan import Plan
+from jmr.progress.report import Report, SlotReport
+from jmr.session.calling import engine_for
+from jmr.session.cancelling import Cancel
+from jmr.session.running import run_plan
+
+WORDS = dict.fromkeys(range(40), "the cat the dog")
+
+
+def words(_: int, text: str) -> Any:
+    for word in text.split():
+        yield word, 1
+
+
+def total(_: str, counts: list[int]) -> int:
+    return sum(counts)
+
+
+def report_of(*functions: Any, **options: Any) -> Report:
+    """The report of a job over WORDS; of one that fails, too."""
+    plan = Plan.checked(WORDS, *functions, progress=False, **options)
+    report = Report(plan.name)
+    try:
+        engine = engine_for(plan)
+        run_plan(plan, engine, report, Cancel(engine, None))
+    except jmr.JmrError:
+        assert report.error
+    return report
+
+
+def test_rows_add_up_to_the_job(cluster):
+    report = report_of(words, total)
+    assert set(report.slots) <= {"local/1", "local/2"}
+    rows = report.slots.values()
+    assert sum(row.n_records for row in rows) == report.n_records == 40
+    assert sum(row.n_tasks for row in rows) == report.n_map_tasks_done + report.n_reduce_tasks_done
+    assert sum(row.n_tasks for row in rows) == len(report.timeline)
+    assert {(row.worker, row.doing, row.n_failures, row.is_gone) for row in rows} == {("local", "", 0, False)}
+    assert report.peak_bytes == max(row.memory_bytes for row in rows) > 1 << 20
+
+
+def test_every_byte_of_the_shuffle_is_reduced_once(cluster):
+    report = report_of(words, total)
+    assert report.reduced_bytes == report.shuffled_bytes > 0
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_pairs_are_counted_before_and_after_the_combiner(engine):
+    plain = report_of(words, total, engine=engine)
+    assert (plain.n_pairs, plain.n_combined_pairs) == (160, 160)
+    combined = report_of(words, total, combinefn=total, engine=engine, workers=1)
+    assert combined.n_pairs == 160
+    n_tasks = 1 if engine else combined.n_map_tasks
+    assert combined.n_combined_pairs == 3 * n_tasks
+
+
+def test_peak_memory_is_that_of_the_job_and_not_of_one_before(cluster):
+    big = report_of(lambda key, value: [(key, len(bytearray(300_000_000)))], workers=1)
+    small = report_of(words, total, workers=1)
+    assert big.peak_bytes > 300_000_000 > small.peak_bytes > 1 << 20
+
+
+def test_a_death_is_told_with_its_task_slot_and_signal(cluster, tmp_path):
+    mark = str(tmp_path / "died")
+
+    def dies_once(key: int, value: str) -> list[Any]:
+        if key == 7 and not os.path.exists(mark):
+            open(mark, "w").close()
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return []
+
+    report = report_of(dies_once)
+    (died,) = [attempt for attempt in report.timeline if attempt.outcome == "died"]
+    assert report.n_failures == 1
+    assert report.last_failure == f"{died.task} on {died.slot} ended: killed by signal 11 (SIGSEGV)"
+    assert report.slots[died.slot].n_failures == 1
+
+
+def test_what_ended_the_job_is_kept_in_one_line(cluster):
+    report = report_of(lambda key, value: 1 / 0)
+    assert report.error.startswith("MapError: mapfn raised ZeroDivisionError('division by zero') for record key=")
+    assert "\n" not in report.error
+
+
+def test_attempts_lie_inside_of_the_job(cluster):
+    report = report_of(words, total)
+    assert report.ended is not None
+    assert all(0 <= each.started <= each.ended <= report.ended - report.started for each in report.timeline)
+
+
+def test_the_plain_loop_has_a_row_and_a_timeline_too():
+    report = report_of(words, total, engine="inline")
+    assert [(each.slot, each.task, each.outcome) for each in report.timeline] == [
+        ("inline", "map-0", "done"),
+        ("inline", "reduce-0", "done"),
+    ]
+    (row,) = report.slots.values()
+    assert (row.n_tasks, row.n_records, row.doing) == (2, 40, "")
+    failed = report_of(lambda key, value: 1 / 0, engine="inline")
+    assert [each.outcome for each in failed.timeline] == ["raised"]
+    assert failed.slots["inline"] == SlotReport(
+        "inline", n_records=1, n_failures=1, map_seconds=failed.slots["inline"].map_seconds
+    )
+
+
+def test_the_first_items_of_the_result_are_kept_as_text(cluster):
+    report = report_of(words, total)
+    assert report.sample == [("'the'", "80"), ("'cat'", "40"), ("'dog'", "40")]
+    long = report_of(lambda key, value: [(f"key {key}", value * 1000)])
+    assert [key for key, _ in long.sample] == [f"'key {n}'" for n in range(8)]
+    assert max(len(value) for _, value in long.sample) == 80

@@ -1,0 +1,170 @@
+"""A job is cancelled from another thread, as the button does: whatever the thread that runs it is at."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import jmr
+from jmr import interrupts
+from jmr.plan import Plan
+from jmr.progress.report import Report, State
+from jmr.session.calling import engine_for
+from jmr.session.cancelling import Cancel
+from jmr.session.running import run_plan, running_jobs
+from tests.shells import ipython
+
+pytestmark = pytest.mark.slow  # half a second passes before user code is interrupted
+
+
+def identity(key: Any, value: Any) -> list[Any]:
+    return [(key, value)]
+
+
+class Pipe:
+    """Something to wait at for ever."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        self.reached = threading.Event()
+
+    def wait(self) -> None:
+        self.reached.set()
+        os.read(self._read, 1)
+
+    def close(self) -> None:
+        os.close(self._write)
+        os.close(self._read)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+def run_and_cancel(reached: threading.Event, source: Any, mapfn: Any, **options: Any) -> Report:
+    """Run a job in this thread; another one cancels it when it has got somewhere."""
+    plan = Plan.checked(source, mapfn, progress=False, **options)
+    engine, report = engine_for(plan), Report(plan.name)
+
+    def run() -> None:
+        with interrupts.watched():
+            cancel = Cancel(engine, interrupts.interrupter())
+            threading.Thread(target=lambda: (reached.wait(), cancel())).start()
+            run_plan(plan, engine, report, cancel)
+
+    with pytest.raises(jmr.JobCancelled, match="was cancelled"):
+        run()
+    assert report.state is State.CANCELLED
+    assert jmr.run({1: 2}, identity, progress=False) == {1: [2]}
+    return report
+
+
+def test_while_slots_work(cluster, tmp_path):
+    os.mkfifo(tmp_path / "gate")
+    gate = str(tmp_path / "gate")
+    reached = threading.Event()
+
+    def source() -> Iterator[Any]:
+        yield 1, 1
+        reached.set()
+
+    run_and_cancel(reached, source(), lambda key, value: open(gate))
+
+
+def test_while_the_source_waits_for_its_next_record(pipe):
+    def source() -> Iterator[Any]:
+        yield 1, 1
+        pipe.wait()
+
+    run_and_cancel(pipe.reached, source(), identity)
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_while_the_source_is_busy_and_swallows_interrupts(engine):
+    reached = threading.Event()
+
+    def source() -> Iterator[Any]:
+        yield 1, 1
+        while True:
+            try:
+                reached.set()
+                sum(range(1000))
+            except KeyboardInterrupt:
+                pass
+
+    run_and_cancel(reached, source(), identity, engine=engine)
+
+
+def test_while_an_inline_mapfn_waits(pipe):
+    run_and_cancel(pipe.reached, {1: 1}, lambda key, value: pipe.wait(), engine="inline")
+
+
+def test_when_the_job_is_over_nothing_is_interrupted():
+    plan = Plan.checked({1: 2}, identity, progress=False)
+    engine = engine_for(plan)
+    with interrupts.watched():
+        cancel = Cancel(engine, interrupts.interrupter())
+        assert run_plan(plan, engine, Report(plan.name), cancel) == {1: [2]}
+        cancel()
+    assert not cancel.asked
+
+
+def test_a_submitted_job_does_not_wait_for_a_source_that_does_not_return(pipe):
+    def source() -> Iterator[Any]:
+        yield 1, 1
+        pipe.wait()
+
+    job = jmr.submit(source(), identity, progress=False, name="stuck")
+    pipe.reached.wait()
+    assert [report.name for report in running_jobs()] == ["stuck"]
+    assert job.cancel()
+    with pytest.raises(jmr.JobCancelled, match="job 'stuck' was cancelled"):
+        job.result(10)
+    assert job.done()
+    assert running_jobs() == []
+    assert not job.cancel()
+    assert jmr.run({1: 2}, identity, progress=False) == {1: [2]}
+
+
+def test_a_view_does_not_wait_for_it_either(pipe, monkeypatch):
+    from jmr.progress import painter
+
+    ended = threading.Event()
+
+    class View:
+        period = 0.01
+
+        def paint(self, *_: Any) -> None:
+            pass
+
+        def end(self, report: Report, now: float) -> None:
+            assert report.state is State.CANCELLED
+            ended.set()
+
+    view: Callable[..., View] = lambda *_: View()  # noqa: E731
+    monkeypatch.setattr(painter._Shown, "_open_view", view)
+    monkeypatch.setattr(painter.later, "delay", 0.0)
+
+    def source() -> Iterator[Any]:
+        yield 1, 1
+        pipe.wait()
+
+    job = jmr.submit(source(), identity, progress=True)
+    pipe.reached.wait()
+    job.cancel()
+    assert ended.wait(10)
+
+
+def test_an_interrupted_job_is_one_line_in_ipython():
+    press = "import jmr, signal\npress = lambda *_: signal.raise_signal(signal.SIGINT)\n"
+    with ipython() as shell:
+        outcome = shell.run_cell(press + "jmr.run({1: 2}, press, engine='inline', progress=False)")
+    assert isinstance(outcome.error_in_exec, KeyboardInterrupt)
+    assert outcome.error_in_exec._render_traceback_() == ["KeyboardInterrupt: the job was interrupted"]
