@@ -177,10 +177,10 @@ def describe(obj: object, limit: int = 200) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-def show_in_one_line(interrupt: KeyboardInterrupt) -> None:
+def show_in_one_line(error: BaseException, what: str) -> None:
     """Have IPython show no traceback: where the kernel was when somebody pressed stop tells nobody anything."""
-    if not isinstance(interrupt, JobCancelled):
-        interrupt._render_traceback_ = lambda: ["KeyboardInterrupt: the job was interrupted"]  # type: ignore[attr-defined]
+    if not isinstance(error, JmrError):
+        error._render_traceback_ = lambda: [f"KeyboardInterrupt: {what}"]  # type: ignore[attr-defined]
 
 
 def hide_ours(error: BaseException) -> None:

@@ -282,11 +282,30 @@ def test_an_interrupt_ends_the_job_and_the_kernel_goes_on(kernel, gate):
     kernel.until(lambda: "gated: map" in printed(kernel.outputs(cell), "stderr"))
     kernel.manager.interrupt_kernel()
     outputs = kernel.ended(cell)
-    assert "KeyboardInterrupt" in traceback_of(outputs)
+    assert traceback_of(outputs) == "KeyboardInterrupt: the job was interrupted"
     assert re.match(r"gated: cancelled after [\d.]+ m?s", summaries(outputs)[-1])
     gate.open(2)
     again = kernel.run("jmr.run({1: 2}, lambda k, v: [(k, v)])")
     assert again[-1]["content"]["data"]["text/plain"] == "{1: [2]}"
+
+
+@pytest.mark.parametrize("wait", ["job.result()", "await job"])
+def test_an_interrupt_of_the_waiting_is_one_line_and_the_job_goes_on(kernel, gate, wait):
+    kernel.run(gated_job(gate, "jmr.submit"))
+    cell = kernel.start("print('waits')\n" + wait)
+    kernel.until(lambda: "waits" in printed(kernel.outputs(cell)))
+    kernel.manager.interrupt_kernel()
+    assert traceback_of(kernel.ended(cell)) == "KeyboardInterrupt: job 'gated' goes on; .cancel() ends it"
+    gate.open()
+    assert kernel.run("job.result()")[-1]["content"]["data"]["text/plain"] == "{0: [0], 1: [1]}"
+
+
+@pytest.mark.parametrize("wait", ["job.result()", "await job"])
+def test_a_cancelled_job_is_one_line_and_the_kernel_goes_on(kernel, gate, wait):
+    kernel.run(gated_job(gate, "jmr.submit") + "\njob.cancel()")
+    assert traceback_of(kernel.run(wait)) == "JobCancelled: job 'gated' was cancelled"
+    gate.open(2)
+    assert kernel.run("jmr.run({1: 2}, lambda k, v: [(k, v)])")[-1]["content"]["data"]["text/plain"] == "{1: [2]}"
 
 
 # What workers print

@@ -150,7 +150,7 @@ def run_with_notes(
     except BaseException as error:
         hide_ours(error)
         if isinstance(error, KeyboardInterrupt):
-            show_in_one_line(error)
+            show_in_one_line(error, "the job was interrupted")
         raise
 
 

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from jmr.engines.base import Engine
-from jmr.errors import ArgumentTypeError, JmrError, JobCancelled, describe, hide_ours
+from jmr.errors import ArgumentTypeError, JmrError, JobCancelled, describe, hide_ours, show_in_one_line
 from jmr.plan import Plan
 from jmr.progress.report import Report, State
 from jmr.progress.routing import current_parent, routed_to
@@ -28,6 +28,9 @@ from jmr.session.cancelling import Cancel
 from jmr.session.running import run_plan
 
 __all__ = ["Job", "submit"]
+
+
+_TURN_SECONDS = 0.2
 
 
 class _AwaitCancelled(asyncio.CancelledError):
@@ -61,9 +64,12 @@ class Job:
         """Wait for the result; raises what `result` would, but asyncio.CancelledError after `cancel`."""
         __tracebackhide__ = True
         try:
-            return (yield from asyncio.wrap_future(self._future))
+            return (yield from self._awaited().__await__())
         except KeyboardInterrupt as error:
             raise _AwaitCancelled(str(error)) from None
+        except asyncio.CancelledError as error:
+            self._explain_interrupt(error)
+            raise
 
     def result(self, timeout: float | None = None) -> Result:
         """Wait for the result.
@@ -89,6 +95,8 @@ class Job:
             return self._future.result()
         except BaseException as error:
             hide_ours(error)
+            if isinstance(error, KeyboardInterrupt):
+                self._explain_interrupt(error)
             raise
 
     def done(self) -> bool:
@@ -104,6 +112,19 @@ class Job:
             return False
         self._cancel()
         return True
+
+    async def _awaited(self) -> Result:
+        """The result; the event loop has a turn now and then, as the kernel's interrupt alone does not wake it."""
+        waiting = asyncio.wrap_future(self._future)
+        try:
+            while not waiting.done():
+                await asyncio.wait([waiting], timeout=_TURN_SECONDS)
+            return waiting.result()
+        finally:
+            waiting.cancel()
+
+    def _explain_interrupt(self, error: BaseException) -> None:
+        show_in_one_line(error, f"job {self._report.name!r} goes on; .cancel() ends it")
 
     def _run(self, plan: Plan) -> None:
         with routed_to(self._parent), contextlib.suppress(InvalidStateError):  # it was given up
