@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from jmr.result import Result
     from jmr.session.calling import run
     from jmr.session.job import Job, submit
+    from jmr.session.preview import preview
     from jmr.session.taskfile import run_file
 
 __version__ = "0.1.0"
@@ -85,6 +86,7 @@ __all__ = [
     "TokenError",
     "WorkerError",
     "load_ipython_extension",
+    "preview",
     "run",
     "run_file",
     "submit",
@@ -95,6 +97,7 @@ _HOMES = {
     "Job": "jmr.session.job",
     "Result": "jmr.result",
     "load_ipython_extension": "jmr.notebook.magics",
+    "preview": "jmr.session.preview",
     "run": "jmr.session.calling",
     "run_file": "jmr.session.taskfile",
     "submit": "jmr.session.job",

@@ -234,6 +234,10 @@ class Cluster:
             raise WorkerError("this jmr.Cluster is closed: make a new one, or leave it out to use the kernel's own")
         return self._coordinator
 
+    def slots_for(self, plan: Plan) -> int:
+        """How many slots a job would have that began now, of this host and of others."""
+        return self._limit(plan) + self._running().n_remote_slots
+
     def _limit(self, plan: Plan) -> int:
         """Most slots of this host that a job may use."""
         wanted = [plan.workers, self._own_slots, default_slots()]

@@ -6,6 +6,7 @@
     summary   report -> words               (pure)
     text      lines on stderr
     widget    bars in a notebook
+    flow      what a preview shows of a few records; dataflow draws it, flowcard has its tables and its text
     later     what is done only for jobs that turn out long
     painter   a thread that puts them together; the session calls `painter.show`
 

@@ -1,0 +1,136 @@
+"""What a preview says: its summary, facts for whoever plans, warnings for whoever is about to run it.
+
+Rehearsal, Estimate ──tell()──> Told ──> progress.flowcard
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from jmr.codec.values import PLAIN_TYPES
+from jmr.errors import describe
+from jmr.progress.flow import flow_of
+from jmr.progress.flowcard import Told
+from jmr.session.estimate import Estimate, about, about_bytes, about_count
+from jmr.session.rehearsal import Rehearsal
+from jmr.tasks.partition import place
+
+__all__ = ["tell"]
+
+#: Functions that capture more are slow to send, once to each slot.
+_LARGE_FUNCTIONS = 10_000_000
+#: Most keys to look at for how they are placed.
+_SAMPLE = 1_000
+
+
+def tell(name: str, seen: Rehearsal, estimate: Estimate | None) -> Told:
+    """Put it all in words.
+
+    Parameters
+    ----------
+    name
+        Of the job; "job" says nothing.
+    seen
+        What became of the first records.
+    estimate
+        For the whole source, if its length is known.
+    """
+    title = "Preview" if name == "job" else f"Preview of {name}"
+    flow = flow_of(seen.records, seen.pairs, seen.groups, seen.combined, seen.results)
+    if not seen.records:
+        return Told(title, "the source has no records", flow, [], [])
+    n_keys = len(seen.groups)
+    counts = (_n(seen.n_pairs, "pair"), _n(n_keys, "group"), _n(n_keys, "result"))
+    summary = " → ".join([_first_of(len(seen.records), seen.n_records), *counts])
+    return Told(title, summary, flow, list(_facts(seen, estimate)), list(_warnings(seen)))
+
+
+def _first_of(n: int, n_records: int | None) -> str:
+    """Which records these are.
+
+    Examples
+    --------
+    >>> _first_of(1, 1), _first_of(3, 3), _first_of(1, None), _first_of(5, 1_000)
+    ('1 record', 'all 3 records', 'the first record', 'the first 5 of 1,000 records')
+    """
+    if n == n_records:
+        return _n(n, "record") if n == 1 else f"all {_n(n, 'record')}"
+    number = "" if n == 1 else f" {n:,}"
+    of = " record" + ("" if n == 1 else "s") if n_records is None else f" of {_n(n_records, 'record')}"
+    return f"the first{number}{of}"
+
+
+def _n(n: int, noun: str) -> str:
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
+def _facts(seen: Rehearsal, estimate: Estimate | None) -> Iterator[tuple[str, str]]:
+    counts = [len(emitted) for emitted in seen.pairs]
+    mean = f"{seen.n_pairs / len(counts):,.1f}".removesuffix(".0")
+    yield "pairs per record", f"{mean} on average, {max(counts):,} at most"
+    if seen.n_pairs:
+        values = (value for group in seen.groups.values() for value in group)
+        yield "types", f"keys {_types(seen.groups)}; values {_types(values)}"
+    yield "pickled", _sizes(seen)
+    if seen.n_records != len(counts):
+        yield from _whole(estimate)
+
+
+def _types(objects: Iterable[Any]) -> str:
+    """The types there are, the most frequent first."""
+    names = [name for name, _ in Counter(type(obj).__name__ for obj in objects).most_common()]
+    return ", ".join([*names[:3], *(["…"] if len(names) > 3 else [])])
+
+
+def _sizes(seen: Rehearsal) -> str:
+    sizes = [f"{about_bytes(seen.record_bytes / len(seen.records))} a record"]
+    if seen.n_pairs:
+        after = (
+            "" if seen.combined is None else f" after combinefn, {about_bytes(seen.pair_bytes / seen.n_pairs)} before"
+        )
+        sizes.append(f"{about_bytes(seen.shuffled_bytes / seen.n_pairs)} a pair{after}")
+    return "; ".join([*sizes, f"{about_bytes(seen.function_bytes)} of functions"])
+
+
+def _whole(whole: Estimate | None) -> Iterator[tuple[str, str]]:
+    if whole is None:
+        yield "whole source", "how many records it has, only reading it can tell"
+        return
+    counts = f"{_n(whole.n_records, 'record')} → about {about_count(whole.n_pairs)} pairs"
+    yield "whole source", f"{counts}; up to {about_bytes(whole.shuffled_bytes)} to shuffle"
+    if whole.core_seconds < 0.1:
+        yield "time", f"{about(whole.core_seconds)}, even on one core"
+    else:
+        slots = "one slot" if whole.n_slots == 1 else f"{whole.n_slots:,} slots"
+        yield "time", f"{about(whole.core_seconds)} on one core, {about(whole.slot_seconds)} on {slots}"
+
+
+def _warnings(seen: Rehearsal) -> Iterator[str]:
+    if seen.records and not any(seen.pairs):
+        yield "mapfn emitted nothing: is a yield missing?"
+    unplaced = {type(key).__name__ for key in list(seen.groups)[:_SAMPLE] if place(key) is None}
+    if unplaced:
+        yield (
+            f"Keys of type {', '.join(sorted(unplaced))} cannot be divided among slots: one slot will reduce them all. "
+            "Faster: a str, a number, or a tuple of such."
+        )
+    if seen.function_bytes > _LARGE_FUNCTIONS:
+        yield (
+            f"The functions and what they capture weigh {about_bytes(seen.function_bytes)}, which every slot is sent: "
+            "put large data into the source, or load it inside the function."
+        )
+    yield from _fickle(seen)
+
+
+def _fickle(seen: Rehearsal) -> Iterator[str]:
+    """A combinefn is called on its own results, too; one that counts values, say, then gives something else."""
+    for key, once, twice in zip(seen.groups, *(seen.folded or ([], [])), strict=False):
+        if {type(once), type(twice)} <= PLAIN_TYPES and repr(once) != repr(twice):
+            yield (
+                f"combinefn makes {describe(once, 40)} of the values of {describe(key, 40)}, and then "
+                f"{describe(twice, 40)} of that alone. It is called on its own results, too, and must not change them: "
+                "the answer would depend on how the work is cut."
+            )
+            return
