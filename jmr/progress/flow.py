@@ -185,7 +185,7 @@ def cells(text: str) -> int:
     >>> cells("duck"), cells("鴨"), cells("a\u0308")
     (4, 2, 1)
     """
-    return sum(_width(c) for c in text)
+    return len(text) if text.isascii() else sum(_width(c) for c in text)
 
 
 def _width(character: str) -> int:
@@ -204,6 +204,8 @@ def fit(text: str, n_cells: int) -> str:
     """
     if cells(text) <= n_cells:
         return text
+    if text.isascii():
+        return text[: max(0, n_cells - 1)] + "…"
     widths = itertools.accumulate(map(_width, text))
     n_kept = sum(1 for width in widths if width < n_cells)
     return text[:n_kept] + "…"

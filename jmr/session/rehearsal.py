@@ -1,11 +1,11 @@
 """Carries a job's first records all the way, in this process, and writes everything down.
 
-    source ──cut──> split ──run_map──> pairs ──run_map, twice──> folded ──run_reduce──> results
-                    Recorded(mapfn)            Timed(combinefn)          Timed(reducefn)
+    source ──cut──> split ──run_map──> pairs ──run_map──> folded ──run_reduce──> results
+                    Recorded(mapfn)            Timed(combinefn)    Timed(reducefn)
 
 These are the tasks that a slot runs, on the blobs that a slot gets: what cannot travel shows here, an error is the one
 that the job would end with, and user code works on copies. Like the inline engine, it calls combinefn twice on each
-group, the second time on its own result.
+group, the second time on its own result; and on parts of the group, as slots may.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from jmr.tasks.reduce import ReduceTask, run_reduce
 __all__ = ["Rehearsal", "rehearse"]
 
 Clock = Callable[[], float]
+#: What combinefn left of each group, in their order: at once, called again on that, and first on two parts of it.
+Folded = tuple[list[Any], list[Any], list[Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +44,8 @@ class Rehearsal:
     #: Of each record.
     pairs: list[list[tuple[Any, Any]]]
     groups: Groups
-    #: What combinefn left of each group, in their order, on its first and on its second call; None without one.
-    folded: tuple[list[Any], list[Any]] | None
+    #: None without a combinefn.
+    folded: Folded | None
     results: dict[Any, Any]
     #: Of the records, pickled.
     record_bytes: int
@@ -100,22 +102,15 @@ def _first(source: Any, n: int) -> bytes:
 
 def _rehearsed(plan: Plan, n_records: int | None, split: bytes, function_bytes: int, clock: Clock) -> Rehearsal:
     mapfn = _Recorded(plan.mapfn, clock)
-    blob = emitted = _mapped(mapfn, None, split)
-    groups = _grouped(mapfn.pairs)
+    emitted = _mapped(mapfn, None, split)
     combinefn = None if plan.combinefn is None else _Timed(plan.combinefn, clock)
-    folded = None
-    combine_seconds: list[float] = []
-    if combinefn is not None:
-        once = _combined(combinefn, emitted)
-        combine_seconds = combinefn.seconds.copy()
-        blob = _combined(combinefn, once)
-        folded = _values_in(once), _values_in(blob)
+    blob, folded, combine_seconds = (emitted, None, []) if combinefn is None else _folded(combinefn, emitted)
     reducefn = None if plan.reducefn is None else _Timed(plan.reducefn, clock)
     return Rehearsal(
         n_records=n_records,
         records=records_of(bytearray(split)),
         pairs=mapfn.pairs,
-        groups=groups,
+        groups=_grouped(mapfn.pairs),
         folded=folded,
         results=_reduced(reducefn, combinefn, blob),
         record_bytes=_net(split, dump_columns([], [])),
@@ -140,10 +135,37 @@ def _mapped(mapfn: Callable[[Any, Any], Any], combinefn: _Timed | None, split: b
     return b"".join(output.partitions[0])
 
 
-def _combined(combinefn: _Timed, blob: bytes) -> bytes:
+def _folded(combinefn: _Timed, emitted: bytes) -> tuple[bytes, Folded, list[float]]:
+    """What travels, what there is to compare, and how long the calls took that a job would make."""
+    once = _combined(combinefn, *_groups_in(emitted))
+    seconds = combinefn.seconds.copy()
+    twice = _combined(combinefn, *_groups_in(once))
+    return twice, (_values_in(once), _values_in(twice), _values_in(_combined_in_parts(combinefn, emitted))), seconds
+
+
+def _combined(combinefn: _Timed, keys: list[Any], lists: list[list[Any]]) -> bytes:
     """A map task whose records are groups."""
-    keys, _, _, lists = load_columns(bytearray(blob), 4) if blob else ([], [], [], [])
     return _mapped(_spread, combinefn, b"".join(dump_columns(keys, lists)))
+
+
+def _combined_in_parts(combinefn: _Timed, blob: bytes) -> bytes:
+    """As if two map tasks had each emitted a part of every group."""
+    keys, lists = _groups_in(blob)
+    halves = [(len(values) + 1) // 2 for values in lists]
+    former = [values[:half] for values, half in zip(lists, halves, strict=True)]
+    latter = [values[half:] for values, half in zip(lists, halves, strict=True)]
+    of_former, of_latter = (_values_in(_combined(combinefn, keys, part)) for part in (former, latter))
+    rest = iter(of_latter)  # of one value there is no latter half
+    both = [[one, next(rest)] if values else [one] for one, values in zip(of_former, latter, strict=True)]
+    return _combined(combinefn, keys, both)
+
+
+def _groups_in(blob: bytes) -> tuple[list[Any], list[list[Any]]]:
+    """Fresh copies of the keys and of their values."""
+    if not blob:
+        return [], []
+    keys, _, _, lists = load_columns(bytearray(blob), 4)
+    return keys, lists
 
 
 def _spread(key: Any, values: list[Any]) -> Iterator[tuple[Any, Any]]:
@@ -153,7 +175,7 @@ def _spread(key: Any, values: list[Any]) -> Iterator[tuple[Any, Any]]:
 
 def _values_in(blob: bytes) -> list[Any]:
     """The one value that combinefn left of each group."""
-    return [values[0] for values in load_columns(bytearray(blob), 4)[3]] if blob else []
+    return [values[0] for values in _groups_in(blob)[1]]
 
 
 def _reduced(reducefn: _Timed | None, combinefn: _Timed | None, blob: bytes) -> dict[Any, Any]:

@@ -5,6 +5,7 @@ Rehearsal, Estimate ──tell()──> Told ──> progress.flowcard
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -87,10 +88,9 @@ def _types(objects: Iterable[Any]) -> str:
 def _sizes(seen: Rehearsal) -> str:
     sizes = [f"{about_bytes(seen.record_bytes / len(seen.records))} a record"]
     if seen.n_pairs:
-        after = (
-            "" if seen.combined is None else f" after combinefn, {about_bytes(seen.pair_bytes / seen.n_pairs)} before"
-        )
-        sizes.append(f"{about_bytes(seen.shuffled_bytes / seen.n_pairs)} a pair{after}")
+        before, after = seen.pair_bytes / seen.n_pairs, seen.shuffled_bytes / seen.n_pairs
+        folded = "" if seen.folded is None else f", {about_bytes(after)} after combinefn"
+        sizes.append(f"{about_bytes(before)} a pair{folded}")
     return "; ".join([*sizes, f"{about_bytes(seen.function_bytes)} of functions"])
 
 
@@ -125,12 +125,27 @@ def _warnings(seen: Rehearsal) -> Iterator[str]:
 
 
 def _fickle(seen: Rehearsal) -> Iterator[str]:
-    """A combinefn is called on its own results, too; one that counts values, say, then gives something else."""
-    for key, once, twice in zip(seen.groups, *(seen.folded or ([], [])), strict=False):
-        if {type(once), type(twice)} <= PLAIN_TYPES and repr(once) != repr(twice):
+    """Say it once, of a combinefn whose result depends on how often it is called, such as a count or a mean."""
+    if seen.folded is None:
+        return
+    for key, once, twice, in_parts in zip(seen.groups, *seen.folded, strict=True):
+        made = f"combinefn makes {describe(once, 40)} of the values of {describe(key, 40)}"
+        if _differ(once, twice):
             yield (
-                f"combinefn makes {describe(once, 40)} of the values of {describe(key, 40)}, and then "
-                f"{describe(twice, 40)} of that alone. It is called on its own results, too, and must not change them: "
-                "the answer would depend on how the work is cut."
+                f"{made}, and then {describe(twice, 40)} of that alone. It is called on its own results, too, and must "
+                "not change them: the answer would depend on how the work is cut."
             )
             return
+        if _differ(once, in_parts):
+            yield (
+                f"{made} all at once, but {describe(in_parts, 40)} if it folds two parts of them first. It is called "
+                "on any part, and on its own results: the answer would depend on how the work is cut."
+            )
+            return
+
+
+def _differ(one: object, other: object) -> bool:
+    """Whether they surely are not the same: sums of floats depend on their order, and objects may not compare."""
+    if isinstance(one, float) and isinstance(other, float):
+        return not (math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(one) and math.isnan(other)))
+    return {type(one), type(other)} <= PLAIN_TYPES and repr(one) != repr(other)
