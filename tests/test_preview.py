@@ -254,6 +254,14 @@ def test_an_error_shows_the_users_frames_and_none_of_ours():
     assert "for record key='Hamlet' (preview)" in str(told.value)
 
 
+def test_an_interrupt_of_user_code_is_no_error_of_it():
+    def interrupted(key: Any, value: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        jmr.preview(TEXTS, interrupted)
+
+
 def test_what_the_source_raises_comes_out_unchanged():
     class Broken(dict[int, int]):
         def __getitem__(self, key: int) -> int:

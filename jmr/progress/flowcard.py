@@ -65,7 +65,7 @@ def _facts(facts: Sequence[tuple[str, str]]) -> str:
     """A table without a head; a label does not wrap."""
     cell = '<td style="padding:1px 20px 1px 0;border:none;text-align:left;vertical-align:top'
     rows = (
-        f'<tr>{cell};white-space:nowrap;opacity:.7">{escape(label)}</td>{cell}">{escape(fact)}</td></tr>'
+        f'<tr style="background:none">{cell};white-space:nowrap;opacity:.7">{escape(label)}</td>{cell}">{escape(fact)}</td></tr>'
         for label, fact in facts
     )
     return f'<table style="font-size:13px;border-collapse:collapse;margin:0">{"".join(rows)}</table>' if facts else ""
