@@ -159,7 +159,7 @@ def test_a_lazy_source_loads_no_more_than_it_is_asked_for():
     seen = jmr.preview(source, mapfn, reducefn, n=4)
     assert source.loaded == [0, 1, 2, 3]
     assert seen.n_records is None
-    assert "the first 4 records →" in repr(seen)
+    assert "the first 4 records ->" in repr(seen)
     assert facts(seen)["whole source"] == "how many records it has, only reading it can tell"
 
 
@@ -407,7 +407,7 @@ def test_the_estimate_scales_what_calls_took_but_for_the_first_which_may_load_th
     assert (seen.estimate.core_seconds, seen.estimate.slot_seconds) == (3_500.0, 1_750.0)
     assert seen.estimate.shuffled_bytes == 250 * seen.shuffled_bytes
     assert facts(seen)["time"] == "about 1 h on one core, about 30 min on 2 slots"
-    assert facts(seen)["whole source"].startswith("1,000 records → about 2,000 pairs; up to ")
+    assert facts(seen)["whole source"].startswith("1,000 records -> about 2,000 pairs; up to ")
 
 
 def test_a_source_shown_as_a_whole_needs_no_estimate():
@@ -436,7 +436,7 @@ def test_an_empty_source_is_told():
 def test_the_text_is_aligned():
     seen = jmr.preview(TEXTS, mapfn, reducefn)
     assert repr(seen).split("\npickled")[0] == (
-        "Preview: all 3 records → 13 pairs → 8 groups → 8 results\n"
+        "Preview: all 3 records -> 13 pairs -> 8 groups -> 8 results\n"
         "\n"
         "  record     its value             pairs that mapfn emits\n"
         "  'Hamlet'   'to be or not to be'  'to': 1   'be': 1   'or': 1   'not': 1   'to': 1   'be': 1\n"
@@ -458,11 +458,15 @@ def test_the_text_is_aligned():
     )
 
 
+def test_an_arrow_in_the_users_own_text_stays():
+    assert "'a → b'" in repr(jmr.preview({1: "a → b"}, lambda key, value: [(key, value)]))
+
+
 def test_the_job_has_the_name_of_its_mapfn():
     def index(key: int, value: int) -> list[tuple[int, int]]:
         return [(key, value)]
 
-    assert repr(jmr.preview({1: 1}, index)).startswith("Preview of index: 1 record → 1 pair → 1 group → 1 result\n")
+    assert repr(jmr.preview({1: 1}, index)).startswith("Preview of index: 1 record -> 1 pair -> 1 group -> 1 result\n")
 
 
 def test_no_line_of_text_is_longer_than_a_terminal_is_wide():

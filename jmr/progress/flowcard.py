@@ -22,6 +22,7 @@ _MONO = "font-family:var(--jp-code-font-family,ui-monospace,monospace)"
 #: Columns of a terminal: all, and of a cell that is not the last. Of a table in a notebook, where cells wrap.
 _WIDE, _CELLS = 100, 24
 _HTML_WIDE, _HTML_CELLS = 160, 40
+_RECORD_HEAD = ("record", "its value", "pairs that mapfn emits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,42 +64,58 @@ def _warning(warning: str) -> str:
 
 def _facts(facts: Sequence[tuple[str, str]]) -> str:
     """A table without a head; a label does not wrap."""
+    row = '<tr style="background:none">'
     cell = '<td style="padding:1px 20px 1px 0;border:none;text-align:left;vertical-align:top'
     rows = (
-        f'<tr style="background:none">{cell};white-space:nowrap;opacity:.7">{escape(label)}</td>{cell}">{escape(fact)}</td></tr>'
+        f'{row}{cell};white-space:nowrap;opacity:.7">{escape(label)}</td>{cell}">{escape(fact)}</td></tr>'
         for label, fact in facts
     )
     return f'<table style="font-size:13px;border-collapse:collapse;margin:0">{"".join(rows)}</table>' if facts else ""
 
 
 def _html_tables(flow: Flow) -> Iterator[str]:
-    for head, rows in (_record_rows(flow, _HTML_CELLS, _HTML_WIDE), _group_rows(flow, _HTML_CELLS, _HTML_WIDE)):
-        marked = [[f'<code style="{_MONO}">{escape(cell)}</code>' for cell in row] for row in rows]
-        yield f'<div style="margin-top:8px">{table(head, marked, "l" * len(head))}</div>'
+    records = _record_rows(flow, _HTML_CELLS, _HTML_WIDE)
+    of_records = [[*map(_code, firsts), " ".join(map(_code, pairs))] for firsts, pairs in records]
+    head, rows = _group_rows(flow, _HTML_CELLS, _HTML_WIDE)
+    of_groups = [[_code(cell) for cell in row] for row in rows]
+    for columns, marked in ((_RECORD_HEAD, of_records), (head, of_groups)):
+        yield f'<div style="margin-top:8px">{table(columns, marked, "l" * len(columns))}</div>'
+
+
+def _code(said: str) -> str:
+    """A key or value; or a pair, which stays on one line if it is short."""
+    style = _MONO if cells(said) > _HTML_CELLS else f"{_MONO};white-space:nowrap"
+    return f'<code style="{style}">{escape(said)}</code>' if said else ""
 
 
 def text(told: Told) -> str:
     """The same for a terminal."""
-    lines = [f"{told.title}: {told.summary}", *(f"! {each}" for each in told.warnings)]
+    lines = [f"{told.title}: {_plain(told.summary)}", *(f"! {each}" for each in told.warnings)]
     if told.flow.records:
-        lines += ["", *_aligned(*_record_rows(told.flow, _CELLS, _WIDE)), ""]
+        rows = [[*firsts, "   ".join(pairs)] for firsts, pairs in _record_rows(told.flow, _CELLS, _WIDE)]
+        lines += ["", *_aligned(_RECORD_HEAD, rows), ""]
     if told.flow.groups:
         lines += [*_aligned(*_group_rows(told.flow, _CELLS, _WIDE)), ""]
     width = max((len(label) for label, _ in told.facts), default=0)
-    return "\n".join([*lines, *(f"{label:{width}}  {fact}" for label, fact in told.facts)])
+    return "\n".join([*lines, *(f"{label:{width}}  {_plain(fact)}" for label, fact in told.facts)])
 
 
-def _record_rows(flow: Flow, n_cells: int, wide: int) -> tuple[list[str], list[list[str]]]:
-    """Keys and values are cut to so many columns, and the pairs get what they leave of the width."""
-    firsts = [(fit(record.key, n_cells), fit(record.value, n_cells)) for record in flow.records]
+def _plain(said: str) -> str:
+    """Words of ours, with the arrow that text has elsewhere."""
+    return said.replace("→", "->")
+
+
+def _record_rows(flow: Flow, n_cells: int, wide: int) -> list[tuple[list[str], list[str]]]:
+    """Keys and values, cut to so many columns; and pairs, for which there is what those leave of the width."""
+    firsts = [[fit(record.key, n_cells), fit(record.value, n_cells)] for record in flow.records]
     room = wide - sum(max(map(cells, column)) for column in zip(*firsts, strict=True))
-    rows = [[*first, _pairs(record, room)] for first, record in zip(firsts, flow.records, strict=True)]
+    rows = [(first, _pairs(record, room)) for first, record in zip(firsts, flow.records, strict=True)]
     if (n_more := flow.n_records - len(flow.records)) > 0:
-        rows.append([f"… {n_more:,} more", "", ""])
-    return ["record", "its value", "pairs that mapfn emits"], rows
+        rows.append(([f"… {n_more:,} more", ""], []))
+    return rows
 
 
-def _pairs(record: FlowRecord, room: int) -> str:
+def _pairs(record: FlowRecord, room: int) -> list[str]:
     """As many as there is room for, one at least, and how many there are besides."""
     said = [fit(f"{pair.key}: {pair.value}", room - 12) for pair in record.pairs]
     ends = list(itertools.accumulate(cells(each) + 3 for each in said))
@@ -106,7 +123,7 @@ def _pairs(record: FlowRecord, room: int) -> str:
     if n_shown < len(said) == record.n_pairs and ends[-1] - 3 <= room:
         n_shown = len(said)
     n_more = record.n_pairs - n_shown
-    return "   ".join([*said[:n_shown], *([f"… {n_more:,} more"] if n_more else [])]) or "nothing"
+    return [*said[:n_shown], *([f"… {n_more:,} more"] if n_more else [])] or ["nothing"]
 
 
 def _group_rows(flow: Flow, n_cells: int, wide: int) -> tuple[list[str], list[list[str]]]:
