@@ -491,6 +491,10 @@ def test_the_picture_says_what_combinefn_makes():
     assert {"combinefn", "8 combined"} <= set(words)
 
 
+def test_the_picture_names_no_reducefn_where_there_is_none():
+    assert "reducefn" not in words_in(jmr.preview(TEXTS, mapfn))
+
+
 LARGE: dict[str, tuple[Any, Any]] = {
     "long": ({f"key {i} " * 40: "word " * 100 for i in range(30)}, lambda k, v: [(k, v), (v, k)]),
     "many pairs": (dict.fromkeys(range(3), "x"), lambda k, v: [(i % 300, (k, i)) for i in range(1_000)]),

@@ -151,7 +151,8 @@ def _headings(flow: Flow, drawing: _Drawing) -> Iterator[str]:
     if drawing.combined is not None:
         yield _function((last.end + drawing.combined.x) / 2, "combinefn")
         last = drawing.combined
-    yield _function((last.end + drawing.results.x) / 2, "reducefn")
+    if flow.reduces:
+        yield _function((last.end + drawing.results.x) / 2, "reducefn")
     for column, n, what in (
         (drawing.records, flow.n_records, "record"),
         (drawing.pairs, flow.n_pairs, "pair"),

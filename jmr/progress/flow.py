@@ -66,6 +66,8 @@ class Flow:
     n_records: int
     n_pairs: int
     n_groups: int
+    #: Whether there is a reducefn: without one, the lists are the results.
+    reduces: bool = True
 
     @property
     def has_combined(self) -> bool:
@@ -79,6 +81,8 @@ def flow_of(
     groups: Mapping[Any, Sequence[Any]],
     combined: Mapping[Any, Any] | None,
     results: Mapping[Any, Any],
+    *,
+    reduces: bool,
 ) -> Flow:
     """Choose what is shown, and put it in words.
 
@@ -92,6 +96,8 @@ def flow_of(
         Each key's values, keys in order of first appearance. `groups[key]` finds any emitted key's own list.
     combined, results
         What combinefn, if there is one, and reducefn made of each group, in the order of `groups`.
+    reduces
+        Whether there is a reducefn.
     """
     shown_records = records[:_MOST_RECORDS]
     shares = _shares([len(emitted) for emitted in pairs[: len(shown_records)]])
@@ -116,6 +122,7 @@ def flow_of(
         n_records=len(records),
         n_pairs=sum(map(len, pairs)),
         n_groups=len(groups),
+        reduces=reduces,
     )
 
 

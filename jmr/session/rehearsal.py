@@ -47,6 +47,8 @@ class Rehearsal:
     #: None without a combinefn.
     folded: Folded | None
     results: dict[Any, Any]
+    #: Whether there is a reducefn.
+    reduces: bool
     #: Of the records, pickled.
     record_bytes: int
     #: What mapfn emitted, and what would travel of it; the same without a combinefn.
@@ -113,6 +115,7 @@ def _rehearsed(plan: Plan, n_records: int | None, split: bytes, function_bytes: 
         groups=_grouped(mapfn.pairs),
         folded=folded,
         results=_reduced(reducefn, combinefn, blob),
+        reduces=reducefn is not None,
         record_bytes=_net(split, dump_columns([], [])),
         pair_bytes=_net(emitted, dump_part([], [], [], [])),
         shuffled_bytes=_net(blob, dump_part([], [], [], [])),

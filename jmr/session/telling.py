@@ -39,7 +39,7 @@ def tell(name: str, seen: Rehearsal, estimate: Estimate | None) -> Told:
         For the whole source, if its length is known.
     """
     title = "Preview" if name == "job" else f"Preview of {name}"
-    flow = flow_of(seen.records, seen.pairs, seen.groups, seen.combined, seen.results)
+    flow = flow_of(seen.records, seen.pairs, seen.groups, seen.combined, seen.results, reduces=seen.reduces)
     if not seen.records:
         return Told(title, "the source has no records", flow, [], [])
     n_keys = len(seen.groups)
