@@ -15,7 +15,6 @@ import pytest
 
 import jmr
 from jmr.engines import cluster as engine
-from jmr.worker.output import OutputReader, mark
 
 SOURCE = {i: i for i in range(20)}
 
@@ -370,40 +369,3 @@ def test_what_a_dying_slot_printed_last_arrives(capfd: pytest.CaptureFixture[str
     with pytest.raises(jmr.SlotDiedError):
         run({1: 1}, mapfn, max_attempts=1)
     assert "] last words\n" in capfd.readouterr().out
-
-
-def test_a_flood_is_cut_and_counted(capfd: pytest.CaptureFixture[str]) -> None:
-    def mapfn(key: Any, value: Any) -> Any:
-        for number in range(100_000):
-            print("line", number)
-        return []
-
-    run({1: 1}, mapfn)
-    out = capfd.readouterr().out
-    assert len(out) < 300_000
-    assert "more lines not shown" in out
-
-
-def test_lines_belong_to_the_job_that_was_marked() -> None:
-    reader = OutputReader()
-    assert reader.feed(mark(1) + b"one\ntw", 0.0) == [(1, b"one\n")]
-    assert reader.feed(b"o\nthree" + mark(2) + b"four\n", 0.0) == [(1, b"two\nthree\n"), (2, b"four\n")]
-    assert reader.flush() == []
-
-
-def test_a_mark_cut_in_half_is_still_a_mark() -> None:
-    whole = b"a" * 5_000 + mark(7) + b"b\n"
-    for cut in range(5_000, len(whole)):
-        reader = OutputReader()
-        shown = reader.feed(whole[:cut], 0.0) + reader.feed(whole[cut:], 0.0) + reader.flush()
-        assert shown[-1] == (7, b"b\n")
-        assert all(b"jmr" not in text for _, text in shown)
-
-
-def test_a_flood_gets_a_burst_and_then_a_rate() -> None:
-    reader = OutputReader()
-    line = b"x" * 1023 + b"\n"
-    shown = b"".join(text for _, text in reader.feed(line * 100, 0.0))
-    assert shown == line * 64
-    assert reader.flush() == [(0, b"... 36 more lines not shown\n")]
-    assert reader.feed(line * 100, 1.0)[0][1] == line * 16

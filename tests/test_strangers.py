@@ -627,7 +627,8 @@ LIES_TO_MAP: dict[str, Lie] = {
     "supervisor: WorkerReady": supervisor_says(WorkerReady(1)),
     "supervisor: prints no text": supervisor_says(Printed(1, "peer/1", 1)),
     "supervisor: prints two texts": supervisor_says(Printed(1, "peer/1", 1, blobs=[b"a", b"b"])),
-    "supervisor: prints elsewhere": supervisor_says(Printed(1, "peer/1", 3, blobs=[b"a"])),
+    "supervisor: prints elsewhere": supervisor_says(Printed(1, "peer/1", 4, blobs=[b"a"])),
+    "supervisor: hides less than nothing": supervisor_says(Printed(1, "peer/1", 1, -1, blobs=[b"a"])),
     "supervisor: prints for others": supervisor_says(Printed(1, "local/1", 1, blobs=[b"a"])),
     "supervisor: prints a name": supervisor_says(Printed(1, "peer/1\x1b[2J", 1, blobs=[b"a"])),
     "supervisor: no load": supervisor_says(Beat(float("nan"), 0)),
@@ -703,7 +704,7 @@ def test_answer_before_the_next_order_is_not_taken_for_its_answer(cluster: jmr.C
 @pytest.mark.parametrize("n_bytes", [TIB, 1 << 26])
 @pytest.mark.parametrize("own", [False, True])
 def test_long_blob_that_does_not_come_costs_nothing(cluster: jmr.Cluster, n_bytes: int, own: bool) -> None:
-    kind, fields = (14, b'[1,"peer/1",1]') if own else (7, b"[]")
+    kind, fields = (14, b'[1,"peer/1",1,0]') if own else (7, b"[]")
 
     async def begin_blobs() -> None:
         peer = await Peer.join(cluster.address or "", TOKEN, n_slots=16)

@@ -16,7 +16,7 @@ from jmr.wire.messages import AttemptFailed, CloseJob, Message, Printed, SlotExi
 blobs = st.lists(st.one_of(st.binary(max_size=40), st.just(b"x" * 700_000)), max_size=3)
 messages = st.one_of(
     st.builds(CloseJob, st.integers(0, 2**40)),
-    st.builds(Printed, st.integers(0, 9), st.text(max_size=5), st.sampled_from([1, 2]), blobs),
+    st.builds(Printed, st.integers(0, 9), st.text(max_size=5), st.sampled_from([1, 2, 3]), st.integers(0, 9), blobs),
     st.builds(StartMap, st.just(1), st.just(2), st.just(3), st.booleans(), st.just([4]), st.just(5), st.none(), blobs),
     st.builds(SlotExited, st.just(1), st.integers(-64, 255), st.none(), st.just(7), st.just(["f (a.py:1)"])),
 )

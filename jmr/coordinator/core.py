@@ -34,7 +34,6 @@ from jmr.coordinator.mail import (
     JobFailed,
     JobPoisoned,
     PoisonSetAside,
-    SlotPrinted,
     WorkersLost,
 )
 from jmr.coordinator.worker import Answer, Slot, Worker
@@ -450,10 +449,10 @@ class Coordinator:
             self._settle(job)
 
     def printed(self, printed: Printed) -> None:
-        """Pass it on to the job that it belongs to, if that has not ended."""
-        if printed.job in self._jobs:
-            mail = SlotPrinted(printed.name, printed.stream, bytes(whole(printed.blobs[0])))
-            self._jobs[printed.job].tell(mail)
+        """Have it shown where the job that it belongs to was started, if that has not ended."""
+        job = self._jobs.get(printed.job)
+        if job is not None:
+            job.show(printed)
 
     def worker_broke(self, reason: str) -> None:
         """Fail the jobs that have nothing else to run on."""

@@ -14,12 +14,25 @@ from typing import TYPE_CHECKING
 from jmr.codec.values import Buffer, byte_length
 from jmr.coordinator.books import Books
 from jmr.coordinator.mail import Ending, JobPoisoned, Mail, PartitionReady, SplitDone
+from jmr.progress.outlet import Outlet
 from jmr.progress.report import Report
 from jmr.scheduler.effects import StartAttempt
 from jmr.scheduler.jobs import JobOptions, Phase, TaskId
 from jmr.shuffle.budget import Budget
 from jmr.shuffle.outputs import MapOutputs, ReduceInput
-from jmr.wire.messages import MapDone, OpenJob, Range, ReduceDone, SlotExited, StartMap, StartReduce, whole
+from jmr.wire.messages import (
+    NOTICE,
+    MapDone,
+    OpenJob,
+    Printed,
+    Range,
+    ReduceDone,
+    SlotExited,
+    StartMap,
+    StartReduce,
+    whole,
+)
+from jmr.worker.output import read_notice
 
 if TYPE_CHECKING:
     from jmr.coordinator.refusal import Refusal
@@ -46,6 +59,8 @@ class JobSpec:
     #: Whether it uses as many slots of this host as there are to be, since nobody has said how many.
     is_elastic: bool
     report: Report
+    #: Shows what slots print.
+    outlet: Outlet
     #: Where the coordinator's mail goes; unbounded, so that the loop never waits for a reader.
     mailbox: queue.SimpleQueue[Mail]
 
@@ -82,6 +97,14 @@ class Job:
     def tell(self, mail: Mail) -> None:
         """Have the calling thread told, soon."""
         self.outbox.append((self.spec.mailbox, mail))
+
+    def show(self, printed: Printed) -> None:
+        """Have shown what a slot has printed, or warned of, or logged."""
+        text = bytes(whole(printed.blobs[0]))
+        if printed.stream == NOTICE:
+            self.spec.outlet.put_notice(printed.name, *read_notice(text))
+        else:
+            self.spec.outlet.put(printed.name, printed.stream, text, printed.n_hidden)
 
     def amend(self, elsewhere: tuple[list[Buffer], list[Buffer]]) -> None:
         """Say what the job takes on other hosts."""

@@ -17,7 +17,6 @@ __all__ = [
     "Mail",
     "PartitionReady",
     "PoisonSetAside",
-    "SlotPrinted",
     "SplitDone",
     "WorkersLost",
 ]
@@ -43,15 +42,6 @@ class PartitionReady:
     """A reduce task's result."""
 
     blob: Buffer
-
-
-@dataclass(slots=True)
-class SlotPrinted:
-    """What user code printed, in whole lines."""
-
-    name: str
-    stream: int
-    text: bytes
 
 
 @dataclass(slots=True)
@@ -115,4 +105,4 @@ class WorkersLost:
 
 
 Ending = JobDone | JobFailed | JobPoisoned | JobStopped | WorkersLost
-Mail = SplitDone | PartitionReady | SlotPrinted | PoisonSetAside | Ending
+Mail = SplitDone | PartitionReady | PoisonSetAside | Ending

@@ -37,6 +37,7 @@ from jmr.wire.far import (
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake
 from jmr.wire.messages import (
+    NOTICE,
     ForkSlot,
     KillSlot,
     Message,
@@ -287,7 +288,8 @@ class RemoteWorker(Worker):
 
     def _check_printed(self, printed: Printed) -> None:
         name, _, position = printed.name.rpartition("/")
-        if len(printed.blobs) != 1 or printed.stream not in (1, 2) or name != self.name or not position.isdecimal():
+        is_ours = name == self.name and position.isdecimal()
+        if not is_ours or len(printed.blobs) != 1 or printed.stream not in (1, 2, NOTICE) or printed.n_hidden < 0:
             raise FrameError("the worker sent what no slot of it has printed")
 
     def _lose(self) -> None:

@@ -10,11 +10,9 @@ endless source fills no memory.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Generator
@@ -33,7 +31,6 @@ from jmr.coordinator.mail import (
     Mail,
     PartitionReady,
     PoisonSetAside,
-    SlotPrinted,
     SplitDone,
     WorkersLost,
 )
@@ -42,8 +39,8 @@ from jmr.engines.splitting import SplitSizer, cut
 from jmr.errors import JmrError, JobCancelled, NotPicklableError, WorkerError
 from jmr.launch.local import default_slots
 from jmr.plan import Plan
+from jmr.progress.outlet import Outlet
 from jmr.progress.report import Report
-from jmr.progress.text import aside
 from jmr.result import BadRecord, Partition
 from jmr.scheduler.jobs import JobOptions
 from jmr.shuffle.files import Room, SpillError, store_blob
@@ -81,6 +78,8 @@ class ClusterEngine:
         #: Whether the coordinator knows what the job takes on other hosts.
         self._is_for_remote = False
         self._room: Room | None = None
+        #: Shows what slots print.
+        self._outlet: Outlet | None = None
         self._lender: Lender | None = None
         #: The function that reduce tasks call.
         self._folder = "reducefn"
@@ -104,8 +103,12 @@ class ClusterEngine:
             self._clean_up()
             raise
         finally:  # also after a KeyboardInterrupt that came while that was cleaned up
-            self._clean_up()
-            self._remove_files()
+            try:
+                self._clean_up()
+                self._remove_files()
+            finally:
+                if self._outlet is not None:
+                    self._outlet.close()
 
     def cancel(self) -> None:
         """Stop the job, from any thread."""
@@ -135,6 +138,7 @@ class ClusterEngine:
         n_local = self._cluster._limit(plan)
         n_slots = report.n_slots = n_local + self._coordinator.n_remote_slots
         self._plan = plan
+        self._outlet = Outlet(report.log)
         surroundings = Surroundings.here(n_threads=max(1, default_slots() // max(1, n_local)))
         functions = dump_functions({"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn})
         number = self._coordinator.job_number()
@@ -147,6 +151,7 @@ class ClusterEngine:
             elsewhere=self._elsewhere() if self._cluster.has_remote else None,
             is_elastic=plan.workers is None,
             report=report,
+            outlet=self._outlet,
             mailbox=self._mailbox,
         )
         with interrupts.deferred():
@@ -219,10 +224,8 @@ class ClusterEngine:
         return None
 
     def _answer(self, mail: Mail) -> None:
-        """Do what any other mail asks for: show, remember, or raise."""
+        """Do what any other mail asks for: remember, or raise."""
         match mail:
-            case SlotPrinted(name, stream, text):
-                _show(name, stream, text)
             case PoisonSetAside(order, poison):
                 from jmr.engines.deaths import bad_record_of  # it imports what slots do, and few jobs need it
 
@@ -257,7 +260,7 @@ class ClusterEngine:
         report.n_skipped = report.errors.n_total
 
     def _clean_up(self) -> None:
-        """Wait for the job's end in the coordinator; show what was printed. Harmless if repeated."""
+        """Wait for the job's end in the coordinator. Harmless if repeated."""
         if self._job and not self._is_clean:
             with interrupts.deferred():
                 self._wait_for_end()
@@ -277,8 +280,6 @@ class ClusterEngine:
         deadline = time.monotonic() + _CLEANUP_SECONDS
         while not self._ended and time.monotonic() < deadline:
             mail = self._receive(wait=True)
-            if isinstance(mail, SlotPrinted):
-                _show(mail.name, mail.stream, mail.text)
             self._ended = isinstance(mail, Ending)
 
 
@@ -324,16 +325,3 @@ def _decoded(blob: Any) -> Partition:
 def _set_aside(order: tuple[int, int], blob: Any) -> tuple[tuple[int, int], int, list[BadRecord]]:
     failures = load(blob)
     return order, failures.n_failures, [bad_record(failure) for failure in failures.first]
-
-
-def _show(name: str, stream: int, text: bytes) -> None:
-    """Print what a slot printed, each line with the slot's name."""
-    lines = text.decode("utf-8", errors="backslashreplace").removesuffix("\n").split("\n")
-    out = sys.stdout if stream == 1 else sys.stderr
-    if out is None:
-        return
-    shown = "".join(f"[{name}] {line}\n" for line in lines)
-    encoding = getattr(out, "encoding", None) or "utf-8"
-    with aside(), contextlib.suppress(OSError, ValueError):  # closed, or a pipe that nobody reads: no reason to fail
-        out.write(shown.encode(encoding, errors="backslashreplace").decode(encoding))
-        out.flush()

@@ -1,6 +1,8 @@
 """What a running job shows: counts in a `Report`, a painter that looks at them, a line that stays.
 
     report    what happened so far          (engines write it)
+    log       what workers printed, all of it
+    outlet    a thread that shows it, as far as a page bears it
     where     which front end looks on      (JupyterLab, a batch runner, a terminal, nobody)
     routing   which cell output belongs to
     summary   report -> words               (pure)

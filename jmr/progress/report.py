@@ -12,6 +12,7 @@ import enum
 import time
 from dataclasses import dataclass, field
 
+from jmr.progress.log import Log
 from jmr.result import Attempt, BadRecords
 
 __all__ = ["Report", "SlotReport", "State"]
@@ -91,6 +92,8 @@ class Report:
     error: str = ""
     #: The first items of the result, as text.
     sample: list[tuple[str, str]] = field(default_factory=list)
+    #: What workers printed, warned and logged; inline, that goes where it always goes, and is not here.
+    log: Log = field(default_factory=Log)
     #: What was set aside, as far as it is kept whole.
     errors: BadRecords = field(default_factory=BadRecords)
     #: Which slot ran which attempt when.

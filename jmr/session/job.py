@@ -1,6 +1,6 @@
 """jmr.submit: the same run in a thread of its own, and the handle on it.
 
-submit ──> Job ── result(), done(), cancel(), await ──> Result
+submit ──> Job ── result(), done(), cancel(), log(), await ──> Result
             └─ thread: reads the source, decodes, calls final
 """
 
@@ -49,6 +49,7 @@ class Job:
         self._engine = engine
         self._report = Report(plan.name)
         self._cancel = Cancel(engine, self._give_up)
+        self._report.log.call = "job.log()"
         self._future: Future[Result] = Future()
         self._future.set_running_or_notify_cancel()  # who gives up waiting for it does not cancel it
         self._parent = current_parent()
@@ -112,6 +113,15 @@ class Job:
             return False
         self._cancel()
         return True
+
+    def log(self) -> str:
+        """What its workers have printed so far, warned of and logged; each line with its worker's name.
+
+        The cell shows only so much of a flood, and this all of it, up to 8 MB: the first and the last of it, and how
+        many lines are missing. Lines of one slot are in order. Of warnings and log records each is there once, with how
+        often it came again. With engine="inline", user code prints into the cell itself, and this is empty.
+        """
+        return self._report.log.text()
 
     async def _awaited(self) -> Result:
         """The result; the event loop has a turn now and then, as the kernel's interrupt alone does not wake it."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CANNOT_ANSWER",
     "KINDS",
+    "NOTICE",
     "AttemptFailed",
     "Blob",
     "CloseJob",
@@ -50,6 +51,8 @@ __all__ = [
 
 #: Exit code of a slot that could not send its answer.
 CANNOT_ANSWER = 86
+#: Among the streams of a slot: its warnings and log records.
+NOTICE = 3
 #: (path or None for inline, offset, length, crc or None for what lies in memory): where one partition of one map output
 #: lies.
 Range = tuple[str | None, int, int, int | None]
@@ -209,12 +212,14 @@ class Drained:
 
 @dataclass(slots=True)
 class Printed:
-    """Whole lines that a slot printed; blobs: the text."""
+    """Whole lines that a slot printed, or a notice; blobs: the text, or what `worker.output.notice` makes."""
 
     job: int
     name: str
-    #: 1 or 2, as file descriptors go.
+    #: 1 or 2, as file descriptors go; or NOTICE.
     stream: int
+    #: Lines that were not passed on since the last such message.
+    n_hidden: int = 0
     blobs: Sequence[Blob] = ()
 
 

@@ -42,7 +42,7 @@ from jmr.wire.messages import (
     SlotExited,
     WorkerReady,
 )
-from jmr.worker.output import OutputReader
+from jmr.worker.output import Allowance, OutputReader
 from jmr.worker.slot import Slot
 
 __all__ = ["Supervisor", "main"]
@@ -96,6 +96,8 @@ class Supervisor:
         self._children: dict[int, _Child] = {}
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._wakeup_end = socket.socketpair()
+        #: For what all slots print.
+        self._allowance = Allowance()
 
     def run(self) -> None:
         """Answer until the coordinator hangs up."""
@@ -178,7 +180,7 @@ class Supervisor:
         child = _Child(number, name, pid, cursor, crash_file, {1: out_read, 2: err_read})
         for stream, pipe in child.pipes.items():
             os.set_blocking(pipe, False)
-            child.readers[stream] = OutputReader()
+            child.readers[stream] = OutputReader(name, stream, self._allowance)
             self._selector.register(pipe, selectors.EVENT_READ, (child, stream))
         self._children[number] = child
 
@@ -230,12 +232,12 @@ class Supervisor:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(child.pipes[stream])
             return False
-        self._pass_on(child, stream, child.readers[stream].feed(data, time.monotonic()))
+        self._pass_on(child.readers[stream].feed(data, time.monotonic()))
         return True
 
-    def _pass_on(self, child: _Child, stream: int, lines: list[tuple[int, bytes]]) -> None:
-        for job, text in lines:
-            self._send(Printed(job, child.name, stream, blobs=[text]))
+    def _pass_on(self, printed: list[Printed]) -> None:
+        for message in printed:
+            self._send(message)
 
     def _drain(self, child: _Child, job: int | None = None) -> None:
         """Read what is in the pipes now; a child's child may keep them open for ever.
@@ -247,7 +249,7 @@ class Supervisor:
                 if not self._read_pipe(child, stream):
                     break
             if job is None or reader.job == job:
-                self._pass_on(child, stream, reader.flush())
+                self._pass_on(reader.flush())
 
     def _reap(self) -> None:
         for child in list(self._children.values()):

@@ -1,0 +1,419 @@
+"""What workers print, warn and log: read, kept, shown."""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import itertools
+import os
+import pickle
+import re
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jmr
+from jmr.progress import outlet as outlets
+from jmr.progress.log import Log
+from jmr.progress.outlet import MOST_LINES, Outlet
+from jmr.wire.messages import NOTICE, Printed
+from jmr.worker.output import Allowance, OutputReader, mark, notice, read_notice
+
+#: (job, stream, text)
+Piece = tuple[int, int, bytes]
+
+
+def a_reader(shared: Allowance | None = None) -> OutputReader:
+    return OutputReader("local/1", 1, shared or Allowance())
+
+
+def pieces(printed: list[Printed]) -> list[Piece]:
+    """What was passed on, text that follows text joined."""
+    joined: list[Piece] = []
+    for message in printed:
+        (text,) = message.blobs
+        assert isinstance(text, bytes)
+        if joined and joined[-1][:2] == (message.job, message.stream) and message.stream != NOTICE:
+            text = joined.pop()[2] + text
+        joined.append((message.job, message.stream, text))
+    return joined
+
+
+def n_lines(printed: list[Printed]) -> int:
+    """How many lines there were: those that were passed on, and those that were not."""
+    return sum(text.count(b"\n") for _, stream, text in pieces(printed) if stream != NOTICE) + n_hidden(printed)
+
+
+def n_hidden(printed: list[Printed]) -> int:
+    return sum(message.n_hidden for message in printed)
+
+
+# The supervisor's side
+
+
+def test_lines_belong_to_the_job_that_was_marked() -> None:
+    reader = a_reader()
+    assert pieces(reader.feed(mark(1) + b"one\ntw", 0.0)) == [(1, 1, b"one\n")]
+    told = pieces(reader.feed(b"o\nthree" + mark(2) + b"four\n", 0.0))
+    assert told == [(1, 1, b"two\nthree\n"), (2, 1, b"four\n")]
+    assert reader.flush() == []
+
+
+def test_a_notice_is_taken_out_of_the_line_that_it_came_in() -> None:
+    reader = a_reader()
+    told = reader.feed(mark(1) + b"half " + notice("UserWarning: odd", "a.py", 3) + b"a line\n", 0.0)
+    assert pieces(told) == [(1, NOTICE, b"1\x003\x00a.py\x00UserWarning: odd"), (1, 1, b"half a line\n")]
+
+
+#: By a name, for what a failure shows.
+SEGMENTS = {
+    "line": b"one\n",
+    "half": b"half",
+    "end": b"\n",
+    "bar": b"\r 10%\r 20%",
+    "separator": b"\x1e",
+    "half a mark": b"\x1ejmr",
+    "garbage": b"\xff\x00",
+    "crlf": b"crlf\r\n",
+    "return": b"\r",
+    "long": b"x" * 70_000,
+    "mark": mark(2),
+    "notice": notice("odd"),
+    "warning": notice("duck", "a.py", 2),
+}
+
+
+@pytest.mark.slow
+@given(st.lists(st.sampled_from(list(SEGMENTS)), max_size=12), st.lists(st.integers(0, 200_000), max_size=12))
+def test_it_does_not_matter_where_reads_cut_what_was_printed(names: list[str], cuts: list[int]) -> None:
+    data = b"".join(map(SEGMENTS.__getitem__, names))
+    in_one = a_reader()
+    expected = in_one.feed(data, 0.0) + in_one.flush()
+    reader = a_reader()
+    told = []
+    for start, end in itertools.pairwise(sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})):
+        told += reader.feed(data[start:end], 0.0)
+    told += reader.flush()
+    assert pieces(told) == pieces(expected)
+
+
+def test_a_mark_or_a_notice_cut_in_half_is_still_one() -> None:
+    said = notice("odd duck", "a.py", 3)
+    whole = b"a" * 5_000 + mark(7) + b"b\n" + said
+    for cut in range(5_000, len(whole)):
+        reader = a_reader()
+        told = pieces(reader.feed(whole[:cut], 0.0) + reader.feed(whole[cut:], 0.0) + reader.flush())
+        assert told == [(0, 1, b"a" * 5_000 + b"\n"), (7, 1, b"b\n"), (7, NOTICE, said.partition(b"\n")[2])]
+
+
+@pytest.mark.parametrize(
+    "garbage", [b"\x1ejmr:\x1e\n", b"\x1ejmr!12\x1e\nshort", b"\x1ejmr:12x", b"\x1e\x1e", b"\x1ejmr!9"]
+)
+def test_what_only_looks_like_a_mark_is_text(garbage: bytes) -> None:
+    reader = a_reader()
+    told = pieces(reader.feed(mark(1) + garbage, 0.0) + reader.flush())
+    assert told == [(1, 1, garbage.removesuffix(b"\n") + b"\n")]
+
+
+def test_of_a_progress_bar_the_last_state_is_a_line() -> None:
+    reader = a_reader()
+    told = reader.feed(b"\r  0%|   |", 0.0)
+    for _ in range(10_000):
+        told += reader.feed(b"\r 50%|## |", 0.0)
+    assert told == []
+    told = reader.feed(b"\r100%|###|\nnext\r\na\rb\n", 0.0)
+    assert pieces(told) == [(0, 1, b"100%|###|\nnext\nb\n")]
+
+
+def test_a_line_that_is_too_long_is_cut_and_is_one_line() -> None:
+    reader = a_reader()
+    told = []
+    for _ in range(100):
+        told += reader.feed(b"x" * 50_000, 0.0)
+    told += reader.feed(b"yz\nnext\n", 0.0)
+    assert pieces(told) == [(0, 1, b"x" * 65_536 + b" ... (4934466 bytes more)\nnext\n")]
+
+
+def test_a_flood_gets_a_burst_and_then_a_rate_and_the_rest_is_counted() -> None:
+    reader = a_reader(Allowance(10_240, 1024))
+    line = b"x" * 1023 + b"\n"
+    told = reader.feed(line * 100, 0.0)
+    assert pieces(told) == [(0, 1, line * 74)]  # 64 of its own, 10 that it shares
+    (rest,) = reader.flush()
+    assert (n_hidden(told), rest.n_hidden, rest.blobs) == (0, 26, [b""])
+    assert pieces(reader.feed(line * 100, 1.0)) == [(0, 1, line * 17)]
+    (later,) = reader.feed(line, 2.0)
+    assert (later.n_hidden, later.blobs) == (83, [line])
+
+
+def test_another_slots_flood_leaves_a_slot_what_it_always_has() -> None:
+    shared = Allowance(10_240, 1024)
+    line = b"x" * 1023 + b"\n"
+    flooded, quiet = a_reader(shared), a_reader(shared)
+    flooded.feed(line * 1000, 0.0)
+    assert pieces(quiet.feed(line * 64, 0.0)) == [(0, 1, line * 64)]
+
+
+@pytest.mark.slow
+@given(st.lists(st.tuples(st.integers(0, 3_000), st.integers(0, 90)), max_size=20), st.integers(0, 50_000))
+def test_what_is_passed_on_and_what_is_counted_make_up_all_lines(floods: list[tuple[int, int]], burst: int) -> None:
+    reader = a_reader(Allowance(burst, burst // 10))
+    told, n_printed = [], 0
+    for second, (n, width) in enumerate(floods):
+        told += reader.feed((b"x" * width + b"\n") * n, float(second))
+        n_printed += n
+    assert n_lines(told + reader.flush()) == n_printed
+
+
+def test_notices_are_part_of_a_flood() -> None:
+    reader = a_reader(Allowance(0, 0))
+    told = reader.feed(b"".join(notice(f"record {i}") for i in range(100_000)), 0.0) + reader.flush()
+    assert sum(message.stream == NOTICE for message in told) + n_hidden(told) == 100_000
+    assert n_hidden(told) > 90_000
+
+
+def test_a_notice_fits_into_one_write_to_a_pipe() -> None:
+    said = notice("\N{SNOWMAN}" * 10_000, "a.py", 3)
+    assert len(said) <= 4096
+    text, path, line, n = read_notice(said.partition(b"\n")[2])
+    assert text.startswith("\N{SNOWMAN}")
+    assert text.endswith(" ...")
+    assert (path, line, n) == ("a.py", 3, 1)
+
+
+# The log
+
+
+def test_the_log_keeps_the_first_and_the_last_and_counts_what_lay_between() -> None:
+    log = Log(most_bytes=80)
+    for i in range(100):
+        log.add("local/1", 1, b"line %03d\n" % i)
+    assert log.n_hidden == 92
+    lines = log.text().splitlines()
+    assert lines[:4] == [f"[local/1] line {i:03d}" for i in range(4)]
+    assert lines[4] == "... 92 lines are not kept ..."
+    assert lines[5:] == [f"[local/1] line {i:03d}" for i in range(96, 100)]
+
+
+def test_the_log_says_what_a_worker_did_not_pass_on_and_where() -> None:
+    log = Log()
+    log.add("local/1", 1, b"a\n")
+    log.add("local/2", 1, b"b\n", n_hidden=1234)
+    log.add("local/2", 1, b"", n_hidden=5)
+    assert log.n_hidden == 1239
+    assert (
+        log.text() == "[local/1] a\n[local/2] ... 1,234 more lines ...\n[local/2] b\n[local/2] ... 5 more lines ...\n"
+    )
+
+
+def test_the_log_survives_pickling_and_goes_on() -> None:
+    log = Log()
+    log.add("local/1", 2, b"a\xff\n")
+    log.add_notice("local/1", "UserWarning: odd")
+    copy = pickle.loads(pickle.dumps(log))
+    assert not copy.add_notice("local/2", "UserWarning: odd", 2)
+    assert copy.text() == "[local/1] a\\xff\n[local/1] UserWarning: odd (2 more like this)\n"
+    assert log.text() == "[local/1] a\\xff\n[local/1] UserWarning: odd\n"
+
+
+def test_a_log_of_endlessly_different_notices_stays_bounded() -> None:
+    log = Log(most_bytes=1000)
+    for i in range(5_000):
+        assert log.add_notice("local/1", f"record {i}")
+    assert len(log.text()) < 3000
+    assert len(log._notices) == 1_000
+
+
+# The cell
+
+
+class Cell(io.StringIO):
+    """Remembers each write, and may be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+        self.came = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        self.came.set()
+        return super().write(text)
+
+
+@pytest.fixture
+def cell(monkeypatch: pytest.MonkeyPatch) -> Cell:
+    """Stands at stdout and at stderr."""
+    cell = Cell()
+    monkeypatch.setattr(outlets, "sys", type("sys", (), {"stdout": cell, "stderr": cell}))
+    return cell
+
+
+def test_a_label_and_its_line_are_one_write(cell: Cell) -> None:
+    outlet = Outlet(Log())
+    outlet.put("local/1", 1, b"one\ntwo\n")
+    outlet.put("local/2", 2, b"three\n")
+    outlet.close()
+    assert cell.writes == ["[local/1] one\n[local/1] two\n", "[local/2] three\n"]
+
+
+def test_what_is_shown_and_what_is_said_make_up_all_lines(cell: Cell) -> None:
+    outlet = Outlet(Log())
+    for _ in range(30):
+        outlet.put("local/1", 1, b"line\n" * 100, n_hidden=1)
+    outlet.close()
+    *shown, said = cell.getvalue().splitlines()
+    assert len(shown) == MOST_LINES
+    assert said == "2,030 more lines: jmr.last.log()"
+
+
+def test_few_lines_that_are_very_long_are_a_flood_as_well(cell: Cell) -> None:
+    outlet = Outlet(Log())
+    outlet.put("local/1", 1, (b"x" * 50_000 + b"\n") * 30)
+    outlet.put("local/1", 1, b"short\n")
+    outlet.close()
+    *shown, said = cell.getvalue().splitlines()
+    assert all(line.endswith("x ...") for line in shown)
+    assert len(cell.getvalue()) < outlets.MOST_BYTES + 1000
+    assert said == f"{31 - len(shown)} more lines: jmr.last.log()"
+
+
+def test_a_warning_is_seen_although_a_flood_came_before_it(cell: Cell) -> None:
+    outlet = Outlet(Log())
+    outlet.put("local/1", 1, b"line\n" * 5_000)
+    outlet.put_notice("local/2", "WARNING:root:odd duck", "", 0, 1)
+    outlet.close()
+    assert "[local/2] WARNING:root:odd duck\n" in cell.writes
+
+
+def test_a_warning_is_shown_once_with_the_users_line(cell: Cell, tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("import warnings\n\nwarnings.warn('odd')\n")
+    outlet = Outlet(Log())
+    for name in ("local/1", "local/2"):
+        outlet.put_notice(name, "UserWarning: odd", str(path), 3, 1)
+    outlet.close()
+    assert cell.writes == [f"[local/1] {path}:3: UserWarning: odd\n[local/1]   warnings.warn('odd')\n"]
+
+
+def test_whoever_reads_slowly_keeps_nobody_waiting(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def write(text: str) -> int:
+        assert go.wait(10)
+        return Cell.write(cell, text)
+
+    monkeypatch.setattr(cell, "write", write)
+    outlet = Outlet(Log())
+    for _ in range(20):
+        outlet.put("local/1", 1, b"line\n" * 500)
+    assert cell.writes == []
+    go.set()
+    outlet.close()
+    assert cell.getvalue().endswith("\n9,000 more lines: jmr.last.log()\n")
+
+
+def test_a_job_that_prints_nothing_has_no_thread(cell: Cell) -> None:
+    before = threading.active_count()
+    outlet = Outlet(Log())
+    assert threading.active_count() == before
+    outlet.close()
+    assert cell.writes == []
+
+
+def test_what_comes_too_late_is_in_the_log_alone(cell: Cell) -> None:
+    log = Log()
+    outlet = Outlet(log)
+    outlet.close()
+    outlet.put("local/1", 1, b"late\n")
+    assert (cell.writes, log.text()) == ([], "[local/1] late\n")
+
+
+# With slots
+
+
+def submit(mapfn: Callable[[Any, Any], Any], n_records: int = 1, **options: Any) -> jmr.Job:
+    return jmr.submit({i: i for i in range(n_records)}, mapfn, **({"workers": 2, "progress": False} | options))
+
+
+def test_lines_are_seen_while_the_source_keeps_the_caller_busy(cell: Cell) -> None:
+    def source() -> Iterator[tuple[int, int]]:
+        yield 0, 0
+        assert cell.came.wait(20), "nothing is shown before the next record"
+        yield 1, 1
+
+    def mapfn(key: int, value: int) -> None:
+        print("record", key)
+
+    jmr.run(source(), mapfn, workers=2, progress=False)
+    assert "] record 0\n" in cell.getvalue()
+
+
+@pytest.mark.slow
+def test_a_flood_costs_neither_the_result_nor_memory_and_every_line_is_accounted_for(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        for number in range(200_000):
+            print("line", number, "x" * 200)
+        return [(key, value)]
+
+    job = submit(mapfn, workers=1)
+    assert job.result() == {0: [0]}
+    *shown, said = capfd.readouterr().out.splitlines()
+    assert 0 < len(shown) <= MOST_LINES
+    assert shown[-1].split(maxsplit=2)[1:] == ["line", f"{len(shown) - 1} {'x' * 200}"]
+    assert said == f"{200_000 - len(shown):,} more lines: job.log()"
+    lines = job.log().splitlines()
+    hidden = [int(n.replace(",", "")) for n in re.findall(r"\.\.\. ([\d,]+) (?:more )?lines ", job.log())]
+    assert len(lines) - len(hidden) + sum(hidden) == 200_000
+    assert len(job.log()) < 9 << 20
+
+
+def test_whatever_bytes_come_whole_lines_are_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        for percent in range(0, 101, 10):  # as tqdm does
+            print(f"\r{percent:3}%|", end="", file=sys.stderr, flush=True)
+        print(file=sys.stderr)
+        os.write(1, b"\x00\x80\xfe garbage\n")
+        ctypes.CDLL(None).printf(b"from C\n")
+        os.system("echo from a child; printf half")
+        os.write(1, b" and half\n")
+        os.write(1, b"y" * 300_000)
+        os.write(1, b"\nend")
+
+    with jmr.Cluster(workers=1):  # no other test's flood counts
+        submit(mapfn, workers=1).result()
+    out, err = capfd.readouterr()
+    assert re.fullmatch(r"\[local/\d\] 100%\|\n", err)
+    lines = [line.split("] ", 1)[1] for line in out.splitlines()]
+    assert {"\x00\\x80\\xfe garbage", "from C", "from a child", "half and half", "end"} <= set(lines)
+    assert ["y" * 4096 + " ..."] == [line for line in lines if line.startswith("y")]
+
+
+def test_two_jobs_at_once_have_a_log_each(capfd: pytest.CaptureFixture[str]) -> None:
+    def printing(word: str) -> Callable[[Any, Any], Any]:
+        def mapfn(key: Any, value: Any) -> Any:
+            print(word, key)
+
+        return mapfn
+
+    jobs = [submit(printing(word), 200) for word in ("one", "two")]
+    for job, word in zip(jobs, ("one", "two"), strict=True):
+        job.result()
+        lines = [line.split("] ")[1] for line in job.log().splitlines()]
+        assert sorted(lines) == sorted(f"{word} {key}" for key in range(200))
+    assert len(capfd.readouterr().out.splitlines()) == 400
+
+
+def test_inline_user_code_prints_itself_and_the_log_is_empty(capfd: pytest.CaptureFixture[str]) -> None:
+    job = submit(lambda key, value: print("here"), engine="inline", workers=None)
+    job.result()
+    assert capfd.readouterr().out == "here\n"
+    assert job.log() == ""
