@@ -330,6 +330,32 @@ def test_what_a_submitted_job_prints_and_shows_lands_in_its_own_cell(kernel, gat
     assert not has_own_cells or [m["msg_type"] for m in kernel.outputs(second)] == ["execute_result"]
 
 
+def test_a_warning_of_a_mapfn_names_its_cell_and_line_once(kernel):
+    code = (
+        "import warnings\ndef mapfn(k, v):\n    warnings.warn('odd duck')\nr = jmr.run(dict.fromkeys(range(99)), mapfn)"
+    )
+    cell = kernel.start(code)
+    said = printed(kernel.ended(cell), "stderr")
+    (n,) = [m["content"]["execution_count"] for m in kernel.said[cell] if m["msg_type"] == "execute_input"]
+    place = rf"\[local/(\d)\] Cell In\[{n}\], line 3: UserWarning: odd duck"
+    assert re.fullmatch(rf"{place}\n\[local/\1\]   warnings.warn\('odd duck'\)\n", said)
+
+
+def test_what_a_logger_of_the_kernels_would_say_workers_say(kernel):
+    kernel.run("import logging; logging.root.setLevel(logging.INFO)")
+    outputs = kernel.run("r = jmr.run({1: 2, 3: 4}, lambda k, v: logging.info('in mapfn'))")
+    kernel.run("logging.root.setLevel(logging.WARNING)")
+    assert re.fullmatch(r"\[local/\d\] INFO:root:in mapfn\n", printed(outputs, "stderr"))
+
+
+def test_a_flood_ends_with_how_much_more_there_is_and_where(kernel):
+    code = "job = jmr.submit({1: 2}, lambda k, v: [print(i) for i in range(12_000)] and None)\nr = job.result()"
+    lines = printed(kernel.run(code)).splitlines()
+    assert len(lines) == 1_001
+    assert lines[-1] == "11,000 more lines: job.log()"
+    assert printed(kernel.run("print(job.log().count('\\n'))")) == "12000\n"
+
+
 # Errors
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import io
 import itertools
+import logging
 import os
 import pickle
 import re
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jmr
+from jmr.engines import cluster as engine
 from jmr.progress import outlet as outlets
 from jmr.progress.log import Log
 from jmr.progress.outlet import MOST_LINES, Outlet
 from jmr.wire.messages import NOTICE, Printed
+from jmr.worker.notices import Hearing, write_to
 from jmr.worker.output import Allowance, OutputReader, mark, notice, read_notice
+from tests.joiners import Command
 
 #: (job, stream, text)
 Piece = tuple[int, int, bytes]
@@ -397,6 +402,24 @@ def test_whatever_bytes_come_whole_lines_are_shown(capfd: pytest.CaptureFixture[
     assert ["y" * 4096 + " ..."] == [line for line in lines if line.startswith("y")]
 
 
+def test_what_a_slot_printed_amid_a_line_when_it_died_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        os.write(2, b"whole\nha")
+        warnings.warn("no more", stacklevel=1)
+        os.write(2, b"lf")
+        os.kill(os.getpid(), 9)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        job = submit(mapfn, max_attempts=1)
+        with pytest.raises(jmr.SlotDiedError):
+            job.result()
+    err = re.sub(r"\[local/\d\] ", "", capfd.readouterr().err)
+    assert err.startswith("whole\n")
+    assert err.endswith("half\n")
+    assert "UserWarning: no more\n" in err
+
+
 def test_two_jobs_at_once_have_a_log_each(capfd: pytest.CaptureFixture[str]) -> None:
     def printing(word: str) -> Callable[[Any, Any], Any]:
         def mapfn(key: Any, value: Any) -> Any:
@@ -417,3 +440,217 @@ def test_inline_user_code_prints_itself_and_the_log_is_empty(capfd: pytest.Captu
     job.result()
     assert capfd.readouterr().out == "here\n"
     assert job.log() == ""
+
+
+@pytest.mark.slow
+def test_workers_that_joined_print_warn_and_log_in_the_same_way(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        print("record", key)
+        warnings.warn("odd duck", stacklevel=1)
+        logging.getLogger("mine").error("not %s", "good")
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with warnings.catch_warnings(), jmr.Cluster(workers=0, listen="127.0.0.1:0") as cluster:
+        warnings.simplefilter("default")
+        with Command(cluster.address, "--slots", 2, "--once"):
+            job = submit(mapfn, 20, workers=0)
+            job.result()
+    out, err = capfd.readouterr()
+    assert sorted(line for line in job.log().splitlines() if "] record" in line) == sorted(out.splitlines())
+    assert {line.split("] ")[1] for line in out.splitlines()} == {f"record {key}" for key in range(20)}
+    assert all(re.match(r"\[[^/]+/[12]\] ", line) for line in out.splitlines())
+    assert (err.count("UserWarning: odd duck"), err.count("ERROR:mine:not good")) == (1, 1)
+
+
+# Warnings and logging
+
+
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Warnings are to be heard, rather than fail what warns, as they do in tests."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        yield
+
+
+def warn(key: Any, value: Any) -> Any:
+    warnings.warn("odd duck", stacklevel=1)
+    return [(key, value)]
+
+
+@pytest.mark.slow
+def test_a_warning_is_shown_once_for_all_slots_and_records(heard: None, capfd: pytest.CaptureFixture[str]) -> None:
+    warnings.simplefilter("always")
+    job = submit(warn, 1_000)
+    assert len(job.result()) == 1_000
+    line = warn.__code__.co_firstlineno + 1
+    place = rf"\[local/(\d)\] {re.escape(__file__)}:{line}: UserWarning: odd duck"
+    quoted = re.escape('warnings.warn("odd duck", stacklevel=1)')
+    assert re.fullmatch(rf"{place}\n\[local/\1\]   {quoted}\n", capfd.readouterr().err)
+    assert re.fullmatch(rf"{place} \(999 more like this\)\n", job.log())
+
+
+def test_a_mapfn_that_blames_its_caller_blames_no_file_of_ours(heard: None, capfd: pytest.CaptureFixture[str]) -> None:
+    submit(lambda key, value: warnings.warn("odd duck", stacklevel=2), 20).result()
+    assert re.fullmatch(r"\[local/\d\] UserWarning: odd duck\n", capfd.readouterr().err)
+
+
+def test_the_next_job_is_warned_again(heard: None, capfd: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        submit(warn, 10).result()
+        assert "odd duck" in capfd.readouterr().err
+
+
+def test_who_ignores_warnings_here_hears_none_from_workers(heard: None, capfd: pytest.CaptureFixture[str]) -> None:
+    for silence in (
+        lambda: warnings.simplefilter("ignore"),
+        lambda: warnings.filterwarnings("ignore", "odd", UserWarning),
+        lambda: warnings.filterwarnings("ignore", module=re.escape(__name__)),
+    ):
+        with warnings.catch_warnings():
+            silence()
+            job = submit(warn, 10)
+            job.result()
+            assert (capfd.readouterr().err, job.log()) == ("", "")
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_a_warning_that_is_an_error_here_is_one_there(heard: None, engine: Any) -> None:
+    warnings.simplefilter("error")
+    with pytest.raises(jmr.MapError, match=r"mapfn raised UserWarning\('odd duck'\)") as caught:
+        submit(warn, engine=engine, workers=None).result()
+    assert type(caught.value.__cause__) is UserWarning
+
+
+def test_a_warning_that_was_for_this_process_when_it_imported_a_module_fails_no_slot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, heard: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "old_fashioned.py").write_text(
+        "import warnings\nwarnings.warn('old')\ndef double(x):\n    return 2 * x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.warns(UserWarning, match="old"):
+        import old_fashioned  # type: ignore[import-not-found]
+    warnings.simplefilter("error")
+    job = submit(lambda key, value: [(key, old_fashioned.double(21))])
+    assert job.result() == {0: [42]}
+    assert job.log() == ""
+
+
+def test_user_code_that_catches_warnings_gets_them(heard: None) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warnings.warn("mine", stacklevel=1)
+        return [(key, str(caught[0].message))]
+
+    job = submit(mapfn)
+    assert (job.result(), job.log()) == ({0: ["mine"]}, "")
+
+
+def test_filters_are_the_same_there_in_every_part() -> None:
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        warnings.filterwarnings("error", "od+", DeprecationWarning, r"mine\.", 7)
+        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.filters.append(("default", None, UserWarning, "__main__", 0))  # type: ignore[attr-defined, arg-type]
+        warnings.filters.append(("ignore", None, (UserWarning,), None, 0))  # type: ignore[attr-defined]
+        here = list(warnings.filters)
+        hearing: Hearing = pickle.loads(pickle.dumps(Hearing.here()))
+        warnings.resetwarnings()
+        hearing.take_on()
+        there = list(warnings.filters)
+    assert there[0][0] == "ignore"
+    assert there[:2] == here[:2]
+    (action, message, category, module, line) = there[2]
+    assert (action, message, category, line) == ("default", None, UserWarning, 0)
+    assert module is not None
+    assert module.match("__main__")
+    assert not module.match("__main__2")
+    assert len(there) == 3
+
+
+def log_records(key: Any, value: Any) -> None:
+    logger = logging.getLogger("mine")
+    for level in ("debug", "info", "warning"):
+        getattr(logger, level)("a %s", level)
+
+
+@pytest.fixture
+def root_level() -> Iterator[Callable[[int], None]]:
+    before = logging.root.level
+    yield logging.root.setLevel
+    logging.root.setLevel(before)
+    logging.disable(logging.NOTSET)
+
+
+def test_log_records_are_shown_once_at_the_level_that_is_wanted_here(
+    root_level: Callable[[int], None], capfd: pytest.CaptureFixture[str]
+) -> None:
+    job = submit(log_records, 100)
+    job.result()
+    assert re.fullmatch(r"\[local/\d\] WARNING:mine:a warning\n", capfd.readouterr().err)
+    assert re.fullmatch(r"\[local/\d\] WARNING:mine:a warning \(99 more like this\)\n", job.log())
+    root_level(logging.INFO)
+    submit(log_records, 100).result()
+    assert sorted(re.findall(r"\w+:mine:.*", capfd.readouterr().err)) == ["INFO:mine:a info", "WARNING:mine:a warning"]
+    logging.disable(logging.INFO)
+    submit(log_records, 100).result()
+    assert re.findall(r"\w+:mine:.*", capfd.readouterr().err) == ["WARNING:mine:a warning"]
+
+
+def test_user_code_that_configures_logging_has_what_it_configured(capfd: pytest.CaptureFixture[str]) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        logging.basicConfig(format="%(name)s says %(message)s", level=logging.DEBUG, stream=sys.stdout)
+        logging.getLogger("mine").debug("hello")
+
+    with jmr.Cluster(workers=1):
+        for _ in range(2):
+            submit(mapfn, 2, workers=1).result()
+            assert re.fullmatch(r"(\[local/1\] mine says hello\n){2}", capfd.readouterr().out)
+
+
+def test_a_record_whose_arguments_do_not_fit_is_explained_as_python_does(capfd: pytest.CaptureFixture[str]) -> None:
+    submit(lambda key, value: logging.getLogger("mine").error("%d", "x")).result()
+    err = capfd.readouterr().err
+    assert "--- Logging error ---" in err
+    assert all(line.startswith("[local/") for line in err.splitlines())
+
+
+def test_a_record_with_a_traceback_is_one_notice_of_several_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        try:
+            1 / 0
+        except ZeroDivisionError:
+            logging.exception("it failed")
+
+    submit(mapfn, 20).result()
+    lines = [line.split("] ", 1)[1] for line in capfd.readouterr().err.splitlines()]
+    assert (lines[0], lines[-1]) == ("ERROR:root:it failed", "ZeroDivisionError: division by zero")
+    assert lines.count("ERROR:root:it failed") == 1
+
+
+def test_a_notice_goes_to_no_file_that_took_the_pipes_place(tmp_path: Path) -> None:
+    read, pipe = os.pipe()
+    write = write_to(pipe)
+    write(b"heard")
+    assert os.read(read, 99) == b"heard"
+    mine = os.open(tmp_path / "mine", os.O_WRONLY | os.O_CREAT)
+    os.dup2(mine, pipe)
+    write(b"not heard")
+    for descriptor in (read, pipe, mine):
+        os.close(descriptor)
+    write(b"not heard")
+    assert (tmp_path / "mine").read_bytes() == b""
+
+
+def test_a_slot_that_closed_every_descriptor_still_warns_nobody_and_answers(heard: None) -> None:
+    def mapfn(key: Any, value: Any) -> Any:
+        os.closerange(1, 3)
+        warnings.warn("odd", stacklevel=1)
+        return [(key, value)]
+
+    assert submit(mapfn, 2).result() == {0: [0], 1: [1]}
+    assert engine.default_cluster() is not None

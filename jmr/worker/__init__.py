@@ -2,6 +2,7 @@
 
     supervisor    one thread, no user code: forks slots, tells how they end, reads what they print
     output        printed bytes -> whole lines, by job, capped
+    notices       warnings and log records, each distinct one once
     slot          runs attempts, one at a time
     surroundings  cwd, sys.path, environment of the kernel, taken on in a slot
     modules       the user's modules, imported anew when they were edited

@@ -19,6 +19,7 @@ import socket
 import sys
 import time
 import types
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -48,6 +49,7 @@ from jmr.wire.messages import (
     whole,
 )
 from jmr.worker.modules import Generation, UserModules
+from jmr.worker.notices import Hearing, Notices, identity_of, write_to
 from jmr.worker.output import mark
 from jmr.worker.peak import forget_peak_memory, peak_memory_bytes
 from jmr.worker.surroundings import Surroundings
@@ -70,6 +72,8 @@ class _OpenJob:
     functions: dict[str, Any] | None = None
     #: The modules that they are made of.
     generation: Generation | None = None
+    #: Which warnings and log records it wants to hear of.
+    hearing: Hearing | None = None
 
 
 class Slot:
@@ -80,7 +84,7 @@ class Slot:
         self._crash_file = crash_file
         self._connection = connection
         self._cursor = cursor
-        self._identity = _identity_of(connection)
+        self._identity = identity_of(connection.fileno())
         self._receiver = Receiver()
         self._jobs: dict[int, _OpenJob] = {}
         self._current_job: int | None = None
@@ -92,6 +96,7 @@ class Slot:
         self._classes_of: Generation | Installed = self._modules.generation
         #: Copies of the pipes at fds 1 and 2, which user code may close or turn elsewhere.
         self._pipes = {stream: os.dup(stream) for stream in (1, 2)}
+        self._notices = Notices(write_to(self._pipes[2]))
 
     def run(self) -> NoReturn:
         """Answer messages until the coordinator hangs up; never returns."""
@@ -124,7 +129,9 @@ class Slot:
             answer = self._attempt(message)
             if self._abroad is not None:
                 self._abroad.leave_attempt()
-            if _identity_of(self._connection) != self._identity:  # it was closed, and is something of the user's now
+            if (
+                identity_of(self._connection.fileno()) != self._identity
+            ):  # it was closed, and is something of the user's now
                 os._exit(CANNOT_ANSWER)
             self._send(answer)
         except BaseException:  # user code closed the connection, or took something away that Python itself needs
@@ -156,30 +163,44 @@ class Slot:
             self._tell(NOWHERE)
             self._modules.note(began)
             _flush()
+            self._notices.tell_repeated()
 
     def _enter_job(self, number: int) -> dict[str, Any]:
         """Take on the job's surroundings if another job ran here last; unpickle its functions once."""
         job = self._jobs[number]
+        if self._current_job == number and job.functions is not None:
+            return job.functions
         if self._current_job != number:
             self._open_streams(number)
+            self._notices.begin_job()
             self._take_on_surroundings(number, job)
             self._current_job = number
             forget_peak_memory()
         if job.functions is None:
-            at = job.settings.functions_at
-            blob = whole(job.settings.blobs[0]) if at is None else fetch(at)
-            try:
-                job.functions = load(blob)
-            except Exception as error:
-                raise TaskError(Failure("functions", "", None, raised_from(error), refused=False)) from error
+            job.functions = self._functions_of(job)
+        assert job.hearing is not None
+        job.hearing.take_on()
         return job.functions
+
+    def _functions_of(self, job: _OpenJob) -> dict[str, Any]:
+        """Unpickle them. What their modules warn of while they are imported, the kernel has heard before."""
+        at = job.settings.functions_at
+        blob = whole(job.settings.blobs[0]) if at is None else fetch(at)
+        warnings.simplefilter("ignore")
+        try:
+            functions: dict[str, Any] = load(blob)
+        except Exception as error:
+            raise TaskError(Failure("functions", "", None, raised_from(error), refused=False)) from error
+        return functions
 
     def _take_on_surroundings(self, number: int, job: _OpenJob) -> None:
         """Work where the job's kernel does, with the modules that the job has had here, or none that are of old."""
         if self._abroad is not None:
             self._abroad.leave_job()
         path = list(sys.path)
-        load(whole(job.settings.blobs[1])).over(self._own).take_on()
+        surroundings = load(whole(job.settings.blobs[1])).over(self._own)
+        surroundings.take_on()
+        job.hearing = surroundings.hearing
         if job.generation is not None:
             self._modules.enter(job.generation)
         elif sys.path == path:
@@ -298,11 +319,6 @@ class Slot:
 
     def _tell(self, index: int) -> None:
         self._cursor[0] = index
-
-
-def _identity_of(connection: socket.socket) -> tuple[int, int]:
-    found = os.fstat(connection.fileno())
-    return found.st_dev, found.st_ino
 
 
 def _dump_failures(failures: Failures) -> bytes:

@@ -13,6 +13,8 @@ import sys
 import time
 from dataclasses import dataclass, replace
 
+from jmr.worker.notices import Hearing
+
 __all__ = ["THREAD_VARIABLES", "TOKEN_VARIABLE", "Surroundings"]
 
 THREAD_VARIABLES = (
@@ -37,6 +39,8 @@ class Surroundings:
     path: tuple[str, ...] | None
     environment: dict[str, str] | None
     recursion_limit: int
+    #: Not taken on with the rest, but when the user's functions are there.
+    hearing: Hearing
 
     @classmethod
     def here(cls, n_threads: int = 0) -> Surroundings:
@@ -47,7 +51,7 @@ class Surroundings:
             directory = None
         threads = dict.fromkeys(THREAD_VARIABLES, str(n_threads)) if n_threads else {}
         environment = {name: value for name, value in os.environ.items() if name != TOKEN_VARIABLE}
-        return cls(directory, tuple(sys.path), threads | environment, sys.getrecursionlimit())
+        return cls(directory, tuple(sys.path), threads | environment, sys.getrecursionlimit(), Hearing.here())
 
     def elsewhere(self) -> Surroundings:
         """What of them makes sense on another host."""
