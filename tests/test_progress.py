@@ -485,6 +485,25 @@ def test_a_view_that_fails_leaves_the_summary_line(in_a_terminal, monkeypatch):
     assert "OSError: no screen" in in_a_terminal.complaints.getvalue()
 
 
+def test_a_job_behind_a_prompt_leaves_it_alone_until_its_end(in_a_terminal, in_shell, monkeypatch):
+    in_shell(Shell(None))
+    monkeypatch.setattr(painter.later, "delay", 0.0)
+    above_the_prompt = Terminal()
+
+    def job():
+        report = a_report(n_records=1, n_keys=1)
+        with show(report, None):
+            assert not painter.later._due, "no painter will begin"
+            painter.sys.stderr = above_the_prompt
+            report.state, report.ended = State.DONE, 102.0
+
+    thread = threading.Thread(target=job)
+    thread.start()
+    thread.join(10)
+    assert in_a_terminal.getvalue() == in_a_terminal.complaints.getvalue() == ""
+    assert above_the_prompt.getvalue() == "wordcount: 1 record -> 1 key in 2.00 s on 2 slots\n"
+
+
 def test_the_jobs_own_error_comes_out_of_show(in_a_terminal):
     report = a_report()
     report.state, report.ended = State.FAILED, 100.5

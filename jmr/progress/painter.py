@@ -4,6 +4,7 @@
          └─ 0.3 s ── still running? ─> a daemon thread with a view: paint, wait, paint, ... end
                   └─ ended already?  ─> the calling thread shows the summary line
 
+A job that goes on below a terminal's prompt, where somebody types, shows nothing but its summary line.
 Short jobs never flash a bar, and in a loop only the first of them leave a line. A painter never makes the job fail or
 wait: what goes wrong here is said once on the process's own stderr, and dropped.
 """
@@ -154,11 +155,13 @@ class _Shown:
         #: The caller's context: in some kernels, whoever has none cannot display.
         self._context = contextvars.copy_context()
         self._always = always
+        self._is_quiet = kind is FrontEnd.TERMINAL and _is_at_a_prompt()
         self._stream = sys.stderr
         self._stop = threading.Event()
         self._painter = Painter(report, self._open_view, self._stop)
         self._thread: threading.Thread | None = None
-        later.at_last(self._begin)
+        if not self._is_quiet:
+            later.at_last(self._begin)
 
     def end(self) -> None:
         """Stop painting, and see to it that the summary line is there."""
@@ -166,7 +169,8 @@ class _Shown:
             return
         if self._always or self._report.elapsed(time.monotonic()) >= FIRST_PAINT or _short_lines.one_more(self._cell()):
             with routed_to(self._parent):
-                leave_line(self._report, time.monotonic(), self._stream)
+                # At a prompt, IPython puts something there by now that writes above it.
+                leave_line(self._report, time.monotonic(), sys.stderr if self._is_quiet else self._stream)
 
     def _begin(self) -> None:
         run = partial(self._context.run, _guarded, self._run)
@@ -195,6 +199,12 @@ class _Shown:
     def _cell(self) -> object:
         shell = running_shell()
         return cell_of(self._parent) or (None if shell is None else shell.execution_count)
+
+
+def _is_at_a_prompt() -> bool:
+    """Whether somebody may be typing in this terminal, where a line that is rewritten would be in the way."""
+    is_interactive = running_shell() is not None or hasattr(sys, "ps1")
+    return is_interactive and threading.current_thread() is not threading.main_thread()
 
 
 class _ShortLines:
