@@ -15,8 +15,9 @@ from jmr.errors import ArgumentValueError
 from jmr.progress import painter, routing, text, where
 from jmr.progress.later import Later
 from jmr.progress.painter import Painter, show
+from jmr.progress.phases import map_phase, reduce_phase
 from jmr.progress.report import Report, State
-from jmr.progress.summary import bundle, html, line, map_phase, reduce_phase
+from jmr.progress.summary import bundle, html, line
 from jmr.progress.text import LogLines, TerminalLine
 from jmr.progress.where import FrontEnd, front_end
 

@@ -6,6 +6,7 @@
     where     which front end looks on      (JupyterLab, a batch runner, a terminal, nobody)
     routing   which cell output belongs to
     summary   report -> words               (pure)
+    phases    how far map and reduce are    (pure)
     text      lines on stderr
     widget    bars in a notebook
     flow      what a preview shows of a few records; dataflow draws it, flowcard has its tables and its text

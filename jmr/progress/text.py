@@ -14,8 +14,9 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, TextIO
 
+from jmr.progress.phases import Phase, map_phase, reduce_phase
 from jmr.progress.routing import displayed
-from jmr.progress.summary import Phase, bundle, line, map_phase, reduce_phase, whole
+from jmr.progress.summary import bundle, line, whole
 from jmr.progress.where import kernel_shell
 
 if TYPE_CHECKING:

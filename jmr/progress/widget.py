@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
+from jmr.progress.phases import Phase, map_phase, reduce_phase
 from jmr.progress.routing import displayed
-from jmr.progress.summary import COLOURS, MARKS, Phase, bundle, html, map_phase, reduce_phase, whole
+from jmr.progress.summary import COLOURS, MARKS, bundle, html, whole
 
 if TYPE_CHECKING:
     from jmr.progress.report import Report
