@@ -211,10 +211,10 @@ from jmr.progress import painter, widget
 from ipywidgets.widgets.widget import _instances
 painter.later.delay = 0.0
 shown = threading.Event()
-def paint(self, *args, paint=widget.WidgetBars.paint):
+def paint(self, *args, paint=widget.LiveView.paint):
     paint(self, *args)
     shown.set()
-widget.WidgetBars.paint = paint
+widget.LiveView.paint = paint
 def source():
     "Yields when a bar is on the screen."
     assert shown.wait(30)
@@ -262,7 +262,7 @@ class Clock:
         report.n_records = int(1000 * self.now)
         return self.now > 10
 report, clock = Report("simulated", started=0.0, n_slots=2, n_records_total=10_000), Clock()
-painter.Painter(report, widget.WidgetBars, clock, clock).run()
+painter.Painter(report, widget.LiveView, clock, clock).run()
 """
 
 

@@ -6,9 +6,10 @@
     where     which front end looks on      (JupyterLab, a batch runner, a terminal, nobody)
     routing   which cell output belongs to
     summary   report -> words               (pure)
-    phases    how far map and reduce are    (pure)
+    phases    how far each phase is         (pure; pace: how fast it is lately)
     text      lines on stderr
-    widget    bars in a notebook
+    board     name, state, bars as HTML     (pure; rows: what each slot does; style: how it looks)
+    widget    the board in a notebook       (button: its Cancel; clicks: whether one is heard)
     flow      what a preview shows of a few records; dataflow draws it, flowcard has its tables and its text
     later     what is done only for jobs that turn out long
     painter   a thread that puts them together; the session calls `painter.show`

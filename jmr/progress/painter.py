@@ -149,9 +149,11 @@ class _Shown:
         always: bool,
     ) -> None:
         self._report = report
-        self._cancel = cancel
         self._kind = kind
         self._parent = parent
+        self._cancel = cancel
+        #: Whether the kernel hears nothing else as long as the job runs.
+        self._blocking = threading.current_thread() is threading.main_thread()
         #: The caller's context: in some kernels, whoever has none cannot display.
         self._context = contextvars.copy_context()
         self._always = always
@@ -191,9 +193,9 @@ class _Shown:
 
     def _open_view(self) -> View:
         if self._kind is FrontEnd.WIDGETS:
-            from jmr.progress.widget import WidgetBars
+            from jmr.progress.widget import LiveView
 
-            return WidgetBars()
+            return LiveView(self._cancel, parent=self._parent, blocking=self._blocking)
         return TerminalLine(self._stream) if self._kind is FrontEnd.TERMINAL else LogLines(self._stream)
 
     def _cell(self) -> object:

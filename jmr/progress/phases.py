@@ -1,7 +1,8 @@
 """How far a job is: each phase as a fraction and in words.
 
-    report, time ──map_phase────> Phase    in records
-                 ──reduce_phase─> Phase    in tasks; None before it begins
+    report, time ──map_phase─────> Phase    in records
+                 ──shuffle_phase─> Phase    in bytes, each of which is written by map and taken by reduce
+                 ──reduce_phase──> Phase    in tasks; None before it begins
 
 Pure functions of a report and a time; no clock, no output, no IPython.
 """
@@ -13,10 +14,12 @@ from dataclasses import dataclass
 from jmr.progress.report import Report
 from jmr.progress.summary import count, rate, whole
 
-__all__ = ["Phase", "map_phase", "reduce_phase"]
+__all__ = ["Phase", "ShufflePhase", "map_phase", "reduce_phase", "shuffle_phase", "size", "time_left"]
 
 #: Below this share of a phase, what is left is anybody's guess.
 MIN_FRACTION_TO_GUESS = 0.02
+#: A guess of more seconds than this says nothing: little moves, or nothing does.
+MAX_GUESS = 360_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,8 @@ class Phase:
     n_total: int | None
     unit: str
     elapsed: float
+    #: How many a second there were lately, if that is known.
+    pace: float | None = None
 
     @property
     def fraction(self) -> float | None:
@@ -37,20 +42,30 @@ class Phase:
         return min(self.n_done / self.n_total, 1.0) if self.n_total else 1.0
 
     @property
+    def per_second(self) -> float:
+        """Lately, or else on average."""
+        if self.pace is not None:
+            return self.pace
+        return self.n_done / self.elapsed if self.elapsed > 0 else 0.0
+
+    @property
     def seconds_left(self) -> float | None:
-        """What is left of this phase at its speed so far; None when that cannot be said."""
-        fraction = self.fraction
-        if fraction is None or not MIN_FRACTION_TO_GUESS <= fraction < 1:
+        """What is left of this phase at its speed; None when that cannot be said."""
+        fraction, speed = self.fraction, self.per_second
+        if self.n_total is None or fraction is None or not MIN_FRACTION_TO_GUESS <= fraction < 1 or not speed > 0:
             return None
-        return self.elapsed * (1 - fraction) / fraction
+        seconds = (self.n_total - self.n_done) / speed
+        return seconds if seconds <= MAX_GUESS else None
+
+    @property
+    def words(self) -> str:
+        """Counts, and how fast they grow."""
+        counts = self._counts()
+        return f"{counts} · {rate(self.per_second, self.unit)}" if self.n_done and self.per_second > 0 else counts
 
     def __str__(self) -> str:
-        parts = [self._counts()]
-        if self.n_done and self.elapsed > 0:
-            parts.append(rate(self.n_done / self.elapsed, self.unit))
-        if self.seconds_left is not None and self.seconds_left >= 0.5:
-            parts.append(f"about {whole(self.seconds_left)} left")
-        return " · ".join(parts)
+        left = time_left(self.seconds_left)
+        return f"{self.words} · {left} left" if left else self.words
 
     def _counts(self) -> str:
         if self.n_total is None:
@@ -58,18 +73,90 @@ class Phase:
         return f"{count(self.n_done)} / {count(self.n_total)} {self.unit}"
 
 
-def map_phase(report: Report, now: float, reduce_began: float | None) -> Phase:
+@dataclass(frozen=True, slots=True)
+class ShufflePhase:
+    """How far the bytes between map and reduce are: half of the way when written, all of it when taken."""
+
+    n_written: int
+    #: None before reduce begins.
+    n_taken: int | None
+    #: Of the map phase.
+    map_fraction: float | None
+    #: Bytes a second, of what moves now.
+    per_second: float
+
+    @property
+    def fraction(self) -> float | None:
+        """Share of the way that is done, 0 to 1; None while nobody knows how many bytes there will be."""
+        if self.map_fraction is None:
+            return None
+        taken = min((self.n_taken or 0) / self.n_written, 1.0) if self.n_written else float(self.n_taken is not None)
+        return self.map_fraction / 2 * (1 + taken)
+
+    @property
+    def words(self) -> str:
+        """Bytes, and how fast they move."""
+        if self.n_taken is None:
+            sizes = size(self.n_written)
+        else:
+            sizes = f"{size(min(self.n_taken, self.n_written))} / {size(self.n_written)}"
+        return f"{sizes} · {size(self.per_second)}/s" if self.per_second >= 1 else sizes
+
+
+def map_phase(report: Report, now: float, reduce_began: float | None, pace: float | None = None) -> Phase:
     """How far map is, in records: splits are cut as the job runs, so nobody knows how many map tasks there will be."""
     elapsed = report.elapsed(now) if reduce_began is None else reduce_began - report.started
     total = report.n_records_total
     if total is None and reduce_began is not None:
         total = report.n_records
-    return Phase(report.n_records, total, "records", elapsed)
+    return Phase(report.n_records, total, "records", elapsed, pace)
 
 
-def reduce_phase(report: Report, now: float, reduce_began: float | None) -> Phase | None:
+def shuffle_phase(report: Report, now: float, reduce_began: float | None, pace: float = 0.0) -> ShufflePhase:
+    """How far the bytes are that map leaves for reduce."""
+    taken = None if reduce_began is None else report.reduced_bytes
+    return ShufflePhase(report.shuffled_bytes, taken, map_phase(report, now, reduce_began).fraction, pace)
+
+
+def reduce_phase(report: Report, now: float, reduce_began: float | None, pace: float | None = None) -> Phase | None:
     """How far reduce is, in tasks; None before it begins."""
     if reduce_began is None:
         return None
     ended = now if report.ended is None else report.ended
-    return Phase(report.n_reduce_tasks_done, report.n_reduce_tasks, "tasks", ended - reduce_began)
+    return Phase(report.n_reduce_tasks_done, report.n_reduce_tasks, "tasks", ended - reduce_began, pace)
+
+
+def time_left(seconds: float | None) -> str:
+    """A guess in words, no finer than it is; the last half second is not counted down.
+
+    Examples
+    --------
+    >>> time_left(12.3), time_left(200), time_left(7500), time_left(0.4), time_left(None)
+    ('about 12 s', 'about 3 min', 'about 2 h 5 min', '', '')
+    """
+    if seconds is None or seconds < 0.5:
+        return ""
+    if seconds < 99.5 or seconds >= 3570:
+        return f"about {seconds:.0f} s" if seconds < 99.5 else f"about {whole(seconds)}"
+    return f"about {seconds / 60:.0f} min"
+
+
+def size(n_bytes: float) -> str:
+    """Bytes in words, three digits of them.
+
+    Examples
+    --------
+    >>> size(812), size(1204), size(53_211_000), size(123_456_789_000)
+    ('812 B', '1.20 kB', '53.2 MB', '123 GB')
+    """
+    if n_bytes < 999.5:
+        return f"{n_bytes:.0f} B"
+    for unit in ("kB", "MB", "GB"):
+        n_bytes /= 1000
+        if n_bytes < 999.5:
+            return f"{n_bytes:.{_decimals(n_bytes)}f} {unit}"
+    return f"{n_bytes / 1000:.{_decimals(n_bytes / 1000)}f} TB"
+
+
+def _decimals(n: float) -> int:
+    return 2 if n < 9.995 else 1 if n < 99.95 else 0

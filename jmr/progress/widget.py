@@ -1,143 +1,150 @@
-"""Progress as widgets: a bar for map, a bar for reduce, and at the end one static line in their place.
+"""Progress as widgets: a live view with a Cancel button, and at the end one static picture in its place.
 
-    WidgetBars() ─> paint: display ─> paint, paint, ... ─> end: the output becomes plain HTML, the widgets are closed
+    LiveView() ─> paint: display ─> paint, paint, ... ─> end: the output becomes plain HTML, the widgets are closed
+
+       ┌ box ───────────────────────────────────────┐
+       │ board    name, state, time        [button] │    4 times a second; words twice
+       │          map     ━━━━━━━━━━  1,204 / 3,000 │
+       │ slots    a row for each                    │    twice a second
+       │ failure  the last one                      │    when there is one: it can be selected and copied
+       └────────────────────────────────────────────┘
 
 A widget does not survive in a saved notebook, so none may be left in the output. Every widget, layout, style and
-changed value is a comm message of 0.3 ms: so they are few and shared, values are sent only when they changed, and
-words, which nobody reads eight times a second, only twice. ipywidgets is imported here and nowhere else, and this room
-only when a bar is shown.
+changed value is a comm message of 0.3 ms: so there are few, and a value is sent only when it changed. ipywidgets is
+imported in this room alone, and this room only when a view is shown.
 """
 
 from __future__ import annotations
 
-from html import escape
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from jmr.progress.phases import Phase, map_phase, reduce_phase
+from jmr.progress.board import PERIOD, Board, failure
+from jmr.progress.button import CancelButton
 from jmr.progress.routing import displayed
-from jmr.progress.summary import COLOURS, MARKS, bundle, html, whole
+from jmr.progress.rows import rows
+from jmr.progress.style import STYLE
+from jmr.progress.summary import bundle, html
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jmr.progress.report import Report
+    from jmr.progress.routing import Parent
 
-__all__ = ["WidgetBars"]
+__all__ = ["LiveView"]
 
-MAP_COLOUR, REDUCE_COLOUR, UNKNOWN_COLOUR = "#3b82f6", "#10b981", "#93c5fd"
-SWEEP_SECONDS = 4.0
-PAINTS_PER_WORD = 4
+PAINTS_PER_WORD = 2
 
 
-class WidgetBars:
-    """The live view of one job. Made, painted and ended in one thread, whose output is routed to the job's cell."""
+class LiveView:
+    """The live view of one job. Made, painted and ended in one thread, whose output is routed to the job's cell.
 
-    period = 1 / 8
+    Parameters
+    ----------
+    cancel
+        Called from whichever thread hears the click; None for a job that has no button.
+    parent
+        The request of the job's cell.
+    blocking
+        Whether that cell runs, and keeps the kernel busy, as long as the job does.
+    """
 
-    def __init__(self) -> None:
-        _close_kept()
-        cell = ipywidgets.Layout(margin="0", width="auto")
-        self._head = ipywidgets.HTML(layout=ipywidgets.Layout(margin="0"))
-        self._map = _Row("Map", MAP_COLOUR, cell, self._head.style)
-        self._reduce = _Row("Reduce", REDUCE_COLOUR, cell, self._head.style)
-        self._rows = ipywidgets.GridBox(
-            (*self._map.widgets, *self._reduce.widgets),
-            layout=ipywidgets.Layout(grid_template_columns="minmax(160px, 1fr) 350px", grid_gap="0 12px"),
-        )
-        self._box = ipywidgets.VBox(
-            (self._head, self._rows),
-            layout=ipywidgets.Layout(padding="2px 10px", max_width="860px", overflow="hidden"),
-        )
-        self._handle: Any = None
+    period = PERIOD
+
+    def __init__(
+        self, cancel: Callable[[], None] | None = None, *, parent: Parent | None = None, blocking: bool = False
+    ) -> None:
+        self._cancel = cancel
+        self._parent = parent
+        self._blocking = blocking
+        self._shown: _Shown | None = None
         self._n_paints = 0
 
     def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
         """Send what changed; the first time, show it."""
-        with_words = self._n_paints % PAINTS_PER_WORD == 0
+        if self._shown is None:
+            self._shown = _Shown(report, self._button(report), now, reduce_began)
+        else:
+            self._shown.paint(now, reduce_began, with_words=self._n_paints % PAINTS_PER_WORD == 0)
         self._n_paints += 1
-        if with_words:
-            _set(self._head, "value", _head(report, now))
-        self._map.paint(map_phase(report, now, reduce_began), now, with_words=with_words)
-        reduce = reduce_phase(report, now, reduce_began)
-        if reduce is not None:
-            self._reduce.paint(reduce, now, with_words=with_words)
-        if self._handle is None:
-            self._handle = displayed(self._box, display_id=True)
 
     def end(self, report: Report, now: float) -> None:
         """Put the summary in the view's place."""
-        self._handle.update(bundle(report, now), raw=True)
-        self._head.value = html(report, now)
-        self._box.children = (self._head,)
-        self._close_rows()
-        _keep(self._box, self._box.layout, self._head, self._head.layout, self._head.style)
+        assert self._shown is not None
+        self._shown.end(now)
 
-    def _close_rows(self) -> None:
-        """Every comm of theirs: closing a widget leaves those of its layout and style open."""
-        rows = (self._map, self._reduce)
-        for part in (self._rows.layout, self._rows, *(part for row in rows for part in row.parts)):
-            part.close()
+    def _button(self, report: Report) -> CancelButton | None:
+        if self._cancel is None:
+            return None
+        return CancelButton(report, self._cancel, self._parent, blocking=self._blocking)
 
 
-class _Row:
-    """A bar and what it says."""
+class _Shown:
+    """The widgets, which are made with their first values: a value that is set later is one more message."""
 
-    def __init__(self, name: str, colour: str, layout: Any, text_style: Any) -> None:
-        self._colour = colour
-        self._bar = ipywidgets.FloatProgress(
-            min=0.0,
-            max=1.0,
-            description=name,
-            style={"bar_color": colour, "description_width": "52px"},
-            layout=layout,
-        )
-        self._text = ipywidgets.HTML(layout=layout, style=text_style)
-        self.widgets = (self._bar, self._text)
-        self.parts = (self._bar.style, layout, *self.widgets)
+    def __init__(self, report: Report, button: CancelButton | None, now: float, reduce_began: float | None) -> None:
+        self._report = report
+        self._button = button
+        self._board_text = Board(report)
+        self._board_text.look(now, reduce_began)
+        self._words = self._board_text.words()
+        layout = ipywidgets.Layout(margin="0")
+        if button is not None:
+            button.open(now, layout)
+        self._board = ipywidgets.HTML(self._board_text.html(self._words), layout=layout)
+        style = self._board.style
+        self._slots = ipywidgets.HTML(rows(dict(report.slots)), layout=layout, style=style)
+        self._failure = ipywidgets.HTML(STYLE + failure(report), layout=layout, style=style)
+        self._box = ipywidgets.VBox(self._children(), layout=layout, _dom_classes=("jmr-live",))
+        self._handle = displayed(self._box, display_id=True)
 
-    def paint(self, phase: Phase, now: float, *, with_words: bool) -> None:
-        fraction = phase.fraction
-        _set(self._bar.style, "bar_color", UNKNOWN_COLOUR if fraction is None else self._colour)
-        _set(self._bar, "value", _sweep(now) if fraction is None else round(fraction, 3))
+    def paint(self, now: float, reduce_began: float | None, *, with_words: bool) -> None:
+        """Send what changed."""
+        self._board_text.look(now, reduce_began)
+        if self._button is not None and self._button.paint(now):
+            self._box.children = self._children()
         if with_words:
-            _set(self._text, "value", _numbers(str(phase)))
+            self._words = self._board_text.words(is_cancelled=self._button is not None and self._button.is_pressed)
+            _set(self._slots, rows(dict(self._report.slots)))  # a copy: another thread may add to it
+            _set(self._failure, STYLE + failure(self._report))
+        _set(self._board, self._board_text.html(self._words))
+
+    def end(self, now: float) -> None:
+        """Leave the summary in the output, and in the box for a page that comes later."""
+        self._handle.update(bundle(self._report, now), raw=True)
+        self._board.value = html(self._report, now)
+        with self._box.hold_sync():
+            self._box.children = (self._board,)
+            self._box._dom_classes = ()
+        self._slots.close()
+        self._failure.close()
+        if self._button is not None:
+            self._button.close()
+        _keep((self._box, self._board, self._board.style, self._board.layout))
+
+    def _children(self) -> tuple[Any, ...]:
+        button = () if self._button is None else (self._button.widget,)
+        return (self._board, *button, self._slots, self._failure)
 
 
-def _sweep(now: float) -> float:
-    """To and fro: the job is alive, and nobody knows how much is left."""
-    return round(abs(now / SWEEP_SECONDS % 2 - 1), 3)
-
-
-def _head(report: Report, now: float) -> str:
-    slots = f" · {report.n_slots} slot{'' if report.n_slots == 1 else 's'}" if report.n_slots else ""
-    if report.is_waiting:
-        slots = " · waiting for a worker to join"
-    mark = f'<span style="color:{COLOURS[report.state]}">{MARKS[report.state]}</span>'
-    return _numbers(f"{mark} <b>{escape(report.name)}</b> {report.state.value}{slots} · {whole(report.elapsed(now))}")
-
-
-def _numbers(text: str) -> str:
-    """Digits of one width, so that counts do not dance."""
-    return f'<span style="font-variant-numeric:tabular-nums;white-space:nowrap">{text}</span>'
-
-
-def _set(widget: Any, name: str, value: object) -> None:
+def _set(widget: Any, value: str) -> None:
     """One comm message, and none when nothing changed."""
-    if getattr(widget, name) != value:
-        setattr(widget, name, value)
+    if widget.value != value:
+        widget.value = value
 
 
-# A page that is reloaded while the job runs never hears of the update that replaces the view: it keeps asking for the
-# widget, and shows "Loading widget..." for ever if that is closed. So the last job's box stays open, with the summary
-# in it, until the next view opens: one box for a kernel, however many jobs it runs.
-_kept: list[Any] = []
+# A page that is reloaded while jobs run never hears of the update that replaces a view: it keeps asking for the widget,
+# and shows "Loading widget..." for ever if that is closed. So the boxes of the last jobs stay open, with the summaries
+# in them: of as many as may have run before the kernel had time to answer such a page.
+MAX_KEPT = 8
+_kept: deque[tuple[Any, ...]] = deque()
 
 
-def _keep(*parts: Any) -> None:
-    _close_kept()
-    _kept.extend(parts)
-
-
-def _close_kept() -> None:
-    while _kept:
-        _kept.pop().close()
+def _keep(parts: tuple[Any, ...]) -> None:
+    _kept.append(parts)
+    while len(_kept) > MAX_KEPT:
+        for part in _kept.popleft():
+            part.close()
