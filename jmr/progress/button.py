@@ -56,8 +56,10 @@ class CancelButton:
         if self._in_doubt and are_heard(self._parent) is False:
             self._ask_the_server(layout)
         else:
-            self.widget = ipywidgets.Button(description="Cancel", tooltip="Stop this job", layout=layout)
-            self.widget._dom_classes = ("jmr-corner", "jmr-cancel")
+            classes = ("jmr-corner", "jmr-cancel")
+            self.widget = ipywidgets.Button(
+                description="Cancel", tooltip="Stop this job", layout=layout, _dom_classes=classes
+            )
             self.widget.on_click(self._press)
             hear_by_any_shell(self.widget)
 

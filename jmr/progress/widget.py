@@ -11,7 +11,7 @@
 
 A widget does not survive in a saved notebook, so none may be left in the output. Every widget, layout, style and
 changed value is a comm message of 0.3 ms: so there are few, and a value is sent only when it changed. ipywidgets is
-imported in this room alone, and this room only when a view is shown.
+imported here and in `button` alone, and these only when a view is shown.
 """
 
 from __future__ import annotations
