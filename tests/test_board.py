@@ -31,7 +31,7 @@ def a_slot(worker: str = "local", **counts: Any) -> SlotReport:
 
 def text(html: str) -> str:
     """What is read, cell by cell."""
-    return " | ".join(part for part in re.split(r"\s*<[^>]*>\s*", html) if part)
+    return " | ".join(part for part in re.split(r"\s*<[^>]*>\s*", html) if part).replace(" | · | ", " · ")
 
 
 def widths(html: str) -> list[tuple[str, str]]:

@@ -92,10 +92,11 @@ class Board:
             word = "cancelling" if is_cancelled else "waiting for a worker to join"
             colour = COLOURS[State.CANCELLED]
         dot = f"<i style='background:{colour}'></i>"
-        facts = " · ".join(filter(None, [_slots(report.n_slots), whole(report.elapsed(self._now)), self._left()]))
+        facts = filter(None, [_slots(report.n_slots), whole(report.elapsed(self._now)), self._left()])
+        told = " · ".join(f"<span>{fact}</span>" for fact in facts)
         return (
             f"<div class='jmr-head'><b>{escape(report.name)}</b><span class='jmr-pill'>{dot}{word}</span>"
-            f"<span class='jmr-dim'>{facts}</span></div>"
+            f"<span class='jmr-dim'>{told}</span></div>"
         )
 
     def _left(self) -> str:

@@ -26,9 +26,10 @@ _CSS = """
 .jmr-live .jmr-lost { background: #ef4444 }
 .jmr-live .jmr-idle { background: rgba(128,128,128,.4) }
 
-.jmr-live .jmr-head { min-height: 26px; line-height: 26px; margin-bottom: 5px; padding-right: 104px }
-.jmr-live .jmr-head b { margin-right: 10px; overflow-wrap: anywhere }
-.jmr-live .jmr-pill { display: inline-block; margin-right: 10px; padding: 0 9px 0 7px; border-radius: 10px;
+.jmr-live .jmr-head { min-height: 26px; line-height: 26px; margin-bottom: 5px; padding-right: 94px }
+.jmr-live .jmr-head b { margin-right: 8px; overflow-wrap: anywhere }
+.jmr-live .jmr-head span span { white-space: nowrap }
+.jmr-live .jmr-pill { display: inline-block; margin-right: 8px; padding: 0 9px 0 7px; border-radius: 10px;
     font-size: 11px; line-height: 20px; white-space: nowrap; background: rgba(128,128,128,.16) }
 .jmr-live .jmr-pill i { display: inline-block; width: 8px; height: 8px; margin-right: 5px; border-radius: 50%;
     animation: jmr-pulse 2s var(--jmr-then) ease-in-out infinite }
