@@ -148,10 +148,10 @@ class JobCancelled(JmrError, KeyboardInterrupt):  # noqa: N818 - named as asynci
 class _Brief(reprlib.Repr):
     """reprlib with room for a record, and for subclasses of containers too: a Counter of millions has a long repr."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_items: int) -> None:
         super().__init__()
         self.maxlevel, self.maxstring, self.maxother = 4, 120, 160
-        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = 8
+        self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = n_items
 
     def repr_instance(self, x: Any, level: int) -> str:
         for base in (str, list, tuple, dict, set, frozenset):
@@ -161,8 +161,10 @@ class _Brief(reprlib.Repr):
         return super().repr_instance(x, level)
 
 
-def describe(obj: object, limit: int = 200) -> str:
+def describe(obj: object, limit: int = 200, n_items: int = 8) -> str:
     """Say what an object is in at most `limit` characters; never raises, never walks through a big container.
+
+    Of a container it names `n_items`; what was left out is "...".
 
     Examples
     --------
@@ -170,7 +172,7 @@ def describe(obj: object, limit: int = 200) -> str:
     '[0, 1, 2, 3, 4, 5, 6, 7, ...]'
     """
     try:
-        text = _Brief().repr(obj)
+        text = _Brief(n_items).repr(obj)
     except (Exception, SystemExit):  # a user's __repr__ may raise anything, and an error message must still come out
         text = f"<{type(obj).__name__} object>"
     text = " ".join(text.split("\n"))

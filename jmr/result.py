@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from operator import itemgetter
 from typing import Any
 
+from jmr.errors import describe
+
 __all__ = ["Attempt", "BadRecord", "BadRecords", "Partition", "Result", "Stats", "in_order"]
+
+#: As many items of a result IPython shows, and as much of each key and value.
+_MAX_ITEMS, _MAX_TEXT = 30, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +85,8 @@ class Stats:
 class Result(dict[Any, Any]):
     """A dict of what reducefn returned, keys in order of first appearance; made by `jmr.run`.
 
+    It prints as a dict. IPython shows the first thirty items of a longer one, and long values cut.
+
     Attributes
     ----------
     stats
@@ -89,6 +97,8 @@ class Result(dict[Any, Any]):
     timeline
         A list of attempts in the order in which they ended: slot, task, number, started and ended (seconds since the
         job began), outcome.
+    summary
+        The job as a picture in a notebook, and as lines in a terminal; None if no job made this result.
 
     Examples
     --------
@@ -105,11 +115,41 @@ class Result(dict[Any, Any]):
         stats: Stats | None = None,
         errors: BadRecords | None = None,
         timeline: list[Attempt] | None = None,
+        summary: Any = None,
     ) -> None:
         super().__init__(items)
         self.stats = stats or Stats()
         self.errors = errors if errors is not None else BadRecords()
         self.timeline = timeline if timeline is not None else []
+        #: A jmr.progress.summary.Summary: a room below this one.
+        self.summary = summary
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows: the dict as it shows any, unless that would flood the cell; then an item a line, cut."""
+        is_small = self._is_small()
+        with printer.group(1, "{", "}"):
+            for number, (key, value) in enumerate(islice(self.items(), _MAX_ITEMS)):
+                if number:
+                    printer.text(",")
+                    printer.breakable() if is_small else printer.break_()
+                if is_small:
+                    printer.pretty(key)
+                    printer.text(": ")
+                    printer.pretty(value)
+                else:
+                    printer.text(f"{_brief(key)}: {_brief(value)}")
+            if n_left := max(len(self) - _MAX_ITEMS, 0):
+                printer.text(",")
+                printer.break_()
+                printer.text(f"... {n_left:,} more {'key' if n_left == 1 else 'keys'}")
+
+    def _is_small(self) -> bool:
+        """Whether all of it can be shown; what has "..." of its own, such as a cycle, may be taken for a long value."""
+        return len(self) <= _MAX_ITEMS and not any("..." in _brief(thing) for item in self.items() for thing in item)
+
+
+def _brief(thing: object) -> str:
+    return describe(thing, _MAX_TEXT, n_items=_MAX_TEXT // 3)
 
 
 def in_order(partitions: Iterable[Partition]) -> Iterator[tuple[Any, Any]]:
