@@ -174,7 +174,9 @@ def test_a_headless_run_writes_lines_that_stay_and_the_summary(kernel, gate):
     lines = printed(outputs, "stderr")
     assert re.search(r"^gated: map +\d+% · [01] / 2 records", lines)
     assert "\r" not in lines
-    assert re.fullmatch(r"gated: 2 records -> 2 keys in [\d.]+ m?s on \d+ slots?", summaries(outputs)[-1])
+    summary = summaries(outputs)[-1].splitlines()
+    assert re.fullmatch(r"gated: 2 records -> 2 keys in [\d.]+ m?s on \d+ slots?", summary[0])
+    assert summary[1].startswith("2 records in, 2 pairs, ")
 
 
 def test_a_short_job_leaves_only_its_summary(kernel):

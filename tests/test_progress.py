@@ -112,7 +112,8 @@ def test_the_html_escapes_a_name_and_needs_no_style_sheet():
 
 
 def test_a_bundle_has_a_text_for_those_who_show_no_html():
-    assert bundle(an_ended_report(), 0.0)["text/plain"] == line(an_ended_report(), 0.0)
+    report = a_report(state=State.DONE, ended=100.2)
+    assert bundle(report, 0.0)["text/plain"] == line(report, 0.0)
 
 
 # Phases

@@ -5,7 +5,7 @@
     outlet    a thread that shows it, as far as a page bears it
     where     which front end looks on      (JupyterLab, a batch runner, a terminal, nobody)
     routing   which cell output belongs to
-    summary   report -> words               (pure)
+    summary   report -> line, or card       (pure; final: the card; drawing, timeline: its picture)
     phases    how far each phase is         (pure; pace: how fast it is lately)
     text      lines on stderr
     board     name, state, bars as HTML     (pure; rows: what each slot does; style: how it looks)

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from jmr.progress.later import Later
 from jmr.progress.routing import Parent, cell_of, current_parent, routed_to
+from jmr.progress.summary import FIRST_PAINT
 from jmr.progress.text import LogLines, TerminalLine, leave_line
 from jmr.progress.where import FrontEnd, front_end, running_shell
 
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Painter", "View", "show"]
 
-#: A job that is done by then shows only its summary line.
-FIRST_PAINT = 0.3
 #: So many short jobs of one cell leave a summary line; more are taken for a loop, and stay silent.
 MAX_SHORT_LINES = 20
 #: How long an ended job waits for its painter's last picture.

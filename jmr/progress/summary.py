@@ -1,16 +1,39 @@
-"""Reports as words: counts, rates and times, and the one line that stays.
+"""What stays of a job: a line, or from 0.3 s on the whole card; and the words that both are made of.
 
-Pure functions of a report and a time; no clock, no output, no IPython.
+    report ──line()───> text ┐
+           ──html()───> line ├─ short job ──> Bundle
+           ──final.py─> card ┴─ long job
+
+Functions of a report and a time; no clock, no output, no IPython. What only long jobs need is imported when they do.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from jmr.progress.report import Report, State
 
-__all__ = ["Bundle", "bundle", "count", "duration", "html", "line", "rate", "whole"]
+__all__ = [
+    "FIRST_PAINT",
+    "Bundle",
+    "Summary",
+    "bundle",
+    "count",
+    "duration",
+    "how_it_ended",
+    "html",
+    "is_barren",
+    "line",
+    "plural",
+    "rate",
+    "whole",
+]
 
 #: The same thing for every reader: mime type -> text.
 Bundle = dict[str, str]
+
+#: A job that is done by then, in seconds, shows only its line.
+FIRST_PAINT = 0.3
 
 COLOURS = {State.RUNNING: "#3b82f6", State.DONE: "#10b981", State.FAILED: "#ef4444", State.CANCELLED: "#f59e0b"}
 FONT = "var(--jp-ui-font-family,system-ui,sans-serif)"
@@ -43,25 +66,66 @@ def html(report: Report, now: float) -> str:
 
 
 def bundle(report: Report, now: float) -> Bundle:
-    """The line as what a notebook stores."""
-    return {"text/html": html(report, now), "text/plain": line(report, now)}
+    """What a notebook stores of a job: the line of a short one, the card of a long one."""
+    if report.elapsed(now) < FIRST_PAINT:
+        return {"text/html": html(report, now), "text/plain": line(report, now)}
+    return _full(report, now)
+
+
+class Summary:
+    """What is known of a job that has ended; `jmr.last` is the last one's, `result.summary` that of a result.
+
+    In a notebook it shows as a card with the timeline of the job's attempts; its text says the same in two lines. It
+    can be copied and pickled.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def __repr__(self) -> str:
+        from jmr.progress.final import final_text
+
+        return final_text(self._report, self._report.started)
+
+    def _repr_mimebundle_(self, **options: Any) -> Bundle:
+        return _full(self._report, self._report.started)
+
+
+def _full(report: Report, now: float) -> Bundle:
+    from jmr.progress.final import final_html, final_text
+
+    return {"text/html": final_html(report, now), "text/plain": final_text(report, now)}
 
 
 def _facts(report: Report, now: float) -> str:
-    slots = f" on {_plural(report.n_slots, 'slot')}" if report.n_slots else ""
+    slots = f" on {plural(report.n_slots, 'slot')}" if report.n_slots else ""
     notes = f" ({'; '.join(report.notes)})" if report.notes else ""
     return f"{_outcome(report, duration(report.elapsed(now)))}{slots}{_skipped(report)}{notes}"
 
 
+def how_it_ended(report: Report, now: float) -> str:
+    """How, after what time, and on what.
+
+    Examples
+    --------
+    >>> how_it_ended(Report("wordcount", started=0.0, ended=6.1, n_slots=4, state=State.DONE), now=9.0)
+    'done in 6.10 s on 4 slots'
+    """
+    when = "in" if report.state is State.DONE else "after"
+    slots = f" on {plural(report.n_slots, 'slot')}" if report.n_slots else ""
+    return f"{report.state.value} {when} {duration(report.elapsed(now))}{slots}"
+
+
 def _outcome(report: Report, took: str) -> str:
-    records = _plural(report.n_records, "record")
+    records = plural(report.n_records, "record")
     if report.state is State.DONE:
-        why = " (mapfn emitted nothing: is a yield missing?)" if _is_barren(report) else ""
-        return f"{records} -> {_plural(report.n_keys, 'key')}{why} in {took}"
+        why = " (mapfn emitted nothing: is a yield missing?)" if is_barren(report) else ""
+        return f"{records} -> {plural(report.n_keys, 'key')}{why} in {took}"
     return f"{report.state.value} after {took}" + (f" and {records}" if report.n_records else "")
 
 
-def _is_barren(report: Report) -> bool:
+def is_barren(report: Report) -> bool:
+    """Whether records went in, and nothing came out, and nobody has been told why."""
     return report.n_records > 0 and report.n_pairs == 0 and report.n_skipped == 0 and report.n_keys == 0
 
 
@@ -69,7 +133,8 @@ def _skipped(report: Report) -> str:
     return f", {report.n_skipped:,} skipped: see the result's .errors" if report.n_skipped else ""
 
 
-def _plural(n: int, noun: str) -> str:
+def plural(n: int, noun: str) -> str:
+    """A number of things."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
 
 

@@ -26,7 +26,7 @@ from jmr.progress.button import CancelButton
 from jmr.progress.routing import displayed
 from jmr.progress.rows import rows
 from jmr.progress.style import STYLE
-from jmr.progress.summary import bundle, html
+from jmr.progress.summary import bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,8 +114,9 @@ class _Shown:
 
     def end(self, now: float) -> None:
         """Leave the summary in the output, and in the box for a page that comes later."""
-        self._handle.update(bundle(self._report, now), raw=True)
-        self._board.value = html(self._report, now)
+        last = bundle(self._report, now)
+        self._handle.update(last, raw=True)
+        self._board.value = last["text/html"]
         with self._box.hold_sync():
             self._box.children = (self._board,)
             self._box._dom_classes = ()
