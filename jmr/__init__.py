@@ -32,6 +32,7 @@ Names are loaded when they are first used: a worker imports this package too, an
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -56,11 +57,15 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from jmr.notebook.magics import load_ipython_extension
+    from jmr.progress.summary import Summary
     from jmr.result import Result
     from jmr.session.calling import run
     from jmr.session.job import Job, submit
     from jmr.session.preview import preview
     from jmr.session.taskfile import run_file
+
+    #: The summary of the job that ended last, in whatever way; None before.
+    last: Summary | None
 
 __version__ = "0.1.0"
 
@@ -105,6 +110,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "last":
+        return _last()
     if name not in __all__:
         raise AttributeError(f"module 'jmr' has no attribute {name!r}")
     from jmr.interrupts import deferred
@@ -115,5 +122,11 @@ def __getattr__(name: str) -> Any:
     return value
 
 
+def _last() -> Summary | None:
+    """Asked for anew each time. Where no job has run, nothing need be imported to say so."""
+    running = sys.modules.get("jmr.session.running")
+    return None if running is None else running.last_summary()
+
+
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *__all__, "last"])

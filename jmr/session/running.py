@@ -17,10 +17,11 @@ from jmr.errors import FinalError, JmrError, JobCancelled, describe, without_our
 from jmr.plan import Plan
 from jmr.progress.painter import show
 from jmr.progress.report import Report, State
+from jmr.progress.summary import Summary
 from jmr.result import Result, Stats, in_order
 from jmr.session.cancelling import Cancel
 
-__all__ = ["run_plan", "running_jobs"]
+__all__ = ["last_summary", "run_plan", "running_jobs"]
 
 #: Items of the result that the summary shows, and most characters of a key and of a value.
 _N_SAMPLED, _KEY_WIDTH, _VALUE_WIDTH = 8, 60, 80
@@ -28,15 +29,24 @@ _ERROR_WIDTH = 300
 
 _running: list[Report] = []
 
+#: The summary of the job that ended last, in whatever way.
+_last: list[Summary] = []
+
 
 def running_jobs() -> list[Report]:
     """Reports of all jobs of this process that have not ended, in the order in which they began."""
     return [report for report in _running if report.ended is None]
 
 
+def last_summary() -> Summary | None:
+    """What `jmr.last` is: of the job that ended last, however it ended; None before the first."""
+    return _last[0] if _last else None
+
+
 def run_plan(plan: Plan, engine: Engine, report: Report, cancel: Cancel) -> Result:
     """Run a plan to its result, with progress shown, and call `final`; `cancel` ends it, and is done with then."""
-    with _listed(report), contextlib.closing(cancel), show(report, plan.progress, cancel=cancel):
+    summary = Summary(report)
+    with _listed(report, summary), contextlib.closing(cancel), show(report, plan.progress, cancel=cancel):
         try:
             with contextlib.closing(engine.run(plan, report)) as partitions:  # an error keeps its frames alive
                 items = list(in_order(partitions))
@@ -52,20 +62,21 @@ def run_plan(plan: Plan, engine: Engine, report: Report, cancel: Cancel) -> Resu
             report.end(State.FAILED)
             raise
         report.end(State.DONE)
-    result = Result(items, stats=_stats(report), errors=report.errors, timeline=report.timeline)
+    result = Result(items, stats=_stats(report), errors=report.errors, timeline=report.timeline, summary=summary)
     if plan.final is not None:
         _call_final(plan.final, result)
     return result
 
 
 @contextlib.contextmanager
-def _listed(report: Report) -> Iterator[None]:
-    """One of `running_jobs` meanwhile."""
+def _listed(report: Report, summary: Summary) -> Iterator[None]:
+    """One of `running_jobs` meanwhile, and the last job thereafter."""
     _running.append(report)
     try:
         yield
     finally:
         _running[:] = [other for other in _running if other is not report]
+        _last[:] = [summary]
 
 
 def _in_one_line(error: BaseException) -> str:
