@@ -543,3 +543,10 @@ def test_a_result_inside_itself_ends():
     result = Result()
     result["me"] = result
     assert "{...}" in pretty(result)
+
+
+def test_a_summary_has_what_the_functions_printed(cluster):
+    result = jmr.run({1: 1}, lambda key, value: print("odd duck"), progress=False)
+    assert re.fullmatch(r"\[local/[12]\] odd duck\n", result.summary.log())
+    assert jmr.last.log() == result.summary.log()
+    assert copy.deepcopy(result).summary.log() == pickle.loads(pickle.dumps(result)).summary.log() == jmr.last.log()

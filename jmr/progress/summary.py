@@ -90,6 +90,13 @@ class Summary:
     def _repr_mimebundle_(self, **options: Any) -> Bundle:
         return _full(self._report, self._report.started)
 
+    def log(self) -> str:
+        """What the job's functions printed, warned of and logged in slots, each line with its slot's name.
+
+        Up to 8 MB of it: the first half and the last. Empty with engine="inline", which prints into the cell itself.
+        """
+        return self._report.log.text()
+
 
 def _full(report: Report, now: float) -> Bundle:
     from jmr.progress.final import final_html, final_text

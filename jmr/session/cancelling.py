@@ -8,6 +8,7 @@ In the main thread user code can be interrupted, as by Ctrl-C; in others it cann
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 from jmr.engines.base import Engine
@@ -35,20 +36,24 @@ class Cancel:
     def __init__(self, engine: Engine, insist: Callable[[], None] | None) -> None:
         self._engine = engine
         self._insist = insist
+        #: Between the job's end and whoever cancels it at that moment.
+        self._lock = threading.Lock()
         self._is_over = False
         #: Whether anybody has called it.
         self.asked = False
 
     def __call__(self) -> None:
-        if self._is_over:
-            return
-        self.asked = True
-        self._engine.cancel()
-        if self._insist is not None:
-            _later.at_last(self._insist)
+        with self._lock:
+            if self._is_over:
+                return
+            self.asked = True
+            self._engine.cancel()
+            if self._insist is not None:
+                _later.at_last(self._insist)
 
     def close(self) -> None:
         """The job is over."""
-        self._is_over = True
-        if self._insist is not None:
-            _later.cancel(self._insist)
+        with self._lock:
+            self._is_over = True
+            if self._insist is not None:
+                _later.cancel(self._insist)
