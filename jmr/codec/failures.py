@@ -7,14 +7,16 @@ Frames cannot be pickled, so a traceback is rebuilt: for each frame a line of co
 file, line and columns, under the same name. Python and IPython then print the source that the kernel knows by that file
 name: for a cell, the cell's own lines, carets included.
 
-An exception that does not survive pickling (an `__init__` of its own is enough) is replaced by a RemoteError with its
-type and text. Chains (`raise ... from`) are kept.
+An exception that does not survive pickling (an `__init__` of its own is enough) is made again without that; if even
+this does not give what it was, a RemoteError with its type and text takes its place. Chains (`raise ... from`), notes,
+and the exceptions in an ExceptionGroup are kept, with their frames.
 """
 
 from __future__ import annotations
 
 import ast
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +25,8 @@ from jmr.errors import RemoteError, describe, without_ours
 
 __all__ = ["Raised", "raised_from", "rebuild"]
 
-#: Frames kept of an endless recursion, at each end.
-_FRAMES_KEPT = 20
+#: Frames kept of a deep recursion, at each end; who shows them says once what is repeated.
+_FRAMES_KEPT = 1_000
 #: A larger pickled exception carries data, not a message.
 _EXCEPTION_BYTES = 1 << 20
 _CHAIN_LENGTH = 8
@@ -55,6 +57,8 @@ class Raised:
     cause: Raised | None = None
     #: `cause` was given by `raise ... from`, not merely being handled at the time.
     explicit: bool = False
+    #: What an ExceptionGroup holds.
+    members: tuple[Raised, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.type_name}({self.text})" if self.text else f"{self.type_name}()"
@@ -63,14 +67,16 @@ class Raised:
 def raised_from(error: BaseException, depth: int = 0) -> Raised:
     """Take an exception apart; `depth` exceptions of its chain were taken apart already."""
     linked = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    members = error.exceptions if isinstance(error, BaseExceptionGroup) and depth < _CHAIN_LENGTH else ()
     return Raised(
         type_name=type(error).__name__,
         text=_text_of(error),
-        blob=_pickled(error),
+        blob=_pickled(error, members),
         frames=_frames(without_ours(error.__traceback__)),
         notes=_notes_of(error),
         cause=raised_from(linked, depth + 1) if linked is not None and depth < _CHAIN_LENGTH else None,
         explicit=error.__cause__ is not None,
+        members=tuple(raised_from(member, depth + 1) for member in members),
     )
 
 
@@ -92,26 +98,73 @@ def _notes_of(error: BaseException) -> tuple[str, ...]:
 
 
 def _text_of(error: BaseException) -> str:
+    if isinstance(error, SyntaxError):  # its arguments are the line, and where in it
+        return repr(str(error))
     inner = describe(error, 2_000)  # "ValueError('odd duck')"
     prefix = type(error).__name__ + "("
     return inner[len(prefix) : -1] if inner.startswith(prefix) and inner.endswith(")") else inner
 
 
-def _pickled(error: BaseException) -> bytes | None:
-    """The exception's blob, if it comes back as the same class; a traceback never travels in it."""
+def _pickled(error: BaseException, members: Sequence[BaseException]) -> bytes | None:
+    """A blob of the exception, or of its parts, from which it comes back; a traceback never travels in it."""
+    if members:  # they travel with their frames, beside it
+        return _blob_of(_Parts.of(error, args=error.args[:1]), error, members)
+    return _blob_of(error, error) or _blob_of(_Parts.of(error), error)
+
+
+def _blob_of(carrier: object, error: BaseException, members: Sequence[BaseException] = ()) -> bytes | None:
+    """None if what comes out is not of the exception's class, or would say something else."""
     try:
-        blob = b"".join(dump(error))
-        if len(blob) <= _EXCEPTION_BYTES and type(load(blob)) is type(error):
-            return blob
+        blob = b"".join(dump(carrier))
+        back = _whole(load(blob), members)
+        same = type(back) is type(error) and str(back) == str(error)
     except BaseException:
         return None
-    return None
+    return blob if same and len(blob) <= _EXCEPTION_BYTES else None
+
+
+def _whole(loaded: Any, members: Sequence[BaseException]) -> Any:
+    """The exception that a blob held, as it was or in parts."""
+    return loaded.joined(members) if isinstance(loaded, _Parts) else loaded
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What an exception is made of, for one whose `__init__` takes other arguments than it hands on."""
+
+    kind: type[BaseException]
+    args: tuple[Any, ...]
+    attributes: dict[str, Any]
+
+    @classmethod
+    def of(cls, error: BaseException, args: tuple[Any, ...] | None = None) -> _Parts:
+        """Those of its attributes that can be pickled."""
+        attributes = {name: value for name, value in vars(error).items() if _survives(value)}
+        return cls(type(error), error.args if args is None else args, attributes)
+
+    def joined(self, members: Sequence[BaseException]) -> BaseException:
+        """The exception again; an ExceptionGroup holds these members."""
+        if issubclass(self.kind, BaseExceptionGroup):
+            error: BaseException = BaseExceptionGroup.__new__(self.kind, self.args[0], members)
+        else:
+            error = self.kind.__new__(self.kind, *self.args)
+            error.args = self.args
+        vars(error).update(self.attributes)
+        return error
+
+
+def _survives(value: object) -> bool:
+    try:
+        load(b"".join(dump(value)))
+    except BaseException:
+        return False
+    return True
 
 
 def _unpickled(raised: Raised) -> BaseException:
     if raised.blob is not None:
         try:
-            error = load(raised.blob)
+            error = _whole(load(raised.blob), [rebuild(member) for member in raised.members])
             if isinstance(error, BaseException):
                 return error
         except Exception as failure:  # a module that only the slot could import, say
@@ -128,9 +181,14 @@ def _stand_in(raised: Raised, *more: str) -> RemoteError:
 
 
 def _frames(traceback: types.TracebackType | None) -> tuple[Frame, ...]:
-    frames = []
+    """Those of one place in the code are one object, so that a recursion's are made and pickled once."""
+    frames: list[Frame] = []
+    known: dict[tuple[int, int], Frame] = {}
     while traceback is not None:
-        frames.append(_frame(traceback))
+        place = id(traceback.tb_frame.f_code), traceback.tb_lasti
+        if place not in known:
+            known[place] = _frame(traceback)
+        frames.append(known[place])
         traceback = traceback.tb_next
     if len(frames) > 2 * _FRAMES_KEPT:
         frames[_FRAMES_KEPT:-_FRAMES_KEPT] = []
@@ -149,8 +207,11 @@ def _frame(traceback: types.TracebackType) -> Frame:
 
 def _traceback(frames: tuple[Frame, ...]) -> types.TracebackType | None:
     traceback: types.TracebackType | None = None
+    entries: dict[Frame, types.TracebackType] = {}
     for frame in reversed(frames):
-        entry = _entry(frame)
+        if frame not in entries:
+            entries[frame] = _entry(frame)
+        entry = entries[frame]
         traceback = types.TracebackType(traceback, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return traceback
 
