@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future, InvalidStateError, wait
 from functools import partial
+from types import TracebackType
 from typing import Any
 
 from jmr.engines.base import Engine
@@ -51,6 +52,9 @@ class Job:
         self._cancel = Cancel(engine, self._give_up)
         self._report.log.call = "job.log()"
         self._future: Future[Result] = Future()
+        #: How it failed, and the frames of that: asyncio, and whoever raises it once more, would add their own.
+        self._error: BaseException | None = None
+        self._frames: TracebackType | None = None
         self._future.set_running_or_notify_cancel()  # who gives up waiting for it does not cancel it
         self._parent = current_parent()
         run = partial(contextvars.copy_context().run, self._run, plan)
@@ -70,6 +74,10 @@ class Job:
             raise _AwaitCancelled(str(error)) from None
         except asyncio.CancelledError as error:
             self._explain_interrupt(error)
+            raise
+        except BaseException as error:
+            if error is self._error:
+                raise error.with_traceback(self._frames) from error.__cause__
             raise
 
     def result(self, timeout: float | None = None) -> Result:
@@ -93,12 +101,15 @@ class Job:
         try:
             if not wait([self._future], timeout).done:
                 raise TimeoutError(f"{self!r} has not ended after {timeout:g} s; job.cancel() would stop it")
-            return self._future.result()
         except BaseException as error:
             hide_ours(error)
             if isinstance(error, KeyboardInterrupt):
                 self._explain_interrupt(error)
             raise
+        failure = self._future.exception()
+        if failure is None:
+            return self._future.result()
+        raise failure.with_traceback(self._frames if failure is self._error else None)
 
     def done(self) -> bool:
         """Whether it has ended, in whatever way."""
@@ -142,6 +153,8 @@ class Job:
                 result = run_plan(plan, self._engine, self._report, self._cancel)
             except BaseException as error:
                 _explain_threads(error)
+                hide_ours(error)
+                self._error, self._frames = error, error.__traceback__
                 self._future.set_exception(error)
             else:
                 self._future.set_result(result)
