@@ -6,6 +6,7 @@
 
 A record's way through the package, room by room; a module imports only from rooms above it:
 
+    tracebacks   how IPython shows an exception of ours
     errors       every exception, as one tree
     codec        objects <-> bytes: the only caller of pickle
     plan         what the user asked for, checked and frozen

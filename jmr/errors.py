@@ -20,14 +20,13 @@
     └── JobCancelled        (also KeyboardInterrupt)   somebody cancelled the job
 
 A message says what, with values; where; and what to do next. Every one of them survives pickling.
-This room must never import another.
+This room imports another only to show an exception.
 """
 
 from __future__ import annotations
 
 import os
 import reprlib
-import sys
 import types
 from collections.abc import Mapping
 from typing import Any
@@ -66,10 +65,9 @@ class JmrError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """IPython asks this; left alone, it would always show the innermost frame, which is one of ours."""
-        shell = sys.modules["IPython"].get_ipython()
-        traceback = without_ours(self.__traceback__)
-        lines: list[str] = shell.InteractiveTB.structured_traceback(type(self), self, traceback, tb_offset=1)
-        return lines
+        from jmr import tracebacks
+
+        return tracebacks.shown(self, without_ours(self.__traceback__))
 
 
 class ArgumentValueError(JmrError, ValueError):
@@ -93,7 +91,17 @@ class SourceError(JmrError):
 
 
 class FunctionError(JmrError):
-    """One of the user's functions failed; `__cause__` is the exception it raised, with the user's own frames."""
+    """One of the user's functions failed; `__cause__` is the exception it raised, and its frames end the traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """The user's exception, as if it had been raised here; then at which record, and where."""
+        cause = self.__cause__
+        if cause is None or cause.__traceback__ is not None:
+            return super()._render_traceback_()
+        from jmr import tracebacks
+
+        lines = tracebacks.shown(cause, without_ours(self.__traceback__))
+        return [*lines, *tracebacks.shown_group(cause), "", *tracebacks.last_words(self)]
 
 
 class MapError(FunctionError):
@@ -186,12 +194,18 @@ def show_in_one_line(error: BaseException, what: str) -> None:
 
 
 def hide_ours(error: BaseException) -> None:
-    """Leave our own frames out of an exception and of all that led to it."""
+    """Leave our own frames out of an exception and of all that led to it.
+
+    What was being handled when a FunctionError was raised is its cause, or ours. Where IPython finds an ExceptionGroup
+    there, it does not ask how the error wants to be shown.
+    """
     seen: set[int] = set()
     linked: BaseException | None = error
     while linked is not None and id(linked) not in seen:
         seen.add(id(linked))
         linked.__traceback__ = without_ours(linked.__traceback__)
+        if isinstance(linked, FunctionError):
+            linked.__context__ = None
         linked = linked.__cause__ or linked.__context__
 
 

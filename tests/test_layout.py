@@ -11,6 +11,7 @@ import jmr
 
 HOME = Path(jmr.__file__).parent
 ROOMS = [
+    "tracebacks",
     "errors",
     "codec",
     "plan",

@@ -1,0 +1,137 @@
+"""How IPython shows an exception of ours, or one that a user's function raised elsewhere.
+
+    exception, its frames ──shown──> IPython's own lines, with carets under what failed
+                          ──shown_group──> what an ExceptionGroup holds, which IPython does not show
+    exception of ours     ──last_words──> its class and message, as IPython ends a traceback
+
+IPython is never imported here: whoever asks runs in it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+import os
+import re
+import sys
+import traceback as tracebacks
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any
+
+__all__ = ["last_words", "shown", "shown_group"]
+
+_IPYTHON = f"{os.sep}IPython{os.sep}core{os.sep}"
+#: Frames shown of a deep recursion, at each end.
+_FRAMES_SHOWN = 20
+_MORE = "    [... more of the same]\n"
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+_ARROW = re.compile(r"-+> *\d+ ")
+_FILE = re.compile(r'File "(.+?)", line')
+
+
+def shown(error: BaseException, frames: TracebackType | None) -> list[str]:
+    """What IPython shows of an exception that has these frames.
+
+    What led to it is left out if nothing of the user's stands in its frames: the message says it too.
+    """
+    frames = _some(frames)
+    cause = error.__cause__
+    if cause is not None and cause.__traceback__ is None:
+        error.__cause__ = None
+    try:
+        lines: list[str] = _shell().InteractiveTB.structured_traceback(type(error), error, frames, tb_offset=0)
+    finally:
+        if cause is not None:
+            error.__cause__ = cause
+    return _with_carets(_without_repeats(lines), frames)
+
+
+def shown_group(error: BaseException) -> list[str]:
+    """The exceptions in an ExceptionGroup, with their frames, as Python shows them; nothing for any other exception."""
+    if not isinstance(error, BaseExceptionGroup):
+        return []
+    found = tracebacks.TracebackException.from_exception(error)
+    found.__cause__ = found.__context__ = None
+    text = "".join(found.format())
+    return ["", _FILE.sub(lambda match: _named(match[1]), text.rstrip())]
+
+
+def last_words(error: BaseException) -> list[str]:
+    """Its class, message and notes, as IPython ends a traceback."""
+    lines: list[str] = _shell().InteractiveTB.format_exception(type(error).__name__, error)
+    return lines
+
+
+def _shell() -> Any:
+    return sys.modules["IPython"].get_ipython()
+
+
+def _named(filename: str) -> str:
+    """As IPython names a cell: "Cell In[3], line"."""
+    kind, name = _shell().compile.format_code_name(filename) or ("File", f'"{filename}"')
+    return f"{kind} {name}, line"
+
+
+def _entries(traceback: TracebackType | None) -> Iterator[TracebackType]:
+    while traceback is not None:
+        yield traceback
+        traceback = traceback.tb_next
+
+
+def _some(frames: TracebackType | None) -> TracebackType | None:
+    """Leave out how IPython runs a cell or a magic, as older versions do not; and the middle of a deep recursion."""
+    kept = [entry for entry in _entries(frames) if _IPYTHON not in entry.tb_frame.f_code.co_filename]
+    if len(kept) > 2 * _FRAMES_SHOWN:
+        kept[_FRAMES_SHOWN:-_FRAMES_SHOWN] = []
+    rest: TracebackType | None = None
+    for entry in reversed(kept):
+        rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+    return rest
+
+
+def _without_repeats(lines: list[str]) -> list[str]:
+    """A frame that is shown again and again is shown twice; not every IPython does that for cells."""
+    found: list[str] = []
+    for text, again in itertools.groupby(lines):
+        n_times = len(list(again))
+        found += [text, text, _MORE] if n_times > 3 and _COLOUR.sub("", text).strip() else [text] * n_times
+    return found
+
+
+def _with_carets(lines: list[str], frames: TracebackType | None) -> list[str]:
+    """Mark what failed in the innermost frame: the last arrow is its."""
+    entries = list(_entries(frames))
+    columns = _columns(entries[-1]) if entries else None
+    if columns is None:
+        return lines
+    texts = "\n".join(lines).split("\n")
+    for index, text in reversed(list(enumerate(texts))):
+        plain = _COLOUR.sub("", text)
+        if arrow := _ARROW.match(plain):
+            marks = _marks(plain, arrow.end(), entries[-1], columns)
+            return [*texts[: index + 1], *marks, *texts[index + 1 :]]
+    return lines
+
+
+def _columns(entry: TracebackType) -> tuple[int, int] | None:
+    """From where to where in its line, in bytes of UTF-8, stands what failed; None if unknown, or in several lines."""
+    positions = itertools.islice(entry.tb_frame.f_code.co_positions(), entry.tb_lasti // 2, None)
+    line, end_line, start, end = next(positions, (None, None, None, None))
+    if line is None or start is None or end is None or line != end_line or start >= end:
+        return None
+    return start, end
+
+
+def _marks(plain: str, n_before: int, entry: TracebackType, columns: tuple[int, int]) -> list[str]:
+    """Carets for a line that IPython printed, after `n_before` characters of its own and perhaps indented less."""
+    frame = entry.tb_frame
+    source = linecache.getline(frame.f_code.co_filename, entry.tb_lineno, frame.f_globals).rstrip()
+    printed = plain[n_before:].rstrip()
+    if source.strip() != printed.strip():
+        return []
+    start, end = (len(source.encode()[:column].decode(errors="replace")) for column in columns)
+    if source[start:end] == source.strip():  # the whole line failed
+        return []
+    shift = n_before + len(printed) - len(source)
+    return [" " * (start + shift) + "^" * (end - start)]
