@@ -10,6 +10,8 @@ it runs.
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 
 import jmr
@@ -57,13 +59,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Traceback (most recent call last):
     SystemExit: 2
     """
+    given = sys.argv[1:] if arguments is None else list(arguments)
     parser = _parser()
-    options = parser.parse_args(arguments)
+    if (meant := _meant(given)) is not None:
+        parser.error(f"did you mean: jmr {meant}")
+    options = parser.parse_args(given)
     if options.command is None:
         parser.print_help()
         return 0
     code: int = options.command(options)
     return code
+
+
+def _meant(given: Sequence[str]) -> str | None:
+    """A command line with what was forgotten, or misspelt; None if there is a command."""
+    command = next((word for word in given if not word.startswith("-")), "run")
+    if command.endswith(".py"):
+        return shlex.join(["run", *given])
+    if command == "run":
+        return None
+    import difflib
+
+    if not difflib.get_close_matches(command, ["run"]):
+        return None
+    return shlex.join("run" if word == command else word for word in given)
 
 
 def _parser() -> argparse.ArgumentParser:

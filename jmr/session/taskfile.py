@@ -153,9 +153,8 @@ class TaskFile:
         except IsADirectoryError:
             raise TaskFileError(f"{self.path} is a directory: name the file in it that defines mapfn.") from None
         except FileNotFoundError:
-            raise TaskFileError(
-                f"There is no file {self.path} (looked in {os.path.dirname(self._absolute)})."
-            ) from None
+            where = os.path.dirname(self._absolute)
+            raise TaskFileError(f"There is no file {self.path} (looked in {where}).{self._meant(where)}") from None
         except (OSError, ValueError) as error:
             raise TaskFileError(f"{self.path} cannot be read: {error}.") from None
         try:
@@ -165,6 +164,18 @@ class TaskFile:
                 f"{self.path} cannot be decoded ({error}). Save it as UTF-8, or say in its first line what it is, such "
                 "as # -*- coding: latin-1 -*-"
             ) from None
+
+    def _meant(self, where: str) -> str:
+        """The task files there whose names are much like its own."""
+        try:
+            names = [name for name in os.listdir(where) if name.endswith(".py")]
+        except OSError:
+            return ""
+        import difflib
+
+        close = difflib.get_close_matches(os.path.basename(self.path), names, n=2, cutoff=0.75)
+        found = " or ".join(os.path.join(os.path.dirname(self.path), name) for name in close)
+        return f" Did you mean {found}?" if found else ""
 
     def _parts(self, namespace: dict[str, Any]) -> dict[str, Any]:
         for role, example in _EXAMPLES.items():
