@@ -513,6 +513,49 @@ def test_the_command_alone_says_what_there_is() -> None:
     assert "exit code: 0 done" in command("run", "--help").stdout
 
 
+def test_the_command_says_what_a_misspelt_one_may_mean(write: Write) -> None:
+    path = write("", "triangular.py")
+    said = command("triangular.py", "--workers", "2")
+    assert said.stderr.endswith("jmr: error: did you mean: jmr run triangular.py --workers 2\n")
+    assert command("rum", "a b.py").stderr.endswith("jmr: error: did you mean: jmr run 'a b.py'\n")
+    assert "Did you mean triangular.py?" in command("run", "triangluar.py", cwd=path.parent).stderr
+    assert "Did you mean" not in command("run", "square.py", cwd=path.parent).stderr
+
+
+INTERRUPTED_WHILE_LOADING = """
+import sys
+from jmr.cli import main, worker_main
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == "{module}":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+sys.exit({call})
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "call"),
+    [
+        ("jmr.cli.command", "main(['run', 'x.py'])"),
+        ("jmr.cli.task", "main(['run', 'x.py'])"),
+        ("jmr.session.taskfile", "main(['run', 'x.py'])"),
+        ("jmr.cli.worker", "worker_main(['localhost'])"),
+    ],
+)
+def test_an_interrupt_while_the_command_is_loaded_ends_it_in_a_line(module: str, call: str) -> None:
+    path = os.pathsep.join(filter(None, [str(Path(jmr.__file__).parent.parent), os.environ.get("PYTHONPATH")]))
+    program = INTERRUPTED_WHILE_LOADING.format(module=module, call=call)
+    said = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (said.returncode, said.stdout, said.stderr) == (130, "", "jmr: interrupted\n")
+
+
 @pytest.mark.slow
 def test_the_command_prints_what_final_prints_and_progress_on_stderr(write: Write) -> None:
     path = write(TRIANGULAR + FINAL + "\nprint('read')", "triangular.py")
@@ -592,6 +635,8 @@ def test_a_file_that_raises_shows_its_lines_only(write: Write) -> None:
     ("arguments", "message"),
     [
         (["run", "nosuch.py"], "jmr: There is no file nosuch.py (looked in "),
+        (["run", "taks.py"], "jmr: There is no file taks.py (looked in "),
+        (["task.py", "--workers", "2"], "usage: jmr "),
         (["run"], "usage: jmr run "),
         (["run", "task.py", "--workers", "many"], "usage: jmr run "),
         (["run", "task.py", "--workers", "-1"], "jmr: workers must be from 0 to 10,000, not -1\n"),

@@ -8,15 +8,38 @@ worker   jmr-worker: this host's CPUs for a coordinator on another
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from jmr.cli.command import main
+import sys
+from collections.abc import Callable, Sequence
 
 __all__ = ["main", "worker_main"]
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run jmr; what it needs is loaded only then."""
+
+    def run() -> int:
+        from jmr.cli.command import main
+
+        return main(arguments)
+
+    return _interruptible(run)
+
+
 def worker_main(arguments: Sequence[str] | None = None) -> int:
     """Run jmr-worker; what it needs is loaded only then."""
-    from jmr.cli.worker import worker_main as run_worker
 
-    return run_worker(arguments)
+    def run() -> int:
+        from jmr.cli.worker import worker_main
+
+        return worker_main(arguments)
+
+    return _interruptible(run)
+
+
+def _interruptible(run: Callable[[], int]) -> int:
+    """Its exit code; a Ctrl-C that comes before it is ready for one, while it is still loaded, ends it in a line."""
+    try:
+        return run()
+    except KeyboardInterrupt:
+        print("jmr: interrupted", file=sys.stderr)
+        return 130
