@@ -18,7 +18,7 @@ import cloudpickle
 from jmr.codec.values import Buffer, dump, dump_by_value
 from jmr.errors import NotPicklableError, describe
 
-__all__ = ["Culprit", "blame", "captured", "codes", "dump_functions", "send_by_value"]
+__all__ = ["Culprit", "blame", "captured", "children", "codes", "dump_functions", "send_by_value"]
 
 
 def send_by_value(module: types.ModuleType) -> None:
@@ -69,7 +69,7 @@ def blame(name: str, obj: object) -> Culprit | None:
         return None
     path, seen = name, {id(obj)}
     while True:
-        for label, child in _children(obj):
+        for label, child in children(obj):
             if id(child) not in seen and (why := _reason_against(child)) is not None:
                 seen.add(id(child))
                 path, obj, reason = f"{path} -> {label}", child, why
@@ -86,7 +86,7 @@ def _reason_against(obj: object) -> Exception | None:
     return None
 
 
-def _children(obj: object) -> Iterator[tuple[str, object]]:
+def children(obj: object) -> Iterator[tuple[str, object]]:
     """What pickling `obj` would pickle next, with the names a reader would use."""
     match obj:
         case types.FunctionType():

@@ -5,6 +5,7 @@ inline     one plain loop in this process: for a debugger, and the oracle of the
 splitting  how many records a split takes
 deaths     which record or group ended its slot
 slots      our own slots: feeds splits, takes partitions, prints what slots print
+weight     a word on functions that capture much
 cluster    Cluster: whose slots these are, and which cluster a job runs on
 reaching   how a cluster gets slots on other hosts
 view       what a cluster looks like

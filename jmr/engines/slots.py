@@ -64,6 +64,8 @@ _PARTITIONS_PER_SLOT = 4
 _LEAST_PARTITIONS = 8
 #: Functions that capture more than this are put into a file that all slots of a host map.
 _SHARED_BYTES = 1 << 20
+#: From here on functions, with what they capture, are worth a word.
+_LARGE_BYTES = 10_000_000
 
 
 class ClusterEngine:
@@ -140,7 +142,12 @@ class ClusterEngine:
         self._plan = plan
         self._outlet = Outlet(report.log)
         surroundings = Surroundings.here(n_threads=max(1, default_slots() // max(1, n_local)))
-        functions = dump_functions({"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn})
+        named = {"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn}
+        functions = dump_functions(named)
+        if (n_bytes := byte_length(functions)) >= _LARGE_BYTES:
+            from jmr.engines.weight import remark
+
+            report.notes.append(remark(named, n_bytes))
         number = self._coordinator.job_number()
         self._room = self._coordinator.room(number)
         spec = JobSpec(
