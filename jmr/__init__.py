@@ -57,7 +57,7 @@ if TYPE_CHECKING:
         TokenError,
         WorkerError,
     )
-    from jmr.notebook.magics import load_ipython_extension
+    from jmr.notebook.magics import load_ipython_extension, unload_ipython_extension
     from jmr.progress.summary import Summary
     from jmr.result import Result
     from jmr.session.calling import run
@@ -96,6 +96,7 @@ __all__ = [
     "run",
     "run_file",
     "submit",
+    "unload_ipython_extension",
 ]
 
 _HOMES = {
@@ -107,6 +108,7 @@ _HOMES = {
     "run": "jmr.session.calling",
     "run_file": "jmr.session.taskfile",
     "submit": "jmr.session.job",
+    "unload_ipython_extension": "jmr.notebook.magics",
 }
 
 

@@ -330,6 +330,39 @@ def test_a_flood_ends_with_how_much_more_there_is_and_where(kernel):
     assert printed(kernel.run("print(job.log().count('\\n'))")) == "12000\n"
 
 
+# The magics
+
+
+def completed(kernel: Kernel, code: str) -> list[str]:
+    """What the kernel offers a front end at the end of a cell."""
+    asked = kernel.client.complete(code, len(code))
+    reply = kernel.client.get_shell_msg(timeout=PATIENCE)
+    while reply["parent_header"].get("msg_id") != asked:
+        reply = kernel.client.get_shell_msg(timeout=PATIENCE)
+    content = reply["content"]
+    assert code[content["cursor_start"] : content["cursor_end"]] == code.rpartition(" ")[2]
+    return content["matches"]
+
+
+@pytest.mark.parametrize("jedi", [True, False])
+def test_a_kernel_completes_options_values_and_names(kernel, jedi):
+    kernel.run(f"%config IPCompleter.use_jedi = {jedi}\nsome_documents = {{}}")
+    assert completed(kernel, "%%mapreduce --w") == ["--workers"]
+    assert completed(kernel, "%mapreduce a b --on-error ") == ["raise", "skip"]
+    assert completed(kernel, "%%mapreduce --source some_d") == ["some_documents"]
+    assert completed(kernel, "%jmr ")[:2] == ["status", "workers"]
+
+
+def test_a_submitted_job_is_in_the_list_of_jobs_until_it_ends(kernel, gate):
+    kernel.run(gated_job(gate, "jmr.submit"))
+    (listed,) = kernel.run("%jmr jobs")
+    assert listed["content"]["data"]["text/plain"].startswith("gated  map")
+    assert "<td" in listed["content"]["data"]["text/html"]
+    gate.open()
+    kernel.run("job.result()")
+    assert printed(kernel.run("%jmr jobs")) == "No jobs run.\n"
+
+
 # Errors
 
 
@@ -339,8 +372,24 @@ def test_a_failing_mapfn_shows_its_cell_and_line(kernel):
     (n,) = [m["content"]["execution_count"] for m in kernel.said[cell] if m["msg_type"] == "execute_input"]
     assert f"Cell In[{n}], line 7, in mapfn" in said.replace("mapfn()", "mapfn").replace("mapfn(k, v)", "mapfn")
     assert "----> 7     return [(k, x / v)]" in said
+    assert re.search(r"\n +\^{5}\n", said), "under x / v"
+    assert "\nZeroDivisionError: division by zero\n\nMapError: mapfn raised" in said
     assert "mapfn raised ZeroDivisionError('division by zero') for record key=1" in said
-    assert not re.search(r"jmr/(notebook|session|engines|codec|tasks|worker)", said)
+    assert said.count("Traceback") == 1
+    assert not re.search(r"(jmr/(notebook|session|engines|codec|tasks|worker)|IPython/core)", said)
+
+
+def test_a_recursion_in_a_kernel_is_shown_in_a_screenful(kernel):
+    said = traceback_of(kernel.run("def deeper(n):\n    return deeper(n)\njmr.run({1: 2}, lambda k, v: deeper(v))"))
+    assert said.count("\n") < 60
+
+
+def test_a_failed_job_that_is_awaited_shows_its_own_line_and_who_waits(kernel):
+    kernel.run("job = jmr.submit({1: 0}, lambda k, v: 1 / v)")
+    said = traceback_of(kernel.run("await job"))
+    assert "----> 1 await job" in said
+    assert said.count("Cell In[") == 2
+    assert "asyncio" not in said
 
 
 def test_what_cannot_be_pickled_is_shown_without_a_frame_of_ours(kernel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +16,10 @@ import jmr
 from jmr.coordinator.status import SlotStatus, WorkerStatus
 from jmr.engines import cluster as engines_cluster
 from jmr.notebook.line import words
+from jmr.progress.report import Report
 from jmr.session import calling
+from jmr.session import preview as session_preview
+from jmr.session import running as session_running
 from tests.shells import ipython
 
 if TYPE_CHECKING:
@@ -436,12 +440,61 @@ def test_jmr_stops_the_slots(ip, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "line", ["workers", "workers -1", "workers many", "start", "status now", "listen a b", "listen --new"]
+    "line", ["workers", "workers -1", "workers many", "begin", "status now", "listen a b", "listen --new"]
 )
 def test_jmr_says_what_it_understands(ip, line):
     assert refused(ip, f"%jmr {line}") == (
-        f"%jmr {line}: write %jmr status, %jmr workers N, %jmr listen, %jmr listen ADDRESS, or %jmr stop"
+        f"%jmr {line}: write %jmr status, %jmr workers N, %jmr listen, %jmr listen ADDRESS, %jmr jobs, or %jmr stop"
     )
+
+
+def test_jmr_says_what_a_misspelt_command_may_mean(ip):
+    assert refused(ip, "%jmr Wokers 4").startswith("%jmr Wokers 4: did you mean %jmr workers 4? Else write %jmr status")
+
+
+def test_jmr_lists_the_jobs_that_run(ip, capsys, monkeypatch):
+    reports = [
+        Report("counts", started=time.monotonic() - 2, n_records=5, n_records_total=10),
+        Report("k", started=time.monotonic() - 75, is_waiting=True),
+    ]
+    monkeypatch.setattr(session_running, "running_jobs", lambda: reports)
+    run(ip, "%jmr jobs")
+    lines = shown(capsys).splitlines()
+    assert re.fullmatch(r"counts  map  50% · 5 / 10 records .* 2 s", lines[0])
+    assert re.fullmatch(r"k       map · waiting for a worker to join +1 min 15 s", lines[1])
+    monkeypatch.setattr(session_running, "running_jobs", list)
+    run(ip, "%jmr jobs")
+    assert shown(capsys) == "No jobs run.\n"
+
+
+@pytest.mark.slow
+def test_listening_elsewhere_says_that_nobody_can_join_where_it_was(ip, capsys, cluster):
+    run(ip, "%jmr listen 127.0.0.1:0")
+    first = cluster.address
+    assert "any more" not in shown(capsys)
+    run(ip, "%jmr listen 127.0.0.1:0")
+    assert cluster.address != first
+    assert f"\n\nNobody can join at {first} any more. Workers that have joined there stay.\n" in shown(capsys)
+
+
+# Modules beside the notebook
+
+
+@pytest.mark.slow
+def test_an_edited_module_is_reloaded_here_and_in_slots(ip, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    helper = tmp_path / "helper_for_autoreload.py"
+    helper.write_text("def add(value):\n    return value + 1\n")
+    run(ip, "%load_ext autoreload\n%autoreload 2")
+    run(ip, "import helper_for_autoreload as helper\nfrom helper_for_autoreload import add")
+    job = "jmr.run({1: 1}, lambda k, v: [(k, (helper.add(v), add(v)))], progress=False), helper.add(1), add(1)"
+    try:
+        assert run(ip, job) == ({1: [(2, 2)]}, 2, 2)
+        for much in (10, 200):
+            helper.write_text(f"def add(value):\n    return value + {much}\n")
+            assert run(ip, job) == ({1: [(1 + much, 1 + much)]}, 1 + much, 1 + much)
+    finally:
+        run(ip, "%autoreload 0\n%unload_ext autoreload")
 
 
 # The extension
@@ -451,22 +504,122 @@ def test_loading_twice_is_harmless(ip, capsys):
     run(ip, "%load_ext jmr")
     run(ip, "%reload_ext jmr")
     assert run(ip, "%%mapreduce --engine inline" + COUNT_WORDS) == COUNTS
+    assert len([each for each in ip.Completer.custom_matchers if "jmr" in each.matcher_identifier]) == 1
+
+
+def test_unloading_takes_everything_away_and_loading_brings_it_back(ip, capsys):
+    run(ip, "%unload_ext jmr")
+    try:
+        assert [each for each in ip.Completer.custom_matchers if "jmr" in each.matcher_identifier] == []
+        for cell in ("%mapreduce a b", "%%mapreduce\n1", "%jmr"):
+            with pytest.raises(UsageError, match="not found"):
+                run(ip, cell)
+    finally:
+        run(ip, "%load_ext jmr")
+    assert run(ip, "%%mapreduce --engine inline" + COUNT_WORDS) == COUNTS
+
+
+def test_several_magics_share_a_notebook(ip, called):
+    run(ip, "%%mapreduce counts" + COUNT_WORDS)
+    run(ip, "%%mapreduce lengths\nsource = counts\ndef mapfn(word, n):\n    yield len(word), n")
+    run(ip, "again = %mapreduce lengths.items() (lambda k, v: [(v, k)])")
+    assert ip.user_ns["counts"] == COUNTS
+    assert ip.user_ns["lengths"] == {3: 6}
+    assert ip.user_ns["again"] == {6: [3]}
+    assert [arguments["name"] for _, arguments in called[:2]] == ["counts", "lengths"]
+
+
+# --preview
+
+
+@pytest.fixture
+def previewed(monkeypatch) -> list[dict[str, Any]]:
+    """What was to be previewed."""
+    asked = []
+
+    def preview(source, mapfn, reducefn=None, **options):
+        asked.append({"source": source, "mapfn": mapfn, "reducefn": reducefn} | options)
+        return "the preview"
+
+    monkeypatch.setattr(session_preview, "preview", preview)
+    return asked
+
+
+@pytest.mark.parametrize(
+    ("line", "n"),
+    [
+        ("--preview", 5),
+        ("--preview counts", 5),
+        ("counts --preview", 5),
+        ("--preview 3 counts", 3),
+        ("counts --preview 3", 3),
+        ("--workers 2 --preview", 5),
+    ],
+)
+def test_preview_takes_the_place_of_the_job(ip, called, previewed, line, n):
+    assert run(ip, f"%%mapreduce {line}{COUNT_WORDS}") == "the preview"
+    assert called == []
+    assert "counts" not in ip.user_ns
+    (asked,) = previewed
+    assert asked["n"] == n
+    assert asked["workers"] == (2 if "2" in line else None)
+    assert asked["source"] is ip.user_ns["source"]
+
+
+def test_the_line_magic_previews_too(ip, previewed, tmp_path):
+    run(ip, COUNT_WORDS)
+    assert run(ip, "%mapreduce source mapfn reducefn --preview") == "the preview"
+    (tmp_path / "squares.py").write_text("source = {2: 3}\ndef mapfn(k, v): yield k, v * v")
+    assert run(ip, f"%mapreduce {tmp_path / 'squares.py'} --preview 1") == "the preview"
+    assert [asked["n"] for asked in previewed] == [5, 1]
+    assert previewed[1]["source"] == {2: 3}
+
+
+def test_a_preview_shows_the_first_records_all_the_way(ip):
+    seen = run(ip, "%%mapreduce --preview 1" + COUNT_WORDS)
+    assert seen.results == {"the": 2, "cat": 1, "dog": 1}
+    run(ip, "def final(word, count): raise AssertionError")
+    assert run(ip, "%mapreduce source mapfn reducefn --preview").results == COUNTS
+
+
+def test_a_preview_of_no_number_is_told(ip, previewed):
+    run(ip, COUNT_WORDS)
+    assert refused(ip, "%%mapreduce --preview=many\n1") == "--preview takes a number of records, not 'many'"
 
 
 @pytest.mark.parametrize(
     ("question", "answers"),
     [
-        ("%%mapreduce?", ["%%mapreduce [--source EXPR]", "%%mapreduce counts --workers 4", "--on-error WHAT"]),
-        ("%mapreduce?", ["%mapreduce [--workers N]", "counts = %mapreduce documents mapfn reducefn"]),
-        ("%jmr?", ["%jmr workers N        have N slots", "%jmr listen ADDR"]),
+        (
+            "%%mapreduce?",
+            [
+                "\n    %%mapreduce [NAME] [options]\n",
+                "\n    %%mapreduce counts --workers 4\n    source = {",
+                "\n        for word in text.split():\n",
+                "\n    NAME              store the result here",
+                "\n    --on-error WHAT   raise, or skip",
+                "\n    --preview [N]     do not run the job",
+            ],
+        ),
+        (
+            "%mapreduce?",
+            [
+                "\n    [variable =] %mapreduce source mapfn [reducefn] [options]\n",
+                "\n    counts = %mapreduce documents mapfn reducefn",
+                "\n    --engine ENGINE   inline: one plain loop in the kernel, for %debug; ",
+            ],
+        ),
+        ("%jmr?", ["\n    %jmr workers N            have N slots", "\n    %jmr listen ADDR[:PORT]   let it"]),
     ],
 )
 def test_help_reads_well(ip, capsys, monkeypatch, question, answers):
     monkeypatch.setattr("IPython.core.page.page", lambda text, *args, **kw: print(text["text/plain"]))
     run(ip, question)
     said = shown(capsys)
-    assert all(answer in said for answer in answers)
+    for answer in answers:
+        assert answer in said
     assert "mapreduce_line" not in said
+    assert max(map(len, said.splitlines()[:-1])) <= 115
 
 
 def test_loading_the_extension_imports_no_widgets_and_no_engine():

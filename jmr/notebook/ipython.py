@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+import IPython.core.completer
 import IPython.core.magic
 import IPython.core.magic_arguments
 from IPython.core.error import UsageError
@@ -12,9 +13,11 @@ from IPython.core.error import UsageError
 __all__ = [
     "Function",
     "Magics",
+    "SimpleCompletion",
     "UsageError",
     "argument",
     "cell_magic",
+    "context_matcher",
     "line_magic",
     "magic_arguments",
     "magics_class",
@@ -31,6 +34,7 @@ class Decorator(Protocol):
     def __call__(self, function: Function, /) -> Function: ...
 
 
+_completer: Any = IPython.core.completer
 _magic: Any = IPython.core.magic
 _magic_arguments: Any = IPython.core.magic_arguments
 
@@ -42,3 +46,6 @@ needs_local_scope: Decorator = _magic.needs_local_scope
 no_var_expand: Decorator = _magic.no_var_expand
 argument: Callable[..., Decorator] = _magic_arguments.argument
 magic_arguments: Callable[..., Decorator] = _magic_arguments.magic_arguments
+#: None before IPython 8.6.
+context_matcher: Any = getattr(_completer, "context_matcher", None)
+SimpleCompletion: Any = getattr(_completer, "SimpleCompletion", None)

@@ -6,6 +6,8 @@ no quoting; but `--source "f(1, 2)"` works too, as in a shell.
 
 from __future__ import annotations
 
+import inspect
+import itertools
 import keyword
 import re
 from collections.abc import Mapping
@@ -16,11 +18,23 @@ from jmr.notebook.ipython import Function, UsageError, argument
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["ROLES", "Namespace", "evaluated", "job_arguments", "job_options", "unquoted", "valid_name", "words"]
+__all__ = [
+    "ROLES",
+    "Namespace",
+    "evaluated",
+    "job_arguments",
+    "job_options",
+    "unquoted",
+    "valid_name",
+    "with_counts",
+    "words",
+]
 
 _QUOTED = re.compile(r"""("(\\.|[^"\\])*"|'(\\.|[^'\\])*')""")
 #: The names that a cell gives to the parts of its job.
 ROLES = ("source", "mapfn", "combinefn", "reducefn", "final")
+#: Records that `--preview` shows.
+PREVIEWED = "5"
 #: Where a magic's expressions are evaluated: globals, locals.
 Namespace = tuple[dict[str, Any], Mapping[str, Any]]
 
@@ -40,6 +54,20 @@ def words(line: str) -> list[str]:
             found += [word] if word.strip() else []
             word = ""
     return [*found, word] if word else found
+
+
+def with_counts(found: list[str]) -> list[str]:
+    """The words, with a number after each `--preview`: whatever else stands there is no part of it.
+
+    Examples
+    --------
+    >>> with_counts(["--preview", "counts"])
+    ['--preview=5', 'counts']
+    """
+    return [
+        f"{word}={PREVIEWED}" if word == "--preview" and not after.isdecimal() else word
+        for word, after in itertools.zip_longest(found, found[1:], fillvalue="")
+    ]
 
 
 def _is_whole(word: str) -> bool:
@@ -83,18 +111,20 @@ def valid_name(name: str, magic: str) -> str:
 
 
 _JOB_OPTIONS = (
-    argument("--workers", metavar="N", help="most processes (slots) to use. Default: one for each CPU."),
-    argument("--n-partitions", metavar="N", help="how many parts the keys are reduced in; never changes the answer."),
-    argument("--max-attempts", metavar="N", help="how often work may end its process before the job fails; 4."),
+    argument("--workers", metavar="N", help="most processes (slots) to use [one for each CPU]"),
+    argument("--n-partitions", metavar="N", help="how many parts the keys are reduced in; never changes the answer"),
+    argument("--max-attempts", metavar="N", help="how often work may end its process before the job fails [4]"),
+    argument("--on-error", choices=("raise", "skip"), metavar="WHAT", help="raise, or skip: bad records are set aside"),
+    argument("--engine", metavar="ENGINE", help="inline: one plain loop in the kernel, for %%debug; or a jmr.Cluster"),
+    argument("--name", help="shown with the progress"),
+    argument("--no-progress", action="store_true", help="silence"),
     argument(
-        "--on-error",
-        choices=("raise", "skip"),
-        metavar="WHAT",
-        help="raise or skip. skip sets bad records aside.",
+        "--preview",
+        metavar="N",
+        nargs="?",
+        const=PREVIEWED,
+        help="do not run the job: show what becomes of its first N records [5]",
     ),
-    argument("--engine", metavar="ENGINE", help="inline: one plain loop in the kernel, for %%debug. Or a jmr.Cluster."),
-    argument("--name", help="shown with the progress."),
-    argument("--no-progress", action="store_true", help="silence."),
 )
 
 
@@ -103,6 +133,24 @@ def job_options(magic: Function) -> Function:
     for option in reversed(_JOB_OPTIONS):
         magic = option(magic)
     return magic
+
+
+def documented(magic: Function) -> Function:
+    """Decorate a magic with help that reads well: what it does, an example, then what it takes, in two columns."""
+    parser = magic.parser  # type: ignore[attr-defined]
+    rows = [(_as_typed(action), (action.help or "").replace("%%", "%")) for action in parser._actions]
+    width = max(len(typed) for typed, _ in rows)
+    table = "\n".join(f"    {typed:<{width}}  {text}" for typed, text in rows)
+    magic.__doc__ = f"{inspect.cleandoc(parser.description)}\n\n{table}\n"
+    return magic
+
+
+def _as_typed(action: argparse.Action) -> str:
+    name = action.option_strings[0] if action.option_strings else str(action.metavar or action.dest)
+    if not action.option_strings or action.nargs == 0:
+        return name
+    value = action.metavar or action.dest.upper()
+    return f"{name} [{value}]" if action.nargs == "?" else f"{name} {value}"
 
 
 def job_arguments(options: argparse.Namespace, namespace: Namespace, magic: str) -> dict[str, Any]:

@@ -13,7 +13,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from jmr.notebook import completion
 from jmr.notebook.cell import compile_cell
+from jmr.notebook.commands import obey
 from jmr.notebook.ipython import (
     Magics,
     UsageError,
@@ -25,12 +27,23 @@ from jmr.notebook.ipython import (
     needs_local_scope,
     no_var_expand,
 )
-from jmr.notebook.line import ROLES, Namespace, evaluated, job_arguments, job_options, unquoted, valid_name, words
+from jmr.notebook.line import (
+    ROLES,
+    Namespace,
+    documented,
+    evaluated,
+    job_arguments,
+    job_options,
+    unquoted,
+    valid_name,
+    with_counts,
+    words,
+)
 
 if TYPE_CHECKING:
     import argparse
 
-__all__ = ["JmrMagics", "load_ipython_extension"]
+__all__ = ["JmrMagics", "load_ipython_extension", "unload_ipython_extension"]
 
 #: Those that may come from an earlier cell; an old combinefn or final would surprise.
 INHERITED = ("source", "mapfn", "reducefn")
@@ -39,6 +52,18 @@ INHERITED = ("source", "mapfn", "reducefn")
 def load_ipython_extension(shell: Any) -> None:
     """Called by `%load_ext jmr`; harmless the second time."""
     shell.register_magics(JmrMagics)
+    magics: Any = JmrMagics
+    parsers = {"%%mapreduce": magics.mapreduce_cell.parser, "%mapreduce": magics.mapreduce_line.parser}
+    completion.register(shell, parsers)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """Called by `%unload_ext jmr`; jobs and slots stay as they are."""
+    completion.unregister(shell)
+    for magics in shell.magics_manager.magics.values():
+        for name, magic in list(magics.items()):
+            if isinstance(getattr(magic, "__self__", None), JmrMagics):
+                del magics[name]
 
 
 @magics_class
@@ -47,22 +72,25 @@ class JmrMagics(Magics):  # type: ignore[misc]
 
     @no_var_expand
     @cell_magic("mapreduce")
+    @documented
     @magic_arguments("%mapreduce")
-    @argument("variable", metavar="NAME", nargs="?", help="store the result here; without it, it is the cell's value.")
-    @argument("--source", metavar="EXPR", help="the records. Default: source.")
-    @argument("--mapfn", metavar="EXPR", help="Default: mapfn.")
-    @argument("--combinefn", metavar="EXPR", help="Default: combinefn, if this cell defines it.")
-    @argument("--reducefn", metavar="EXPR", help="Default: reducefn.")
-    @argument("--no-reduce", action="store_true", help="leave reducefn out: every key gets the list of its values.")
-    @argument("--final", metavar="EXPR", help="Default: final, if this cell defines it.")
+    @argument("variable", metavar="NAME", nargs="?", help="store the result here [it is the cell's value]")
+    @argument("--source", metavar="EXPR", help="the records [source]")
+    @argument("--mapfn", metavar="EXPR", help="a function of (key, value) that yields (key, value) pairs [mapfn]")
+    @argument("--combinefn", metavar="EXPR", help="folds a key's values early [combinefn, if this cell defines it]")
+    @argument("--reducefn", metavar="EXPR", help="a function of (key, values) [reducefn]")
+    @argument("--no-reduce", action="store_true", help="leave reducefn out: every key gets the list of its values")
+    @argument("--final", metavar="EXPR", help="called here with each key and value [final, if this cell defines it]")
     @job_options
     def mapreduce_cell(self, line: str, cell: str) -> Any:
         """Run a MapReduce job: this cell says what, every core here does it.
 
-        The cell is run in your namespace like any other; then the job runs with the source, mapfn and reducefn
-        that it defined. Those that it does not define are taken from earlier cells, and the summary line says so.
+            %%mapreduce [NAME] [options]
 
-        Example::
+        The cell is run in your namespace like any other; then the job runs with the source, mapfn and reducefn
+        that it defined. Those that it does not define are taken from earlier cells, and the summary says so.
+
+        For example::
 
             %%mapreduce counts --workers 4
             source = {"a.txt": "the cat the dog", "b.txt": "the end"}
@@ -75,8 +103,10 @@ class JmrMagics(Magics):  # type: ignore[misc]
                 return sum(ones)
 
         Then counts is {'the': 3, 'cat': 1, 'dog': 1, 'end': 1}: a dict, and exactly the one that a plain loop
-        would have given. jmr.run(source, mapfn, reducefn) does the same without a magic; its help explains
-        every part. EXPR and N are Python expressions, most often just a name.
+        would have given. See how it comes about with %%mapreduce --preview. jmr.run(source, mapfn, reducefn) does
+        the same without a magic; jmr.run? explains every part.
+
+        EXPR and N are Python expressions, most often just a name. In brackets: what holds without it.
         """
         __tracebackhide__ = True
         options = _parsed(self.mapreduce_cell, "%%mapreduce", line)
@@ -86,6 +116,8 @@ class JmrMagics(Magics):  # type: ignore[misc]
         defined = program.run(namespace, ROLES)
         parts, notes = _parts(options, (namespace, namespace), defined)
         arguments = {"name": name} | job_arguments(options, (namespace, namespace), "%%mapreduce")
+        if options.preview is not None:
+            return _preview(options, parts, arguments)
         result = _run(notes, **parts, **arguments)
         if name is None:
             return result
@@ -95,17 +127,19 @@ class JmrMagics(Magics):  # type: ignore[misc]
     @no_var_expand
     @needs_local_scope
     @line_magic("mapreduce")
+    @documented
     @magic_arguments("mapreduce")
-    @argument(
-        "source", help="the records: a dict, or an iterable of (key, value) pairs. Or, alone, a task file's path."
-    )
-    @argument("mapfn", nargs="?", help="a function of (key, value) that yields (key, value) pairs.")
-    @argument("reducefn", nargs="?", help="a function of (key, values); left out: the list of values.")
+    @argument("source", help="the records: a dict, or an iterable of (key, value) pairs; or, alone, a task file's path")
+    @argument("mapfn", nargs="?", help="a function of (key, value) that yields (key, value) pairs")
+    @argument("reducefn", nargs="?", help="a function of (key, values); left out: the list of values")
     @job_options
     def mapreduce_line(self, line: str, local_ns: dict[str, Any] | None = None) -> Any:
         """Run a MapReduce job over what is defined already, or a task file; the value is its result.
 
-        Example::
+            [variable =] %mapreduce source mapfn [reducefn] [options]
+            [variable =] %mapreduce TASKFILE.py [options]
+
+        For example::
 
             counts = %mapreduce documents mapfn reducefn --workers 4
             sums = %mapreduce triangular.py
@@ -117,43 +151,39 @@ class JmrMagics(Magics):  # type: ignore[misc]
         __tracebackhide__ = True
         options = _parsed(self.mapreduce_line, "%mapreduce", line)
         namespace = self.shell.user_ns, local_ns or self.shell.user_ns
+        arguments = job_arguments(options, namespace, "%mapreduce")
         if options.mapfn is None:
-            return _run_file(_path_in(options.source), **job_arguments(options, namespace, "%mapreduce"))
+            return _run_file(_path_in(options.source), options, arguments)
         given = {role: getattr(options, role) for role in INHERITED if getattr(options, role) is not None}
         parts = {role: evaluated(unquoted(text), namespace, "%mapreduce") for role, text in given.items()}
-        return _run((), **parts, **job_arguments(options, namespace, "%mapreduce"))
+        if options.preview is not None:
+            return _preview(options, parts, arguments)
+        return _run((), **parts, **arguments)
 
     @line_magic("jmr")
     def jmr_line(self, line: str) -> None:
         """Look after the slots that run this kernel's jobs.
 
-        %jmr                  what there is, and what it does; the same as %jmr status
-        %jmr workers N        have N slots here until %jmr stop; a job that asks for more gets more
-        %jmr listen           let jmr-worker join from this very host
-        %jmr listen ADDR      the same from other hosts: ADDR is this one's, as they know it; or ADDR:PORT
-        %jmr listen --new-token ...   with a new token: workers that hold the old one must be given it
-        %jmr stop             end it all; the next job starts new slots
+            %jmr                      what there is, and what it does; the same as %jmr status
+            %jmr workers N            have N slots here until %jmr stop; a job that asks for more gets more
+            %jmr jobs                 the jobs that run now: those that jmr.submit started
+            %jmr listen               let jmr-worker join from this very host
+            %jmr listen ADDR[:PORT]   let it join from other hosts; ADDR is this one's, as they know it
+            %jmr listen --new-token   with a new token: workers that hold the old one must be given it
+            %jmr stop                 end it all; the next job starts new slots
+
+        For example::
+
+            %jmr listen 10.0.0.5      then, on each other host: jmr-worker 10.0.0.5
         """
         __tracebackhide__ = True
-        match line.split():
-            case [] | ["status"]:
-                _show_status()
-            case ["workers", count] if count.isdecimal():
-                print(_resized(int(count)))
-            case ["listen", *rest] if _is_address(rest):
-                print(_listening(rest))
-            case ["stop"]:
-                print(_stopped())
-            case _:
-                raise UsageError(
-                    f"%jmr {line}: write %jmr status, %jmr workers N, %jmr listen, %jmr listen ADDRESS, or %jmr stop"
-                )
+        obey(line)
 
 
 def _parsed(magic: Any, name: str, line: str) -> argparse.Namespace:
     """The options on the line; argparse's own complaints do not say which magic they are about."""
     try:
-        options: argparse.Namespace = magic.parser.parse_intermixed_args(words(line))
+        options: argparse.Namespace = magic.parser.parse_intermixed_args(with_counts(words(line)))
     except UsageError as error:
         raise UsageError(f"{name}: {error}. {_hint(str(error))}{name}? shows what it takes.") from None
     return options
@@ -216,6 +246,16 @@ def _run(notes: Any, **arguments: Any) -> Any:
     return calling.run_with_notes(notes, **arguments)
 
 
+def _preview(options: argparse.Namespace, parts: dict[str, Any], arguments: dict[str, Any]) -> Any:
+    """The first records, all the way, in place of the job; options of the job's that matter only to it are ignored."""
+    __tracebackhide__ = True
+    if not options.preview.isdecimal():
+        raise UsageError(f"--preview takes a number of records, not {options.preview!r}")
+    from jmr.session.preview import preview
+
+    return preview(**parts, workers=arguments.get("workers"), n=int(options.preview))
+
+
 def _path_in(word: str) -> str:
     """The path of a task file, written with quotes or without."""
     path = unquoted(word)
@@ -227,60 +267,11 @@ def _path_in(word: str) -> str:
     return os.path.expanduser(path)
 
 
-def _run_file(path: str, **arguments: Any) -> Any:
+def _run_file(path: str, options: argparse.Namespace, arguments: dict[str, Any]) -> Any:
     __tracebackhide__ = True
-    from jmr.session.taskfile import run_file
+    from jmr.session.taskfile import TaskFile, run_file
 
-    return run_file(path, **arguments)
-
-
-def _show_status() -> None:
-    """Lines; in a notebook a table, where there is more than one host."""
-    from jmr.engines.cluster import default_cluster
-
-    cluster = default_cluster()
-    if cluster is None:
-        print("No slots run: the next job starts them, or %jmr workers N.")
-        return
-    from jmr.engines.view import status_html, status_text
-    from jmr.progress.where import kernel_shell
-
-    hosts = cluster.hosts()
-    if len(hosts) > 1 and kernel_shell() is not None:
-        from jmr.progress.routing import displayed
-
-        displayed(
-            {"text/plain": status_text(hosts, cluster.address), "text/html": status_html(hosts, cluster.address)},
-            raw=True,
-        )
-    else:
-        print(status_text(hosts, cluster.address))
-
-
-def _is_address(words: list[str]) -> bool:
-    addresses = [word for word in words if word != "--new-token"]
-    return len(addresses) <= 1 and not any(word.startswith("-") for word in addresses)
-
-
-def _listening(words: list[str]) -> str:
-    from jmr.engines.cluster import current_cluster
-
-    addresses = [word for word in words if word != "--new-token"]
-    return current_cluster().listen(*addresses, new_token="--new-token" in words)
-
-
-def _resized(n_slots: int) -> str:
-    from jmr.engines.cluster import resize
-
-    resize(n_slots)
-    return f"{n_slots} slot{'' if n_slots == 1 else 's'} for this kernel's jobs."
-
-
-def _stopped() -> str:
-    from jmr.engines.cluster import default_cluster
-
-    cluster = default_cluster()
-    if cluster is None:
-        return "There are no slots to stop."
-    cluster.close()
-    return "Stopped; the next job starts new slots."
+    if options.preview is None:
+        return run_file(path, **arguments)
+    with TaskFile(path) as task:
+        return _preview(options, task.parts, arguments)
