@@ -11,7 +11,6 @@ import json
 import math
 import os
 import re
-import shutil
 import struct
 import subprocess
 import sysconfig
@@ -20,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nbformat
 import pytest
 
 from tests.test_kernel import kernel_environment
@@ -50,6 +50,16 @@ def of(*names: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("executed", parameters, indirect=True)
 
 
+def with_solutions(notebook: Notebook) -> Notebook:
+    """Make cells of the solutions that are folded away in the text, each after its exercise."""
+    cells = []
+    for cell in notebook["cells"]:
+        cells.append(cell)
+        for code in re.findall(r"```python\n(.*?)```", "".join(cell["source"]), re.DOTALL):
+            cells.append(nbformat.v4.new_code_cell(code, id=f"{cell['id']}-solution"))
+    return notebook | {"cells": cells}
+
+
 @pytest.fixture(scope="module")
 def execute(tmp_path_factory) -> Callable[[Path], Notebook]:
     """Execute a notebook, once."""
@@ -57,7 +67,8 @@ def execute(tmp_path_factory) -> Callable[[Path], Notebook]:
     @functools.cache
     def run(path: Path) -> Notebook:
         folder = tmp_path_factory.mktemp(path.stem)
-        notebook = Path(shutil.copy(path, folder))
+        notebook = folder / path.name
+        notebook.write_text(json.dumps(with_solutions(json.loads(path.read_text()))))
         run = subprocess.run(
             [Path(sysconfig.get_path("scripts")) / "jupyter-execute", "--inplace", "--allow-errors", notebook],
             env=os.environ | kernel_environment(folder),
@@ -218,6 +229,47 @@ class TestMonteCarlo:
         shares = numbers(value(executed, "pour-look"))[1::2]
         assert shares == sorted(shares)
         assert (shares[0], shares[-1]) == (0, 1)
+
+
+@of("teaching")
+class TestTeaching:
+    def test_loop_by_hand_and_job_agree(self, executed):
+        assert value(executed, "by-hand") == "True"
+        assert value(executed, "run") == "(True, True)"
+
+    def test_the_preview_is_drawn(self, executed):
+        (preview,) = outputs(executed, "preview")
+        assert preview["data"]["text/html"]
+        assert "26 pairs -> 19 groups" in value(executed, "preview")
+
+    def test_the_primes_are_as_many_as_there_are(self, executed):
+        last_digits = numbers(value(executed, "work-look"))
+        assert sum(last_digits[1::2]) == 33_860
+
+    def test_the_summary_comes_back(self, executed):
+        assert re.search(r"100 records -> 6 keys", value(executed, "summary"))
+        assert re.search(r"100 records -> 6 keys", value(executed, "death-last"))
+
+    def test_a_combiner_saves_most_of_the_bytes(self, executed):
+        (n_pairs, bytes_without), (_, bytes_with) = map(numbers, printed(executed, "combiner").splitlines())
+        assert n_pairs == 33_860
+        assert bytes_with < bytes_without / 10
+        assert value(executed, "combiner") == "True"
+
+    def test_a_mean_as_a_combiner_is_warned_of(self, executed):
+        assert "the answer would depend on how the work is cut" in value(executed, "wrong")
+        assert value(executed, "wrong-look") == "(5.4, 5.5)"
+
+    def test_neither_partitions_nor_order_nor_a_death_change_the_answer(self, executed):
+        for cell in ("partitions", "stragglers", "death"):
+            assert value(executed, cell) == "True"
+
+    def test_the_solutions_of_the_exercises_are_right(self, executed):
+        assert re.search(r"'humpty' +\[1, 2, 4\]", value(executed, "exercise-index-solution"))
+        assert value(executed, "exercise-mean-solution") == "True"
+
+    def test_one_attempt_dies_and_every_record_counts_once(self, executed):
+        assert re.fullmatch(r"\[\('map-\d+', 1, 'died'\)\]\n", printed(executed, "death"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
