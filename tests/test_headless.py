@@ -73,17 +73,19 @@ ANSWER = "{'to': 2, 'be': 2, 'or': 1, 'not': 1}"
 @pytest.fixture
 def notebook(tmp_path: Path) -> Path:
     """A notebook with one job that is long enough to be seen."""
-    cells = [nbformat.v4.new_code_cell(code) for code in (SETUP + WATCHED, CELL, "counts")]
+    cells = [
+        nbformat.v4.new_code_cell(code) for code in (SETUP + WATCHED, CELL, "print(front_end(None).value)\ncounts")
+    ]
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     path = tmp_path / "job.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), path)
     return path
 
 
-def outputs_of(path: Path) -> list[Any]:
-    """What the job's cell shows, in a notebook whose answer is right."""
+def outputs_of(path: Path, front_end: str) -> list[Any]:
+    """What the job's cell shows, in a notebook with the right answer that knew what front end it has."""
     *_, job, answer = nbformat.read(path, as_version=4).cells
-    assert answer.outputs[0].data["text/plain"] == ANSWER
+    assert [answer.outputs[0].text, answer.outputs[1].data["text/plain"]] == [f"{front_end}\n", ANSWER]
     return job.outputs
 
 
@@ -152,19 +154,19 @@ every_runner = pytest.mark.parametrize("execute", RUNNERS, ids=lambda runner: ru
 @every_runner
 def test_a_notebook_without_a_reader_keeps_few_lines_and_the_summary(notebook, environment, execute):  # noqa: F811
     executed = execute(notebook)
-    assert_reads_well(outputs_of(executed))
+    assert_reads_well(outputs_of(executed, "text"))
     assert "widgets" not in nbformat.read(executed, as_version=4).metadata
 
 
 @every_runner
 def test_jmr_progress_none_keeps_it_empty(notebook, environment, execute, monkeypatch):  # noqa: F811
     monkeypatch.setenv("JMR_PROGRESS", "none")
-    assert outputs_of(execute(notebook)) == []
+    assert outputs_of(execute(notebook), "none") == []
 
 
 def test_jmr_progress_widgets_leaves_nothing_but_the_summary(notebook, environment, monkeypatch):  # noqa: F811
     monkeypatch.setenv("JMR_PROGRESS", "widgets")
-    (summary,) = outputs_of(execute_with_nbclient(notebook))
+    (summary,) = outputs_of(execute_with_nbclient(notebook), "widgets")
     assert sorted(summary.data) == ["text/html", "text/plain"]
     assert re.match(SUMMARY, summary.data["text/plain"])
 
@@ -219,15 +221,17 @@ def voila(notebook: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     server.stderr.close()
 
 
-def outputs_in(address: str) -> list[dict[str, Any]]:
-    """What a page of voila's shows, output by output, as its own script gets it."""
-    page = urlopen(address, timeout=PATIENCE).read().decode()
+def shown_by(address: str) -> tuple[str, list[dict[str, Any]]]:
+    """What a page of voila's shows: printed text, and the outputs that its own script gets as JSON."""
+    with urlopen(address, timeout=PATIENCE) as answer:
+        page = answer.read().decode()
     found = re.findall(r'<script type="application/vnd.voila.cell-output\+json">(.*?)</script>', page, re.DOTALL)
-    return [json.loads(output) for output in found]
+    return "".join(re.findall(r"<pre>(.*?)</pre>", page, re.DOTALL)), [json.loads(output) for output in found]
 
 
 def test_voila_s_page_shows_the_summary_in_the_widget_s_place(voila):
-    summary, answer = outputs_in(voila)
+    printed, (summary, answer) = shown_by(voila)
+    assert printed == "widgets\n"
     assert sorted(summary["data"]) == ["text/html", "text/plain"]
     assert re.match(SUMMARY, summary["data"]["text/plain"])
     assert answer["data"]["text/plain"] == ANSWER
@@ -235,7 +239,8 @@ def test_voila_s_page_shows_the_summary_in_the_widget_s_place(voila):
 
 @pytest.mark.parametrize("voila", [{"JMR_PROGRESS": "none"}], indirect=True, ids=["none"])
 def test_voila_s_page_can_be_without_progress(voila):
-    (answer,) = outputs_in(voila)
+    printed, (answer,) = shown_by(voila)
+    assert printed == "none\n"
     assert answer["data"]["text/plain"] == ANSWER
 
 
