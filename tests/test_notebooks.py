@@ -283,3 +283,9 @@ def test_every_cell_has_an_id_that_says_what_it_is(path):
     ids = [cell["id"] for cell in json.loads(path.read_text())["cells"]]
     assert len(set(ids)) == len(ids)
     assert [name for name in ids if not re.fullmatch(r"[a-z]+(-[a-z]+)*", name)] == []
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_to_other_notebooks_lead_there(path):
+    text = "".join(line for cell in json.loads(path.read_text())["cells"] for line in cell["source"])
+    assert [name for name in re.findall(r"\]\((?!https?:)([^)]+)\)", text) if not (path.parent / name).exists()] == []
