@@ -13,7 +13,7 @@ A record's way through the package, room by room; a module imports only from roo
     sources      where records come from
     tasks        one attempt: map, group, combine, partition; merge, group, reduce
     result       the dict that comes back, and what is known of its job
-    progress     what a job has done so far, and how that is shown
+    progress     what a job has done so far, in numbers and words; what its workers print
     scheduler    who runs what: events in, effects out
     wire         messages <-> bytes, and the handshake, without I/O
     links        connections on an event loop: to a process here, to another host
@@ -23,6 +23,7 @@ A record's way through the package, room by room; a module imports only from roo
     coordinator  the near end: an event loop around scheduler, wire and shuffle
     interrupts   Ctrl-C, while user code runs in the calling thread
     engines      what runs a plan: inline, or our own cluster
+    views        how a job is shown: before, while and after it runs
     session      the calling thread: from the call to the result
     notebook     the magics
     cli          the command line
@@ -58,12 +59,12 @@ if TYPE_CHECKING:
         WorkerError,
     )
     from jmr.notebook.magics import load_ipython_extension, unload_ipython_extension
-    from jmr.progress.summary import Summary
     from jmr.result import Result
     from jmr.session.calling import run
     from jmr.session.job import Job, submit
     from jmr.session.preview import preview
     from jmr.session.taskfile import run_file
+    from jmr.views.summary import Summary
 
     #: The summary of the job that ended last, in whatever way; None before.
     last: Summary | None

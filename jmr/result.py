@@ -121,7 +121,7 @@ class Result(dict[Any, Any]):
         self.stats = stats or Stats()
         self.errors = errors if errors is not None else BadRecords()
         self.timeline = timeline if timeline is not None else []
-        #: A jmr.progress.summary.Summary: a room below this one.
+        #: A jmr.views.summary.Summary: a room below this one.
         self.summary = summary
 
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from jmr.progress.board import Board, failure
-from jmr.progress.pace import Pace
-from jmr.progress.phases import map_phase, shuffle_phase
 from jmr.progress.report import Report, SlotReport, State
-from jmr.progress.rows import notable, rows
+from jmr.views.board import Board, failure
+from jmr.views.pace import Pace
+from jmr.views.phases import map_phase, shuffle_phase
+from jmr.views.rows import notable, rows
 
 
 def a_report(**counts: Any) -> Report:

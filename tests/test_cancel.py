@@ -134,7 +134,7 @@ def test_a_submitted_job_does_not_wait_for_a_source_that_does_not_return(pipe):
 
 
 def test_a_view_does_not_wait_for_it_either(pipe, monkeypatch):
-    from jmr.progress import painter
+    from jmr.views import painter
 
     ended = threading.Event()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from jmr.progress.clicks import interrupt_button
+from jmr.views.clicks import interrupt_button
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -39,7 +39,7 @@ PATIENCE = 60.0
 #: Defines a source that yields when the job has been painted, or at once if nobody paints.
 WATCHED = """
 import threading
-from jmr.progress import painter
+from jmr.views import painter
 from jmr.progress.where import FrontEnd, front_end
 painter.later.delay = 0.0
 painted = threading.Event()

@@ -211,7 +211,7 @@ def test_nbclient_keeps_a_notebook_that_reads_well(environment):
 
 WATCH_VIEWS = """
 import threading
-from jmr.progress import painter, widget
+from jmr.views import painter, widget
 from ipywidgets.widgets.widget import _instances
 painter.later.delay = 0.0
 shown = threading.Event()

@@ -28,6 +28,7 @@ ROOMS = [
     "coordinator",
     "interrupts",
     "engines",
+    "views",
     "session",
     "notebook",
     "cli",

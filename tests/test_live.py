@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jupyter_client.manager import KernelManager
 
-from jmr.progress import button as button_module
-from jmr.progress import clicks
-from jmr.progress.button import CancelButton
 from jmr.progress.report import Report, State
+from jmr.views import button as button_module
+from jmr.views import clicks
+from jmr.views.button import CancelButton
 from tests.test_kernel import (  # noqa: F401 - fixtures
     PATIENCE,
     SETUP,
@@ -205,7 +205,7 @@ def test_a_submitted_job_is_cancelled_by_a_click_that_the_main_thread_hears(lab,
 
 PAINT_FIVE_SECONDS = """
 from jmr.progress.report import Report, SlotReport
-from jmr.progress import painter, widget
+from jmr.views import painter, widget
 class Clock:
     "3,000 tasks in five seconds on two slots; one of them fails now and then."
     now = 0.0
@@ -248,8 +248,8 @@ def test_of_twenty_jobs_the_last_eight_leave_a_box(watched_kernel):  # noqa: F81
 
 THREE_AT_ONCE = """
 import threading
-from jmr.progress import painter, widget
-from jmr.progress.painter import show
+from jmr.views import painter, widget
+from jmr.views.painter import show
 from jmr.progress.report import Report, State
 painter.later.delay = 0.0
 all_painted = threading.Barrier(4)

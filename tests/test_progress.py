@@ -12,14 +12,15 @@ from typing import Any
 import pytest
 
 from jmr.errors import ArgumentValueError
-from jmr.progress import painter, routing, text, where
+from jmr.progress import routing, terminal, where
 from jmr.progress.later import Later
-from jmr.progress.painter import Painter, show
-from jmr.progress.phases import map_phase, reduce_phase
 from jmr.progress.report import Report, State
-from jmr.progress.summary import bundle, html, line
-from jmr.progress.text import LogLines, TerminalLine
 from jmr.progress.where import FrontEnd, front_end
+from jmr.views import painter
+from jmr.views.painter import Painter, show
+from jmr.views.phases import map_phase, reduce_phase
+from jmr.views.summary import bundle, html, line
+from jmr.views.text import LogLines, TerminalLine
 
 
 def a_report(**counts: Any) -> Report:
@@ -251,18 +252,18 @@ def test_a_terminal_line_never_wraps():
     stream = io.StringIO()
     TerminalLine(stream).paint(a_report(name="x" * 200), 101.0, None)
     assert len(stream.getvalue().removeprefix("\r\x1b[K")) == 79
-    text._live.clear()
+    terminal.live.clear()
 
 
 def test_who_prints_aside_finds_no_progress_line_in_the_way():
     stream = io.StringIO()
-    terminal = TerminalLine(stream)
-    terminal.paint(a_report(), 101.0, None)
-    with text.aside():
+    view = TerminalLine(stream)
+    view.paint(a_report(), 101.0, None)
+    with terminal.aside():
         stream.write("[local/1] hello\n")
     assert stream.getvalue().endswith("\r\x1b[K[local/1] hello\n")
-    terminal.end(an_ended_report(), 999.0)
-    with text.aside():
+    view.end(an_ended_report(), 999.0)
+    with terminal.aside():
         pass
     assert stream.getvalue().endswith("slots\n")
 

@@ -20,12 +20,12 @@ from bleach.css_sanitizer import CSSSanitizer
 from IPython.lib.pretty import pretty
 
 import jmr
-from jmr.progress.drawing import COLOURS, WIDTH, draw
-from jmr.progress.final import final_html, final_text
 from jmr.progress.report import Report, State
-from jmr.progress.summary import Summary, bundle, line
-from jmr.progress.timeline import bars, by_kind, groups, merged, shares, sorted_slots, ticks
 from jmr.result import Attempt, Result
+from jmr.views.drawing import COLOURS, WIDTH, draw
+from jmr.views.final import final_html, final_text
+from jmr.views.summary import Summary, bundle, line
+from jmr.views.timeline import bars, by_kind, groups, merged, shares, sorted_slots, ticks
 
 HOSTILE = "<script>alert('&')</script>\"<img src=x onerror=alert(1)>"
 

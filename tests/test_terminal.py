@@ -70,7 +70,7 @@ def test_a_submitted_job_leaves_what_somebody_types_alone(terminal: Terminal, tm
     os.mkfifo(gate)
     (tmp_path / "waiting.py").write_text(
         "import jmr\n"
-        "from jmr.progress import painter\n"
+        "from jmr.views import painter\n"
         "painter.later.delay = 0.0\n"
         "def mapfn(key, value):\n"
         f"    open({str(gate)!r}).read()\n"

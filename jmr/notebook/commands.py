@@ -77,7 +77,7 @@ def _show_jobs() -> None:
     if not reports:
         print("No jobs run.")
         return
-    from jmr.progress.card import table
+    from jmr.views.card import table
 
     rows = [_row(report, time.monotonic()) for report in reports]
     _show(_in_columns(rows), table(_HEAD, [[_escaped(cell) for cell in row] for row in rows], "llr"))
@@ -85,7 +85,7 @@ def _show_jobs() -> None:
 
 def _row(report: Report, now: float) -> tuple[str, str, str]:
     """Name, how far, and since when: what its line of progress says, cut into cells."""
-    from jmr.progress.text import progress_line
+    from jmr.views.text import progress_line
 
     line = progress_line(report, now, None).removeprefix(f"{report.name}: ")
     how_far, _, elapsed = line.rpartition(" · after ")

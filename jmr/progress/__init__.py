@@ -1,18 +1,13 @@
-"""What a running job shows: counts in a `Report`, a painter that looks at them, a line that stays.
+"""What a job has done so far, in numbers and words, and what its workers print.
 
-    report    what happened so far          (engines write it)
+    report    counts of one job               (engines write it, views read it)
     log       what workers printed, all of it
-    outlet    a thread that shows it, as far as a page bears it
-    where     which front end looks on      (JupyterLab, a batch runner, a terminal, nobody)
+    outlet    a thread that shows that, as far as a page bears it
+    where     which front end looks on        (JupyterLab, a batch runner, a terminal, nobody)
     routing   which cell output belongs to
-    summary   report -> line, or card       (pure; final: the card; drawing, timeline: its picture)
-    phases    how far each phase is         (pure; pace: how fast it is lately)
-    text      lines on stderr
-    board     name, state, bars as HTML     (pure; rows: what each slot does; style: how it looks)
-    widget    the board in a notebook       (button: its Cancel; clicks: whether one is heard)
-    flow      what a preview shows of a few records; dataflow draws it, flowcard has its tables and its text
+    terminal  lines that are written over, and whoever prints between them
     later     what is done only for jobs that turn out long
-    painter   a thread that puts them together; the session calls `painter.show`
+    words     numbers in words
 
-Nothing here may make a job wait, slow it down by more than a per cent, or fail it.
+Nothing here may make a job wait, slow it down by more than a per cent, or fail it. How a job is drawn is for `views`.
 """

@@ -22,7 +22,7 @@ from typing import Any
 
 from jmr.progress.log import Log, labelled
 from jmr.progress.routing import current_parent, routed_to
-from jmr.progress.text import aside
+from jmr.progress.terminal import aside
 from jmr.progress.where import running_shell
 
 __all__ = ["MOST_BYTES", "MOST_LINES", "Outlet"]

@@ -15,10 +15,10 @@ from typing import Any
 from jmr import interrupts
 from jmr.errors import ArgumentTypeError, describe, hide_ours
 from jmr.plan import Plan, checked_count
-from jmr.progress.flowcard import Told, html, text
 from jmr.session.estimate import Estimate, estimated, typical_sum
 from jmr.session.rehearsal import Rehearsal, rehearse
 from jmr.session.telling import tell
+from jmr.views.flowcard import Told, html, text
 
 __all__ = ["Preview", "preview"]
 

@@ -15,11 +15,11 @@ from typing import Any
 from jmr.engines.base import Engine
 from jmr.errors import FinalError, JmrError, JobCancelled, describe, without_ours
 from jmr.plan import Plan
-from jmr.progress.painter import show
 from jmr.progress.report import Report, State
-from jmr.progress.summary import Summary
 from jmr.result import Result, Stats, in_order
 from jmr.session.cancelling import Cancel
+from jmr.views.painter import show
+from jmr.views.summary import Summary
 
 __all__ = ["last_summary", "run_plan", "running_jobs"]
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from jmr.codec.values import PLAIN_TYPES
 from jmr.errors import describe
-from jmr.progress.flow import flow_of
-from jmr.progress.flowcard import Told
 from jmr.session.estimate import Estimate, about, about_bytes, about_count
 from jmr.session.rehearsal import Rehearsal
 from jmr.tasks.partition import place
+from jmr.views.flow import flow_of
+from jmr.views.flowcard import Told
 
 __all__ = ["tell"]
 

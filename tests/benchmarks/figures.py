@@ -66,7 +66,7 @@ assert list(answer.items()) == expected
 )
 PAINTER = """
 import time, jmr
-from jmr.progress.painter import Painter
+from jmr.views.painter import Painter
 spent = []
 def run(self, original=Painter.run):
     began = time.thread_time()

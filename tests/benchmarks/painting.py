@@ -24,7 +24,7 @@ from tests.test_kernel import Kernel, kernel_environment, printed
 _SETUP = """
 import json, os, time
 import jmr
-from jmr.progress import painter
+from jmr.views import painter
 
 painted = []
 

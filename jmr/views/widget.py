@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from jmr.progress.board import PERIOD, Board, failure
-from jmr.progress.button import CancelButton
 from jmr.progress.routing import displayed
-from jmr.progress.rows import rows
-from jmr.progress.style import STYLE
-from jmr.progress.summary import bundle
+from jmr.views.board import PERIOD, Board, failure
+from jmr.views.button import CancelButton
+from jmr.views.rows import rows
+from jmr.views.style import STYLE
+from jmr.views.summary import bundle
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from jmr.progress.later import Later
 from jmr.progress.routing import Parent, cell_of, current_parent, routed_to
-from jmr.progress.summary import FIRST_PAINT
-from jmr.progress.text import LogLines, TerminalLine, leave_line
 from jmr.progress.where import FrontEnd, front_end, running_shell
+from jmr.views.summary import FIRST_PAINT
+from jmr.views.text import LogLines, TerminalLine, leave_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,7 +192,7 @@ class _Shown:
 
     def _open_view(self) -> View:
         if self._kind is FrontEnd.WIDGETS:
-            from jmr.progress.widget import LiveView
+            from jmr.views.widget import LiveView
 
             return LiveView(self._cancel, parent=self._parent, blocking=self._blocking)
         return TerminalLine(self._stream) if self._kind is FrontEnd.TERMINAL else LogLines(self._stream)

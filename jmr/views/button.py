@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets
 
-from jmr.progress.clicks import are_heard, hear_by_any_shell, interrupt_button, kernel_id
 from jmr.progress.report import Report, State
+from jmr.views.clicks import are_heard, hear_by_any_shell, interrupt_button, kernel_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable

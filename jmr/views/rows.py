@@ -14,9 +14,8 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from statistics import median
 
-from jmr.progress.phases import size
 from jmr.progress.report import SlotReport
-from jmr.progress.summary import count
+from jmr.progress.words import count, size
 
 __all__ = ["MAX_ROWS", "rows"]
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
-from jmr.progress.card import card, picture, table
-from jmr.progress.drawing import COLOURS, WIDTH, Drawing, draw
-from jmr.progress.phases import size
 from jmr.progress.report import Report, State
-from jmr.progress.summary import COLOURS as STATE_COLOURS
-from jmr.progress.summary import MARKS, count, duration, how_it_ended, is_barren, line, plural
+from jmr.progress.words import count, duration, plural, size
+from jmr.views.card import card, picture, table
+from jmr.views.drawing import COLOURS, WIDTH, Drawing, draw
+from jmr.views.summary import COLOURS as STATE_COLOURS
+from jmr.views.summary import MARKS, how_it_ended, is_barren, line
 
 __all__ = ["final_html", "final_text"]
 

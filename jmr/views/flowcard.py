@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from jmr.progress.card import card, picture, table
-from jmr.progress.dataflow import WIDTH, draw
-from jmr.progress.flow import Flow, FlowRecord, cells, fit, listed
+from jmr.views.card import card, picture, table
+from jmr.views.dataflow import WIDTH, draw
+from jmr.views.flow import Flow, FlowRecord, cells, fit, listed
 
 __all__ = ["Told", "html", "text"]
 

@@ -15,8 +15,8 @@ from functools import reduce
 from html import escape
 from operator import attrgetter
 
-from jmr.progress.timeline import KINDS, Bars, Lane, Sorted, bars, by_kind, groups, merged, shares, sorted_slots, ticks
 from jmr.result import Attempt
+from jmr.views.timeline import KINDS, Bars, Lane, Sorted, bars, by_kind, groups, merged, shares, sorted_slots, ticks
 
 __all__ = ["COLOURS", "WIDTH", "Drawing", "draw"]
 

@@ -1,4 +1,4 @@
-"""What stays of a job: a line, or from 0.3 s on the whole card; and the words that both are made of.
+"""What stays of a job: a line, or from 0.3 s on the whole card.
 
     report ──line()───> text ┐
            ──html()───> line ├─ short job ──> Bundle
@@ -12,21 +12,17 @@ from __future__ import annotations
 from typing import Any
 
 from jmr.progress.report import Report, State
+from jmr.progress.words import duration, plural
 
 __all__ = [
     "FIRST_PAINT",
     "Bundle",
     "Summary",
     "bundle",
-    "count",
-    "duration",
     "how_it_ended",
     "html",
     "is_barren",
     "line",
-    "plural",
-    "rate",
-    "whole",
 ]
 
 #: The same thing for every reader: mime type -> text.
@@ -83,7 +79,7 @@ class Summary:
         self._report = report
 
     def __repr__(self) -> str:
-        from jmr.progress.final import final_text
+        from jmr.views.final import final_text
 
         return final_text(self._report, self._report.started)
 
@@ -99,7 +95,7 @@ class Summary:
 
 
 def _full(report: Report, now: float) -> Bundle:
-    from jmr.progress.final import final_html, final_text
+    from jmr.views.final import final_html, final_text
 
     return {"text/html": final_html(report, now), "text/plain": final_text(report, now)}
 
@@ -138,73 +134,3 @@ def is_barren(report: Report) -> bool:
 
 def _skipped(report: Report) -> str:
     return f", {report.n_skipped:,} skipped: see the result's .errors" if report.n_skipped else ""
-
-
-def plural(n: int, noun: str) -> str:
-    """A number of things."""
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def count(n: float) -> str:
-    """A count that fits.
-
-    Examples
-    --------
-    >>> count(1204), count(53_211_000), count(2.5)
-    ('1,204', '53.2M', '2.5')
-    """
-    if n < 10 and n != int(n):
-        return f"{n:.1f}"
-    return f"{n:,.0f}" if n < 10_000 else _scaled(n)
-
-
-def rate(per_second: float, unit: str) -> str:
-    """Speed in words.
-
-    Examples
-    --------
-    >>> rate(228_200, "records"), rate(0.5, "tasks")
-    ('228.2k records/s', '30 tasks/min')
-    """
-    if per_second < 1:
-        return f"{count(round(per_second * 60))} {unit}/min"
-    return f"{count(per_second)} {unit}/s"
-
-
-def _scaled(n: float) -> str:
-    for suffix in ("k", "M", "G"):
-        n /= 1000
-        if n < 999.95:
-            return f"{n:.1f}{suffix}"
-    return f"{n / 1000:.1f}T"
-
-
-def duration(seconds: float) -> str:
-    """Time that something took, to three digits.
-
-    Examples
-    --------
-    >>> duration(0.00312), duration(2.3149), duration(12.34), duration(200), duration(7500)
-    ('3.1 ms', '2.31 s', '12.3 s', '3 min 20 s', '2 h 5 min')
-    """
-    if seconds < 0.01:
-        return f"{seconds * 1000:.1f} ms"
-    if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
-    if seconds < 59.95:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
-    return whole(seconds)
-
-
-def whole(seconds: float) -> str:
-    """Time to the second, as a clock that ticks shows it.
-
-    Examples
-    --------
-    >>> whole(0.4), whole(59.7), whole(200), whole(3600)
-    ('0 s', '1 min 0 s', '3 min 20 s', '1 h 0 min')
-    """
-    s = round(seconds)
-    if s < 60:
-        return f"{s} s"
-    return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"

@@ -12,9 +12,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jmr.progress.report import Report
-from jmr.progress.summary import count, rate, whole
+from jmr.progress.words import count, rate, size, time_left
 
-__all__ = ["Phase", "ShufflePhase", "map_phase", "reduce_phase", "shuffle_phase", "size", "time_left"]
+__all__ = ["Phase", "ShufflePhase", "map_phase", "reduce_phase", "shuffle_phase"]
 
 #: Below this share of a phase, what is left is anybody's guess.
 MIN_FRACTION_TO_GUESS = 0.02
@@ -124,39 +124,3 @@ def reduce_phase(report: Report, now: float, reduce_began: float | None, pace: f
         return None
     ended = now if report.ended is None else report.ended
     return Phase(report.n_reduce_tasks_done, report.n_reduce_tasks, "tasks", ended - reduce_began, pace)
-
-
-def time_left(seconds: float | None) -> str:
-    """A guess in words, no finer than it is; the last half second is not counted down.
-
-    Examples
-    --------
-    >>> time_left(12.3), time_left(200), time_left(7500), time_left(0.4), time_left(None)
-    ('about 12 s', 'about 3 min', 'about 2 h 5 min', '', '')
-    """
-    if seconds is None or seconds < 0.5:
-        return ""
-    if seconds < 99.5 or seconds >= 3570:
-        return f"about {seconds:.0f} s" if seconds < 99.5 else f"about {whole(seconds)}"
-    return f"about {seconds / 60:.0f} min"
-
-
-def size(n_bytes: float) -> str:
-    """Bytes in words, three digits of them.
-
-    Examples
-    --------
-    >>> size(812), size(1204), size(53_211_000), size(123_456_789_000)
-    ('812 B', '1.20 kB', '53.2 MB', '123 GB')
-    """
-    if n_bytes < 999.5:
-        return f"{n_bytes:.0f} B"
-    for unit in ("kB", "MB", "GB"):
-        n_bytes /= 1000
-        if n_bytes < 999.5:
-            return f"{n_bytes:.{_decimals(n_bytes)}f} {unit}"
-    return f"{n_bytes / 1000:.{_decimals(n_bytes / 1000)}f} TB"
-
-
-def _decimals(n: float) -> int:
-    return 2 if n < 9.995 else 1 if n < 99.95 else 0

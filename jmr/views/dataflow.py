@@ -15,8 +15,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from jmr.progress.flow import Flow, FlowRecord, cells, fit, listed
-from jmr.progress.shapes import arrow, band, box, label, left_part, ribbon, text
+from jmr.views.flow import Flow, FlowRecord, cells, fit, listed
+from jmr.views.shapes import arrow, band, box, label, left_part, ribbon, text
 
 __all__ = ["WIDTH", "draw"]
 

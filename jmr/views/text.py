@@ -11,20 +11,21 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import weakref
 from typing import TYPE_CHECKING, TextIO
 
-from jmr.progress.phases import Phase, map_phase, reduce_phase
+from jmr.progress import terminal
 from jmr.progress.routing import displayed
-from jmr.progress.summary import bundle, line, whole
 from jmr.progress.where import kernel_shell
+from jmr.progress.words import whole
+from jmr.views.phases import Phase, map_phase, reduce_phase
+from jmr.views.summary import bundle, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from jmr.progress.report import Report
 
-__all__ = ["LogLines", "TerminalLine", "aside", "leave_line"]
+__all__ = ["LogLines", "TerminalLine", "leave_line"]
 
 LOG_EVERY = 30.0
 _ERASE = "\r\x1b[K"
@@ -55,7 +56,7 @@ class TerminalLine:
 
     def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
         """Write the line over itself."""
-        _live.add(self)
+        terminal.live.add(self)
         text = progress_line(report, now, reduce_began)[: self._width()]
         with self._lock:
             self._stream.write(_ERASE + text)
@@ -63,7 +64,7 @@ class TerminalLine:
 
     def end(self, report: Report, now: float) -> None:
         """Put the summary in the line's place."""
-        _live.discard(self)
+        terminal.live.discard(self)
         with self._lock:
             self._stream.write(f"{_ERASE}{line(report, now)}\n")
             self._stream.flush()
@@ -83,18 +84,6 @@ class TerminalLine:
             return os.get_terminal_size(self._stream.fileno()).columns - 1
         except (OSError, ValueError):
             return 79
-
-
-_live: weakref.WeakSet[TerminalLine] = weakref.WeakSet()
-
-
-@contextlib.contextmanager
-def aside() -> Iterator[None]:
-    """For whoever prints to the terminal while a job runs: inside, no progress line is in the way."""
-    with contextlib.ExitStack() as stack:
-        for terminal_line in tuple(_live):
-            stack.enter_context(terminal_line.aside())
-        yield
 
 
 class LogLines:

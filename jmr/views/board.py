@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from html import escape
 
-from jmr.progress.pace import Pace
-from jmr.progress.phases import Phase, map_phase, reduce_phase, shuffle_phase, time_left
 from jmr.progress.report import Report, State
-from jmr.progress.summary import COLOURS, whole
+from jmr.progress.words import time_left, whole
+from jmr.views.pace import Pace
+from jmr.views.phases import Phase, map_phase, reduce_phase, shuffle_phase
+from jmr.views.summary import COLOURS
 
 __all__ = ["PERIOD", "Board", "failure"]
 
