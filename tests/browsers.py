@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Locator, Page
 
-__all__ = ["KINDS", "PATIENCE", "CommCounter", "NotebookPage", "Server", "chromium"]
+__all__ = ["KINDS", "MAP_BAR", "PATIENCE", "CommCounter", "NotebookPage", "Server", "chromium", "shut_down_kernels"]
 
 PATIENCE = 60.0
 TOKEN = "0123456789abcdef"
@@ -182,6 +182,12 @@ SAVE = "async () => { await window.jupyterapp.commands.execute('docmanager:save'
 SET_THEME = "async theme => { await window.jupyterapp.commands.execute('apputils:change-theme', { theme }); }"
 IS_LIGHT = "light => document.body.dataset.jpThemeLight === String(light)"
 SHUT_DOWN = "async () => { await window.jupyterapp.serviceManager.sessions.shutdownAll(); }"
+#: How much of a live view's first bar is filled, in per cent; null while there is none.
+MAP_BAR = """area => {
+    const bars = [...area.querySelectorAll('.jupyter-widgets *')].filter(each => each.style.width.endsWith('%'));
+    return bars.length ? parseFloat(bars[0].style.width) : null;
+}"""
+IS_TRUSTED = "i => window.jupyterapp.shell.currentWidget.content.widgets[i].model.trusted"
 HAS_RUN = re.compile(r"\[\d+\]:")
 
 
@@ -223,13 +229,13 @@ class NotebookPage:
         """All that a cell has put out."""
         return self.cell(i).locator(".jp-OutputArea").first
 
+    def live_view(self, i: int) -> Locator:
+        """The widgets of a job that runs."""
+        return self.area(i).locator(".jupyter-widgets").first
+
     def output(self, i: int) -> Locator:
         """One output of a cell, or each of them."""
         return self.cell(i).locator(".jp-OutputArea-output")
-
-    def error(self, i: int) -> str:
-        """What a cell's exception looks like."""
-        return self.cell(i).locator('[data-mime-type="application/vnd.jupyter.error"]').inner_text().strip()
 
     def prompt(self, i: int) -> str:
         return self.cell(i).locator(".jp-InputPrompt").first.inner_text().strip()
@@ -250,6 +256,33 @@ class NotebookPage:
     def run(self, i: int) -> None:
         self.start(i)
         self.ended(i)
+
+    def not_run(self, i: int) -> None:
+        """Wait until a cell has given up waiting for its turn."""
+        from playwright.sync_api import expect
+
+        expect(self.cell(i).locator(".jp-InputPrompt").first).to_have_text("[ ]:", timeout=PATIENCE * 1000)
+
+    def no_kernel(self) -> None:
+        """Say so, when the front end asks which kernel it shall be."""
+        self.page.locator(".jp-Dialog").get_by_role("button", name="No Kernel").click()
+        self.page.locator(".jp-Dialog").wait_for(state="detached")
+
+    def is_trusted(self, i: int) -> bool:
+        trusted: bool = self.page.evaluate(IS_TRUSTED, i)
+        return trusted
+
+    @contextlib.contextmanager
+    def narrow(self, width: int) -> Iterator[None]:
+        """In a window of this width, with nothing beside the notebook."""
+        size = self.page.viewport_size
+        assert size is not None
+        self.page.evaluate("() => { window.jupyterapp.shell.collapseLeft(); }")
+        self.page.set_viewport_size({"width": width, "height": size["height"]})
+        try:
+            yield
+        finally:
+            self.page.set_viewport_size(size)
 
     @contextlib.contextmanager
     def dark(self) -> Iterator[None]:
