@@ -15,6 +15,7 @@ import pytest
 
 from tests.browsers import KINDS, MAP_BAR, PATIENCE, CommCounter, NotebookPage, Server, chromium, shut_down_kernels
 from tests.looks import n_colours, overflow, words
+from tests.screenshots.taking import take
 from tests.test_kernel import Gate, gate  # noqa: F401 - a fixture
 
 if TYPE_CHECKING:
@@ -296,6 +297,16 @@ def test_nothing_sticks_out_of_a_narrow_window(notebook, gate):  # noqa: F811
         book.ended(1)
         book.output(1).get_by_text("done in").wait_for()
         assert overflow(book.area(1)) == []
+
+
+# The README's pictures
+
+
+@pytest.mark.parametrize("server", ["lab"], indirect=True)
+def test_the_pictures_for_the_readme_can_be_taken(browser, server, tmp_path):
+    for path in take(browser, server, tmp_path, per_cent=0):
+        assert 10_000 < path.stat().st_size < 200_000
+        assert n_colours(path.read_bytes()) > 20
 
 
 # A year later
