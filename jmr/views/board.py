@@ -40,7 +40,7 @@ class Board:
         self._taken: Pace | None = None
         self._reduced: Pace | None = None
         self._stood: list[float | None] = [None, None, None]
-        self._told: object = None
+        self._words: tuple[str, ...] = ()
         self._html = ""
         self._now = report.started
         self._map = map_phase(report, self._now, None)
@@ -72,17 +72,24 @@ class Board:
 
     def html(self, words: tuple[str, ...]) -> str:
         """The board with these words, and the bars as they are now; the same text again if nothing has changed."""
-        reduced = 0.0 if self._reduce is None else self._reduce.fraction
-        fractions = [None if f is None else round(f, 3) for f in (self._map.fraction, self._shuffle.fraction, reduced)]
-        if (words, fractions) != self._told:
-            self._told = words, fractions
+        fractions = self._fractions()
+        if (words, fractions) != (self._words, self._stood):
             self._html = self._written_anew(words, fractions)
+            self._words, self._stood = words, fractions
         return self._html
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether a bar is to stand elsewhere than in the last text."""
+        return self._fractions() != self._stood
+
+    def _fractions(self) -> list[float | None]:
+        reduced = 0.0 if self._reduce is None else self._reduce.fraction
+        return [None if f is None else round(f, 3) for f in (self._map.fraction, self._shuffle.fraction, reduced)]
 
     def _written_anew(self, words: tuple[str, ...], fractions: list[float | None]) -> str:
         head, *texts = words
         bars = "".join(_bar(*each) for each in zip(NAMES, self._stood, fractions, texts, strict=True))
-        self._stood = fractions
         moves = f"--jmr-grow:{PERIOD}s;--jmr-then:-{self._now % REPEAT:.2f}s"
         return f"<div style='{moves}'>{head}<div class='jmr-bars'>{bars}</div></div>"
 

@@ -16,6 +16,7 @@ from statistics import median
 
 from jmr.progress.report import SlotReport
 from jmr.progress.words import count, size
+from jmr.views.timeline import sorted_slots
 
 __all__ = ["MAX_ROWS", "rows"]
 
@@ -38,7 +39,7 @@ def rows(slots: Slots) -> str:
     if not slots:
         return ""
     if len(slots) <= MAX_ROWS:
-        return _table("Slot", "Doing", map(_slot_row, slots, slots.values()))
+        return _table("Slot", "Doing", [_slot_row(name, slots[name]) for name in sorted_slots(slots)])
     return _told(slots) + _table("Host", "Slots", _host_rows(slots)) + _notable(slots)
 
 

@@ -12,9 +12,8 @@ __all__ = ["STYLE"]
 
 _CSS = """
 .jmr-live { position: relative; box-sizing: border-box; max-width: 860px; overflow: hidden !important;
-    margin: 2px 0 !important; padding: 11px 14px 12px !important; font-family: FONT; font-size: 13px;
-    border: 1px solid var(--jp-border-color2, rgba(128,128,128,.35)) !important; border-radius: 6px;
-    background: var(--jp-layout-color1, transparent) }
+    margin: 2px 20px 2px 0 !important; padding: 11px 14px 12px !important; font-family: FONT; font-size: 13px;
+    border: 1px solid var(--jp-border-color2, rgba(128,128,128,.35)) !important; border-radius: 6px }
 .jmr-live .jupyter-widgets { margin: 0 !important; min-width: 0; width: auto !important; height: auto }
 .jmr-live .widget-html-content { line-height: 20px !important; font-size: 13px; overflow: hidden !important;
     color: var(--jp-ui-font-color1, inherit); font-variant-numeric: tabular-nums }

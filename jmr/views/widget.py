@@ -3,7 +3,7 @@
     LiveView() ─> paint: display ─> paint, paint, ... ─> end: the output becomes plain HTML, the widgets are closed
 
        ┌ box ───────────────────────────────────────┐
-       │ board    name, state, time        [button] │    4 times a second; words twice
+       │ board    name, state, time        [button] │    when a bar has moved, at most 4 times a second; else twice
        │          map     ━━━━━━━━━━  1,204 / 3,000 │
        │ slots    a row for each                    │    twice a second
        │ failure  the last one                      │    when there is one: it can be selected and copied
@@ -106,8 +106,9 @@ class _Shown:
         self._board_text.look(now, reduce_began)
         if self._button is not None and self._button.paint(now):
             self._box.children = self._children()
-        if with_words:
+        if with_words or self._board_text.has_moved:
             self._words = self._board_text.words(is_cancelled=self._button is not None and self._button.is_pressed)
+        if with_words:
             _set(self._slots, rows(dict(self._report.slots)))  # a copy: another thread may add to it
             _set(self._failure, STYLE + failure(self._report))
         _set(self._board, self._board_text.html(self._words))
