@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import threading
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import nbformat
 import pytest
 
+from tests.ports import free_port
 from tests.test_kernel import SETUP, kernel_environment
 
 if TYPE_CHECKING:
@@ -84,12 +84,6 @@ KINDS = {
     "lab": Kind("jupyterlab", "LabApp", "lab/tree/{}?reset&"),
     "notebook": Kind("notebook", "JupyterNotebookApp", "notebooks/{}?"),
 }
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class Server:

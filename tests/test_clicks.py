@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from jmr.views.clicks import interrupt_button
+from tests.browsers import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,18 +25,8 @@ CONFIG = "<script id='jupyter-config-data' type='application/json'>{}</script>"
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        pytest.skip("playwright is not installed: pip install 'jmr[test]'")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        browser = playwright.chromium.launch(executable_path=chromium, args=flags, headless=True)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 class Hub:

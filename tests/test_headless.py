@@ -26,7 +26,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.test_browser import free_port
+from tests.ports import free_port
 from tests.test_kernel import CHECKOUT, SETUP, environment, kernel_environment  # noqa: F401 - environment is a fixture
 
 if TYPE_CHECKING:

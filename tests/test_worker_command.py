@@ -22,6 +22,7 @@ import jmr
 from jmr.launch.certificate import server_context
 from jmr.launch.token import token_path
 from tests.joiners import DEADLINE, TOP, WORKER, Command, other_pythons, worker
+from tests.ports import free_port
 
 #: Found before a test has another home directory.
 OTHER_PYTHONS = list(other_pythons())
@@ -117,12 +118,6 @@ def serve() -> Iterator[Serve]:
             return "{}:{}".format(*listening.getsockname())
 
         yield serve
-
-
-def free_port() -> int:
-    """One that nobody listens at, for now."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def token_of(home: Path, text: str | None = None, mode: int = 0o600) -> Path:
