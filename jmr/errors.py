@@ -28,7 +28,8 @@ from __future__ import annotations
 import os
 import reprlib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "WorkerError",
     "describe",
     "hide_ours",
+    "printable",
     "show_in_one_line",
     "without_ours",
 ]
@@ -153,26 +155,62 @@ class JobCancelled(JmrError, KeyboardInterrupt):  # noqa: N818 - named as asynci
         return [f"JobCancelled: {self}"]
 
 
-class _Brief(reprlib.Repr):
-    """reprlib with room for a record, and for subclasses of containers too: a Counter of millions has a long repr."""
+#: Whose classes say quickly and briefly what they are.
+_PLAIN_MODULES = {"builtins", "collections", "datetime", "decimal", "fractions", "numpy", "pathlib", "uuid"}
 
-    def __init__(self, n_items: int) -> None:
+
+class _Brief(reprlib.Repr):
+    """reprlib with room for a record, and for subclasses of containers too: a Counter of millions has a long repr.
+
+    Dicts keep their order. Without `calls_repr`, no code of a user's class is run.
+    """
+
+    def __init__(self, n_items: int, *, calls_repr: bool) -> None:
         super().__init__()
+        self._calls_repr = calls_repr
         self.maxlevel, self.maxstring, self.maxother = 4, 120, 160
         self.maxlist = self.maxtuple = self.maxdict = self.maxset = self.maxfrozenset = self.maxdeque = n_items
 
+    def repr_dict(self, x: dict[Any, Any], level: int) -> str:
+        if not x or level <= 0:
+            return "{...}" if x else "{}"
+        items = [f"{self.repr1(k, level - 1)}: {self.repr1(x[k], level - 1)}" for k in islice(x, self.maxdict)]
+        return f"{{{', '.join(items + ['...'] * (len(x) > self.maxdict))}}}"
+
+    def repr_set(self, x: set[Any], level: int) -> str:
+        few = x if len(x) <= _MOST_SORTED else set(islice(x, self.maxset + 1))
+        return super().repr_set(few, level)
+
     def repr_instance(self, x: Any, level: int) -> str:
+        if isinstance(x, bytes | bytearray) and len(x) > self.maxother:
+            return f"{x[: self.maxother]!r}..."
+        if isinstance(x, tuple) and hasattr(x, "_fields"):
+            return self._fields(x, zip(x._fields, x, strict=False), level)
+        if not self._calls_repr and type(x).__module__.partition(".")[0] not in _PLAIN_MODULES:
+            if hasattr(type(x), "__dataclass_fields__"):
+                return self._fields(x, ((name, getattr(x, name, ...)) for name in x.__dataclass_fields__), level)
+            return f"<{type(x).__name__}>"
         for base in (str, list, tuple, dict, set, frozenset):
             if isinstance(x, base) and len(x) > self.maxother:
                 brief: str = getattr(self, f"repr_{base.__name__}")(x, level)
                 return f"{type(x).__name__}({brief})"
         return super().repr_instance(x, level)
 
+    def _fields(self, x: Any, fields: Iterable[tuple[str, Any]], level: int) -> str:
+        if level <= 0:
+            return f"{type(x).__name__}(...)"
+        return f"{type(x).__name__}({', '.join(f'{name}={self.repr1(value, level - 1)}' for name, value in fields)})"
 
-def describe(obj: object, limit: int = 200, n_items: int = 8) -> str:
+
+#: To sort a larger set takes long.
+_MOST_SORTED = 1_000
+
+
+def describe(obj: object, limit: int = 200, n_items: int = 8, *, calls_repr: bool = True) -> str:
     """Say what an object is in at most `limit` characters; never raises, never walks through a big container.
 
-    Of a container it names `n_items`; what was left out is "...".
+    Of a container it names `n_items`; what was left out is "...". What cannot be printed is escaped. Without
+    `calls_repr`, a class of the user's is named by its fields, or by its name alone: its `__repr__` may do anything.
 
     Examples
     --------
@@ -180,10 +218,23 @@ def describe(obj: object, limit: int = 200, n_items: int = 8) -> str:
     '[0, 1, 2, 3, 4, 5, 6, 7, ...]'
     """
     try:
-        text = _Brief(n_items).repr(obj)
+        text = _Brief(n_items, calls_repr=calls_repr).repr(obj)
     except (Exception, SystemExit):  # a user's __repr__ may raise anything, and an error message must still come out
         text = f"<{type(obj).__name__} object>"
-    text = " ".join(text.split("\n"))
+    return printable(text, limit)
+
+
+def printable(text: str, limit: int) -> str:
+    r"""One line of at most `limit` characters, with whatever cannot be printed escaped: it may turn a page around.
+
+    Examples
+    --------
+    >>> printable("a\nb\x1b[2J\udcff\u202e", limit=80)
+    'a b\\x1b[2J\\udcff\\u202e'
+    """
+    text = " ".join(text[: limit + 1].split("\n"))
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 

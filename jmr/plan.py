@@ -13,12 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from jmr.errors import ArgumentTypeError, ArgumentValueError, describe
+from jmr.errors import ArgumentTypeError, ArgumentValueError, describe, printable
 
 __all__ = ["MOST_WORKERS", "Plan", "checked_count"]
 
 MOST_WORKERS = 10_000
 #: The largest sensible numbers. Each map task cuts its output into n_partitions parts, so more is slower for everybody.
+#: Most characters of a job's name: it stands in lines.
+_NAME_WIDTH = 100
 _MOST = {"workers": MOST_WORKERS, "n_partitions": 100_000, "max_attempts": 1_000}
 #: No workers on this host: then those on others do all the work.
 _LEAST = {"workers": 0}
@@ -67,7 +69,13 @@ class Plan:
         progress = options.get("progress")
         if progress is not None and not isinstance(progress, bool):
             raise ArgumentTypeError(f"progress must be True, False or None, not {describe(progress)}")
-        return cls(source=source, mapfn=mapfn, reducefn=reducefn, name=name or _name_of(mapfn), **options)
+        return cls(
+            source=source,
+            mapfn=mapfn,
+            reducefn=reducefn,
+            name=printable(name or _name_of(mapfn), _NAME_WIDTH),
+            **options,
+        )
 
     @property
     def skips(self) -> bool:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 import jmr
 from jmr.plan import Plan
-from jmr.progress.report import Report, SlotReport
+from jmr.progress.report import Report, SlotReport, State
+from jmr.session import running
 from jmr.session.calling import engine_for
 from jmr.session.cancelling import Cancel
 from jmr.session.running import run_plan
@@ -25,6 +27,10 @@ def words(_: int, text: str) -> Any:
 
 def total(_: str, counts: list[int]) -> int:
     return sum(counts)
+
+
+def pick(_: int, values: list[Any]) -> Any:
+    return values[0]
 
 
 def report_of(*functions: Any, **options: Any) -> Report:
@@ -120,3 +126,41 @@ def test_the_first_items_of_the_result_are_kept_as_text(cluster):
     long = report_of(lambda key, value: [(f"key {key}", value * 1000)])
     assert [key for key, _ in long.sample] == [f"'key {n}'" for n in range(8)]
     assert max(len(value) for _, value in long.sample) == 80
+
+
+class Loud:
+    """Says what it is in its own way."""
+
+    def __repr__(self) -> str:
+        raise AssertionError("nobody asked")
+
+
+@dataclass
+class Holder:
+    held: Any
+
+
+def test_the_sample_runs_no_code_of_the_users(cluster):
+    values = [Loud(), Holder([Loud()]), b"x" * 10**6, {"b": 1, "a": 2}, {3}, "\udcff\u202e"]
+    report = report_of(lambda key, value: [(key, values[key % 6])], pick)
+    assert [value for _, value in report.sample[:6]] == [
+        "<Loud>",
+        "Holder(held=[<Loud>])",
+        f"b'{'x' * 75}...",
+        "{'b': 1, 'a': 2}",
+        "{3}",
+        r"'\udcff\u202e'",
+    ]
+
+
+def test_the_last_job_is_the_one_that_ended_last(monkeypatch):
+    monkeypatch.setattr(running, "_last", None)
+    stuck, after = Report("stuck"), Report("after")
+    with running._listed(stuck):
+        stuck.end(State.CANCELLED)
+        assert str(jmr.last).startswith("stuck: cancelled")
+        with running._listed(after):
+            after.end(State.DONE)
+        assert str(jmr.last).startswith("after: ")
+    assert str(jmr.last).startswith("after: ")
+    assert running.running_jobs() == []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Page
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.frontend, pytest.mark.slow]
 
 #: Before that, all threads of a kernel print into the cell that runs, and until it ends no button is heard.
 HAS_OWN_CELLS = ipykernel.version_info[0] >= 7

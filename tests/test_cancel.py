@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -168,3 +170,39 @@ def test_an_interrupted_job_is_one_line_in_ipython():
         outcome = shell.run_cell(press + "jmr.run({1: 2}, press, engine='inline', progress=False)")
     assert isinstance(outcome.error_in_exec, KeyboardInterrupt)
     assert outcome.error_in_exec._render_traceback_() == ["KeyboardInterrupt: the job was interrupted"]
+
+
+def test_what_is_shown_of_the_end_cannot_be_cancelled(monkeypatch):
+    """A click while the last picture was painted came out as a KeyboardInterrupt, and the result was lost."""
+    asked = []
+
+    @contextlib.contextmanager
+    def show(report: Report, wanted: bool | None, *, cancel: Cancel) -> Iterator[None]:
+        yield
+        cancel()
+        asked.append(cancel.asked)
+
+    monkeypatch.setattr("jmr.session.running.show", show)
+    assert jmr.run({1: 2}, identity) == {1: [2]}
+    assert jmr.submit({1: 2}, identity).result() == {1: [2]}
+    assert asked == [False, False]
+
+
+def test_a_job_that_calls_final_is_not_cancelled():
+    answers = []
+    job = jmr.submit({1: 2}, identity, final=lambda key, value: answers.append(job.cancel()), progress=False)
+    assert job.result() == {1: [2]}
+    assert answers == [False]
+
+
+def test_cancelling_again_and_again_puts_nothing_off(pipe):
+    def source() -> Iterator[Any]:
+        yield 1, 1
+        pipe.wait()
+
+    job = jmr.submit(source(), identity, progress=False)
+    pipe.reached.wait()
+    began = time.monotonic()
+    while not job.done():
+        job.cancel()
+    assert time.monotonic() - began < 5

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, Locator, Request, Route
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.frontend, pytest.mark.slow]
 
 KERNEL = "0b5b6bd6-9a4d-4ba9-8ac5-27a4ae4f5bf1"
 HOST = "http://hub.test"

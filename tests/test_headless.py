@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.frontend, pytest.mark.slow]
 
 PATIENCE = 60.0
 #: Defines a source that yields when the job has been painted, or at once if nobody paints.

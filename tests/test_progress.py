@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from jmr.errors import ArgumentValueError
+from jmr.plan import Plan
 from jmr.progress import routing, terminal, where
 from jmr.progress.later import Later
 from jmr.progress.report import Report, State
@@ -532,3 +533,9 @@ def test_the_line_of_a_running_job_is_painted_by_a_thread(in_a_terminal, monkeyp
     first, *_, last = in_a_terminal.getvalue().split("\r\x1b[K")[1:]
     assert first.startswith("wordcount: map  50% · 1 / 2 records")
     assert last == "wordcount: 1 record -> 0 keys in 2.00 s on 2 slots\n"
+
+
+def test_a_job_s_name_is_one_short_line_that_can_be_printed():
+    plan = Plan.checked({}, len, name="exe.\u202egpj\x1b[2J\n" + "x" * 10**6)
+    assert plan.name.startswith("exe.\\u202egpj\\x1b[2J xxx")
+    assert len(plan.name) == 100

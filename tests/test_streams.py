@@ -127,7 +127,7 @@ def test_heads_fields_and_types_are_checked() -> None:
     assert "a Beat with other fields than ours" in refused(frame(Beat, [1.0]))
     assert "a Beat with other fields than ours" in refused(struct.pack("<BII", _NUMBER_OF[Beat], 0, 2) + b"17")
     for fields in ([[1], "h2/1", 1], [1, 2, 1], [True, "h2/1", 1], [1, "h2/1", 1.0]):
-        assert "a Printed whose fields make no sense" in refused(frame(Printed, fields))
+        assert "a Printed whose fields make no sense" in refused(frame(Printed, [*fields, 0]))
 
 
 @pytest.mark.parametrize(

@@ -488,7 +488,7 @@ def test_a_result_made_by_hand_has_no_summary():
 
 def test_jmr_last_is_the_summary_of_whatever_ended_last():
     result = jmr.run({"a": 1}, doubled, engine="inline", progress=False, name="first")
-    assert jmr.last is result.summary
+    assert str(jmr.last) == str(result.summary)
 
     def failing(key: str, value: int) -> None:
         raise ValueError("odd duck")
@@ -550,3 +550,10 @@ def test_a_summary_has_what_the_functions_printed(cluster):
     assert re.fullmatch(r"\[local/[12]\] odd duck\n", result.summary.log())
     assert jmr.last.log() == result.summary.log()
     assert copy.deepcopy(result).summary.log() == pickle.loads(pickle.dumps(result)).summary.log() == jmr.last.log()
+
+
+def test_the_last_summary_holds_no_records():
+    result = jmr.run({1: 0, 2: 1}, lambda k, v: [(k, 1 / v)], engine="inline", on_error="skip", progress=False)
+    assert [bad.key for bad in result.errors] == [1]
+    assert "1 skipped" in str(jmr.last)
+    assert b"ZeroDivisionError" not in pickle.dumps(jmr.last)

@@ -33,10 +33,10 @@ class Later:
         self._thread: threading.Thread | None = None
 
     def at_last(self, action: Callable[[], None]) -> None:
-        """Call it after the delay, unless it is cancelled. It must be quick, and must not raise."""
+        """Call it once after the delay, unless it is cancelled. It must be quick, and must not raise."""
         with self._lock:
             self._last_use = time.monotonic()
-            self._due[action] = self._last_use + self.delay
+            self._due.setdefault(action, self._last_use + self.delay)
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(target=self._run, name="jmr-later", daemon=True)
                 self._thread.start()

@@ -116,14 +116,14 @@ class Job:
         return self._future.done()
 
     def cancel(self) -> bool:
-        """Stop it; its slots stay usable. False if it had ended before; a call of `final` that runs is not stopped.
+        """Stop it; its slots stay usable. False if it had ended before, or calls `final` already.
 
         Code of yours that runs in this process, such as a source that waits for its next record, is not waited for.
         """
         if self._future.done():
             return False
         self._cancel()
-        return True
+        return self._cancel.asked
 
     def log(self) -> str:
         """What its workers have printed so far, warned of and logged; each line with its worker's name.

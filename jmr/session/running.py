@@ -8,15 +8,14 @@ Cancel ──> engine
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from jmr.engines.base import Engine
 from jmr.errors import FinalError, JmrError, JobCancelled, describe, without_ours
 from jmr.plan import Plan
 from jmr.progress.report import Report, State
-from jmr.result import Result, Stats, in_order
+from jmr.result import BadRecords, Result, Stats, in_order
 from jmr.session.cancelling import Cancel
 from jmr.views.painter import show
 from jmr.views.summary import Summary
@@ -27,31 +26,38 @@ __all__ = ["last_summary", "run_plan", "running_jobs"]
 _N_SAMPLED, _KEY_WIDTH, _VALUE_WIDTH = 8, 60, 80
 _ERROR_WIDTH = 300
 
-_running: list[Report] = []
-
-#: The summary of the job that ended last, in whatever way.
-_last: list[Summary] = []
+#: Of jobs whose thread is in `run_plan`, by identity; it may have ended, if that thread is in code of the user's.
+_reports: dict[int, Report] = {}
+#: Of the job that ended last, among those whose thread has left.
+_last: Report | None = None
 
 
 def running_jobs() -> list[Report]:
     """Reports of all jobs of this process that have not ended, in the order in which they began."""
-    return [report for report in _running if report.ended is None]
+    return [report for report in list(_reports.values()) if report.ended is None]
 
 
 def last_summary() -> Summary | None:
     """What `jmr.last` is: of the job that ended last, however it ended; None before the first."""
-    return _last[0] if _last else None
+    last = _later([_last, *_reports.values()])
+    return None if last is None else Summary(last)
+
+
+def _later(reports: Iterable[Report | None]) -> Report | None:
+    """The one that ended last."""
+    ended = [report for report in reports if report is not None and report.ended is not None]
+    return max(ended, key=lambda report: report.ended or 0.0, default=None)
 
 
 def run_plan(plan: Plan, engine: Engine, report: Report, cancel: Cancel) -> Result:
     """Run a plan to its result, with progress shown, and call `final`; `cancel` ends it, and is done with then."""
-    summary = Summary(report)
-    with _listed(report, summary), contextlib.closing(cancel), show(report, plan.progress, cancel=cancel):
+    # What is shown of the end takes a moment, in which nobody can cancel any more.
+    with _listed(report), show(report, plan.progress, cancel=cancel), contextlib.closing(cancel):
         try:
             with contextlib.closing(engine.run(plan, report)) as partitions:  # an error keeps its frames alive
                 items = list(in_order(partitions))
             report.n_keys = len(items)
-            report.sample = [(describe(k, _KEY_WIDTH), describe(v, _VALUE_WIDTH)) for k, v in islice(items, _N_SAMPLED)]
+            report.sample = [(_told(k, _KEY_WIDTH), _told(v, _VALUE_WIDTH)) for k, v in items[:_N_SAMPLED]]
         except KeyboardInterrupt as error:
             report.end(State.CANCELLED)
             if cancel.asked and not isinstance(error, JobCancelled):  # it had to be interrupted in user code
@@ -62,21 +68,28 @@ def run_plan(plan: Plan, engine: Engine, report: Report, cancel: Cancel) -> Resu
             report.end(State.FAILED)
             raise
         report.end(State.DONE)
-    result = Result(items, stats=_stats(report), errors=report.errors, timeline=report.timeline, summary=summary)
+    errors, report.errors = report.errors, BadRecords()  # the last job's report stays, and need not hold records
+    result = Result(items, stats=_stats(report), errors=errors, timeline=report.timeline, summary=Summary(report))
     if plan.final is not None:
         _call_final(plan.final, result)
     return result
 
 
 @contextlib.contextmanager
-def _listed(report: Report, summary: Summary) -> Iterator[None]:
-    """One of `running_jobs` meanwhile, and the last job thereafter."""
-    _running.append(report)
+def _listed(report: Report) -> Iterator[None]:
+    """One of `running_jobs` meanwhile, and perhaps the last job thereafter."""
+    global _last  # noqa: PLW0603 - a process has one last job
+    _reports[id(report)] = report
     try:
         yield
     finally:
-        _running[:] = [other for other in _running if other is not report]
-        _last[:] = [summary]
+        _last = _later([_last, report])
+        del _reports[id(report)]
+
+
+def _told(obj: object, width: int) -> str:
+    """What the summary says of a key or a value; the job has not ended yet, so no code of the user's is run."""
+    return describe(obj, width, calls_repr=False)
 
 
 def _in_one_line(error: BaseException) -> str:
