@@ -163,8 +163,8 @@ def _shares(counts: list[int]) -> list[int]:
 
 
 def _said(obj: object) -> str:
-    """What it is, on one line, in characters that every XML reader takes."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in describe(obj, _MOST_CHARACTERS))
+    """What it is, on one line."""
+    return describe(obj, _MOST_CHARACTERS)
 
 
 def listed(group: FlowGroup, n_cells: int) -> str:
