@@ -17,6 +17,8 @@ __all__ = ["Attempt", "BadRecord", "BadRecords", "Partition", "Result", "Stats",
 
 #: As many items of a result IPython shows, and as much of each key and value.
 _MAX_ITEMS, _MAX_TEXT = 30, 200
+#: As many bad records, and as much of each key.
+_MAX_BAD, _MAX_KEY = 20, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,11 @@ class BadRecord:
     #: The same, as Python prints it.
     traceback: str
 
+    def __repr__(self) -> str:
+        """In one line; the traceback has many, and is there to be printed."""
+        key, value = describe(self.key), describe(self.value)
+        return f"BadRecord(phase={self.phase!r}, key={key}, value={value}, error={describe(self.error)})"
+
 
 class BadRecords(list[BadRecord]):
     """The first thousand bad records; `n_total` counts them all."""
@@ -50,6 +57,24 @@ class BadRecords(list[BadRecord]):
     def __init__(self, kept: Iterable[BadRecord] = (), n_total: int = 0) -> None:
         super().__init__(kept)
         self.n_total = max(n_total, len(self))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows: a line for each of the first twenty, with where it was raised."""
+        lines = [_told(bad) for bad in self[:_MAX_BAD]] or ["[]"]
+        if n_left := max(self.n_total, len(self)) - min(len(self), _MAX_BAD):
+            lines.append(f"... {n_left:,} more; .n_total counts all")
+        with printer.group():
+            for number, line in enumerate(lines):
+                if number:
+                    printer.break_()
+                printer.text(line)
+
+
+def _told(bad: BadRecord) -> str:
+    from jmr import tracebacks
+
+    where = tracebacks.place(bad.error)
+    return f"{bad.phase} key={describe(bad.key, _MAX_KEY)}: {describe(bad.error)}{where and f' ({where})'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +118,7 @@ class Result(dict[Any, Any]):
         seconds, n_slots, n_records, n_pairs, n_keys, n_map_tasks, n_reduce_tasks, shuffled_bytes.
     errors
         A list of what `on_error="skip"` set aside, in source order: phase ("map", "combine" or "reduce"), key, value,
-        error and traceback of each. The first thousand are kept; `errors.n_total` counts all.
+        error and traceback of each. The first thousand are kept; `errors.n_total` counts all. IPython shows twenty.
     timeline
         A list of attempts in the order in which they ended: slot, task, number, started and ended (seconds since the
         job began), outcome.

@@ -3,8 +3,10 @@
     exception, its frames ──shown──> IPython's own lines, with carets under what failed
                           ──shown_group──> what an ExceptionGroup holds, which IPython does not show
     exception of ours     ──last_words──> its class and message, as IPython ends a traceback
+    exception             ──place──> where it was raised
+    text of a traceback   ──named──> the same, with cells named as IPython names them
 
-IPython is never imported here: whoever asks runs in it.
+IPython is never imported here: whoever asks runs in it, or asks for `place` and `named`, which do without.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
-__all__ = ["last_words", "shown", "shown_group"]
+__all__ = ["last_words", "named", "place", "shown", "shown_group"]
 
 _IPYTHON = f"{os.sep}IPython{os.sep}core{os.sep}"
 #: Frames shown of a deep recursion, at each end.
@@ -54,7 +56,7 @@ def shown_group(error: BaseException) -> list[str]:
     found = tracebacks.TracebackException.from_exception(error)
     found.__cause__ = found.__context__ = None
     text = "".join(found.format())
-    return ["", _FILE.sub(lambda match: _named(match[1]), text.rstrip())]
+    return ["", named(text.rstrip())]
 
 
 def last_words(error: BaseException) -> list[str]:
@@ -63,14 +65,29 @@ def last_words(error: BaseException) -> list[str]:
     return lines
 
 
+def named(text: str) -> str:
+    """A traceback as Python prints it, but with "Cell In[3], line" for the file that IPython compiles that cell as."""
+    return _FILE.sub(lambda match: f"{_cell(match[1]) or match[0].removesuffix(', line')}, line", text)
+
+
+def place(error: BaseException) -> str:
+    """Where it was raised: the innermost line of a cell, such as "Cell In[3], line 5", or of any file; else nothing."""
+    entries = [(entry.tb_frame.f_code.co_filename, entry.tb_lineno) for entry in _entries(error.__traceback__)]
+    cells = [(cell, number) for filename, number in entries if (cell := _cell(filename))]
+    files = [(f'File "{filename}"', number) for filename, number in entries]
+    return "".join(f"{name}, line {number}" for name, number in (cells or files)[-1:])
+
+
 def _shell() -> Any:
-    return sys.modules["IPython"].get_ipython()
+    """IPython's shell, if IPython runs."""
+    ipython = sys.modules.get("IPython")
+    return None if ipython is None else ipython.get_ipython()
 
 
-def _named(filename: str) -> str:
-    """As IPython names a cell: "Cell In[3], line"."""
-    kind, name = _shell().compile.format_code_name(filename) or ("File", f'"{filename}"')
-    return f"{kind} {name}, line"
+def _cell(filename: str) -> str:
+    """As IPython names the cell that it compiled as this file: "Cell In[3]"; empty if it is none."""
+    shell = _shell()
+    return " ".join((shell.compile.format_code_name(filename) if shell is not None else None) or ())
 
 
 def _entries(traceback: TracebackType | None) -> Iterator[TracebackType]:

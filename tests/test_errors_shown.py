@@ -13,6 +13,7 @@ import pytest
 
 import jmr
 from jmr.codec.failures import raised_from, rebuild
+from jmr.result import BadRecord, BadRecords
 from tests.shells import ipython
 
 if TYPE_CHECKING:
@@ -281,6 +282,58 @@ def test_columns_survive_the_way_back() -> None:
     line = next(i for i, text in enumerate(lines) if "2 + 1 / v" in text)
     marks = lines[line + 1]
     assert lines[line][marks.index("~") : len(marks)] == "1 / v"
+
+
+# Bad records
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_bad_records_are_a_line_each_and_say_where_in_which_cell(ip, capsys, engine):
+    ip.user_ns["engine"] = engine
+    ip.run_cell(
+        "import json\n"
+        "def mapfn(key, text):\n"
+        "    yield key, json.loads(text)\n"
+        'texts = {"a": "1", "b": "?" * 1000, "c" * 1000: "{"}\n'
+        'result = jmr.run(texts, mapfn, on_error="skip", engine=engine, progress=False)',
+        store_history=True,
+    ).raise_error()
+    n = len(ip.user_ns["In"]) - 1
+    capsys.readouterr()
+    ip.run_cell("result.errors")
+    first, second = capsys.readouterr().out.partition(": ")[2].strip().splitlines()
+    assert first == f"map key='b': JSONDecodeError('Expecting value: line 1 column 1 (char 0)') (Cell In[{n}], line 3)"
+    assert re.fullmatch(rf"map key='c+\.\.\.: JSONDecodeError\(.*\) \(Cell In\[{n}\], line 3\)", second)
+    assert len(second) < 200
+
+
+def test_of_many_bad_records_twenty_are_shown_and_the_rest_is_counted(ip, capsys):
+    many = BadRecords((BadRecord("map", n, n, ValueError("odd"), "Traceback...") for n in range(1000)), n_total=1001)
+    ip.user_ns["many"] = many
+    ip.run_cell("many")
+    lines = capsys.readouterr().out.partition(": ")[2].strip().splitlines()
+    assert lines == [*(f"map key={n}: ValueError('odd')" for n in range(20)), "... 981 more; .n_total counts all"]
+    ip.run_cell("many[:0], type(many)(many[:20])")
+    assert "more" not in capsys.readouterr().out
+
+
+def test_a_bad_record_is_one_line_however_long_its_value_and_traceback(ip, capsys):
+    ip.user_ns["bad"] = BadRecord("map", 7, "x" * 10**6, ValueError("odd\nduck"), "Traceback...\n" * 50)
+    ip.run_cell("print(bad)")
+    said = capsys.readouterr().out
+    assert re.fullmatch(r"BadRecord\(phase='map', key=7, value='x+\.\.\.x+', error=ValueError\('odd.*duck'\)\)\n", said)
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_the_traceback_of_a_bad_record_names_the_cell(ip, engine):
+    ip.user_ns["engine"] = engine
+    cell = "result = jmr.run({1: 0}, lambda k, v: 1 / v, on_error='skip', engine=engine, progress=False)"
+    ip.run_cell(cell, store_history=True).raise_error()
+    n = len(ip.user_ns["In"]) - 1
+    (bad,) = ip.user_ns["result"].errors
+    assert f"\n  Cell In[{n}], line 1, in <lambda>\n    result = jmr.run" in bad.traceback
+    assert "File" not in bad.traceback
 
 
 # Exceptions, taken apart and made again

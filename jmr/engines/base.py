@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Generator
 from typing import Any, Protocol
 
+from jmr import tracebacks
 from jmr.codec.failures import Raised, rebuild
 from jmr.codec.values import load
 from jmr.errors import (
@@ -87,7 +88,7 @@ def bad_record(failure: Failure) -> BadRecord:
     """A failure that was set aside, for `result.errors`."""
     key, value = _record_of(failure)
     error = rebuild(failure.raised)
-    text = "".join(traceback.format_exception(error))
+    text = tracebacks.named("".join(traceback.format_exception(error)))
     return BadRecord(failure.phase, key, value, error, text)
 
 
