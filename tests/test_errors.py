@@ -261,7 +261,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
     "os._exit": (
         {"mapfn": lambda k, v: os._exit(3) if k == 5 else []},
         errors.SlotDiedError,
-        ["mapfn ended its process 4 times, at record key=5", "exited with code 3"],
+        [
+            "mapfn ended its process 4 times, at record key=5",
+            "exited with code 3",
+            "To look into it: call mapfn on that record in a process of its own (`python` in a terminal), not",
+        ],
     ),
     "os._exit, one attempt": (
         {"mapfn": lambda k, v: os._exit(3) if k == 5 else [], "max_attempts": 1},

@@ -50,7 +50,8 @@ def error_of_death(poison: JobPoisoned, folder: str) -> SlotDiedError:
     return SlotDiedError(
         f"{role} ended its process {times}, at {subject} key={describe(culprit[0])} ({task}, worker {poison.slot}): "
         f"{told_exit(poison.status)}{_where(poison.stack)}; peak memory {poison.peak_bytes / 2**20:,.0f} MiB. "
-        f'To look into it: call {role} on that {subject} yourself, or leave it out with on_error="skip".'
+        f"To look into it: call {role} on that {subject} in a process of its own (`python` in a terminal), not in your "
+        'kernel, which it would end; or leave it out with on_error="skip".'
     )
 
 
