@@ -83,7 +83,18 @@ def test_the_summary_counts_what_was_skipped_and_says_where_it_is():
 @pytest.mark.parametrize("state", [State.FAILED, State.CANCELLED])
 def test_the_summary_of_a_job_that_did_not_finish_says_so(state):
     said = line(an_ended_report(state), 999.0)
-    assert said == f"wordcount: {state.value} after 2.31 s and 1,204 records on 2 slots"
+    assert said == f"wordcount: {state.value} after 2.31 s on 2 slots, 1,204 records mapped"
+
+
+def test_the_summary_of_a_job_that_failed_says_why():
+    report = an_ended_report(
+        State.FAILED, n_records=0, error="MapError: mapfn raised ValueError('<b>')", notes=["a note"]
+    )
+    told = "failed after 2.31 s on 2 slots (a note): MapError: mapfn raised ValueError("
+    assert line(report, 999.0) == f"wordcount: {told}'<b>')"
+    assert f"{told}&#x27;&lt;b&gt;&#x27;)" in html(report, 999.0)
+    report.error = "x" * 300
+    assert line(report, 999.0).endswith(f": {'x' * 197}...")
 
 
 def test_a_mapfn_that_emits_nothing_is_told():

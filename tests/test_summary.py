@@ -281,8 +281,8 @@ def test_the_card_says_how_it_ended_what_went_in_and_what_came_out():
     report = a_report(
         n_combined_pairs=9_000,
         shuffled_bytes=148_800_000,
-        n_map_tasks=3,
-        n_reduce_tasks=1,
+        n_map_tasks_done=3,
+        n_reduce_tasks_done=1,
         peak_bytes=92_000_000,
         timeline=[an_attempt("local/1", "map-0", 0, 1)] * 5,
         sample=[("'the'", "4"), ("'cat'", "1")],
@@ -305,7 +305,7 @@ def test_the_card_says_how_it_ended_what_went_in_and_what_came_out():
 
 
 def test_the_text_has_the_counts_in_a_second_line():
-    report = a_report(n_map_tasks=3, shuffled_bytes=1_204)
+    report = a_report(n_map_tasks_done=3, shuffled_bytes=1_204)
     assert bundle(report, 0.0)["text/plain"] == (
         "wordcount: 1,204 records -> 53,211 keys in 6.10 s on 2 slots\n"
         "1,204 records in, 70,000 pairs, 1.20 kB shuffled, 53,211 keys out, 3 tasks"
@@ -325,6 +325,13 @@ def test_a_failed_jobs_card_says_why_in_both():
     )
     assert shown["text/plain"].splitlines()[1] == "MapError: mapfn raised ValueError('odd duck')"
     assert "keys" not in Read(shown["text/html"]).text
+
+
+def test_tasks_that_never_began_are_not_counted():
+    report = a_report(state=State.CANCELLED, n_map_tasks=70, n_map_tasks_done=66)
+    report.timeline = [an_attempt("local/1", f"map-{n}", n, n + 1) for n in range(68)]
+    assert ["66", "68"] in Read(final_html(report, 0.0)).rows
+    assert "66 tasks, 68 attempts" in final_text(report, 0.0)
 
 
 def test_a_cancelled_jobs_card_shows_what_was_stopped():
@@ -401,7 +408,7 @@ def full_report() -> Report:
         timeline=many_attempts(["local/1", "local/2"], 20),
         sample=[("'the'", "4")],
         peak_bytes=92_000_000,
-        n_map_tasks=18,
+        n_map_tasks_done=18,
     )
 
 

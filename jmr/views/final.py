@@ -16,7 +16,7 @@ from jmr.progress.words import count, duration, plural, size
 from jmr.views.card import card, picture, table
 from jmr.views.drawing import COLOURS, WIDTH, Drawing, draw
 from jmr.views.summary import COLOURS as STATE_COLOURS
-from jmr.views.summary import MARKS, how_it_ended, is_barren, line
+from jmr.views.summary import MARKS, headline, how_it_ended, is_barren
 
 __all__ = ["final_html", "final_text"]
 
@@ -44,7 +44,7 @@ def final_html(report: Report, now: float) -> str:
 def final_text(report: Report, now: float) -> str:
     """The line that every job leaves, why it failed, and the counts: for whoever sees no HTML."""
     counts = ", ".join(f"{said} {name}" for said, name in [*_flow(report), *_work(report)])
-    lines = [_cut(line(report, now), _MAX_LINE), _cut(report.error, _MAX_ERROR), counts]
+    lines = [_cut(headline(report, now), _MAX_LINE), _cut(report.error, _MAX_ERROR), counts]
     return "\n".join(filter(None, lines))
 
 
@@ -95,7 +95,7 @@ def _flow(report: Report) -> list[tuple[str, str]]:
 def _work(report: Report) -> list[tuple[str, str]]:
     """What it took."""
     figures = []
-    if n_tasks := report.n_map_tasks + report.n_reduce_tasks:
+    if n_tasks := report.n_map_tasks_done + report.n_reduce_tasks_done:
         figures.append((_exact(n_tasks), "tasks"))
     if report.timeline:
         figures.append((_exact(len(report.timeline)), "attempts"))

@@ -19,6 +19,7 @@ __all__ = [
     "Bundle",
     "Summary",
     "bundle",
+    "headline",
     "how_it_ended",
     "html",
     "is_barren",
@@ -30,6 +31,8 @@ Bundle = dict[str, str]
 
 #: A job that is done by then, in seconds, shows only its line.
 FIRST_PAINT = 0.3
+#: As much of the error of a failed job stands in its line.
+_MAX_ERROR = 200
 
 COLOURS = {State.RUNNING: "#3b82f6", State.DONE: "#10b981", State.FAILED: "#ef4444", State.CANCELLED: "#f59e0b"}
 FONT = "var(--jp-ui-font-family,system-ui,sans-serif)"
@@ -37,7 +40,7 @@ MARKS = {State.RUNNING: "●", State.DONE: "✓", State.FAILED: "✕", State.CAN
 
 
 def line(report: Report, now: float) -> str:
-    """The whole job in one line.
+    """The whole job in one line; of one that failed, also why: nobody may have asked for its result yet.
 
     Examples
     --------
@@ -46,6 +49,11 @@ def line(report: Report, now: float) -> str:
     >>> line(report, now=9.0)
     'wordcount: 1,204 records -> 53,211 keys in 2.31 s on 2 slots (source from an earlier cell)'
     """
+    return f"{headline(report, now)}{_why(report)}"
+
+
+def headline(report: Report, now: float) -> str:
+    """The same without why it failed, for whoever says that at more length."""
     return f"{report.name}: {_facts(report, now)}"
 
 
@@ -54,7 +62,7 @@ def html(report: Report, now: float) -> str:
     from html import escape
 
     colour, mark = COLOURS[report.state], MARKS[report.state]
-    facts = escape(_facts(report, now)).replace("-&gt;", "→")
+    facts = escape(_facts(report, now)).replace("-&gt;", "→") + escape(_why(report))
     return (
         f'<div style="font-family:{FONT};font-size:13px;padding:2px 10px;border-left:4px solid {colour}">'
         f'<b style="color:{colour}">{mark}</b> <b>{escape(report.name)}</b>: {facts}</div>'
@@ -101,9 +109,13 @@ def _full(report: Report, now: float) -> Bundle:
 
 
 def _facts(report: Report, now: float) -> str:
-    slots = f" on {plural(report.n_slots, 'slot')}" if report.n_slots else ""
     notes = f" ({'; '.join(report.notes)})" if report.notes else ""
-    return f"{_outcome(report, duration(report.elapsed(now)))}{slots}{_skipped(report)}{notes}"
+    return f"{_outcome(report, now)}{_skipped(report)}{notes}"
+
+
+def _why(report: Report) -> str:
+    error = report.error
+    return f": {error if len(error) <= _MAX_ERROR else error[: _MAX_ERROR - 3] + '...'}" if error else ""
 
 
 def how_it_ended(report: Report, now: float) -> str:
@@ -115,16 +127,20 @@ def how_it_ended(report: Report, now: float) -> str:
     'done in 6.10 s on 4 slots'
     """
     when = "in" if report.state is State.DONE else "after"
+    return f"{report.state.value} {when} {_time_and_slots(report, now)}"
+
+
+def _time_and_slots(report: Report, now: float) -> str:
     slots = f" on {plural(report.n_slots, 'slot')}" if report.n_slots else ""
-    return f"{report.state.value} {when} {duration(report.elapsed(now))}{slots}"
+    return f"{duration(report.elapsed(now))}{slots}"
 
 
-def _outcome(report: Report, took: str) -> str:
+def _outcome(report: Report, now: float) -> str:
     records = plural(report.n_records, "record")
     if report.state is State.DONE:
         why = " (mapfn emitted nothing: is a yield missing?)" if is_barren(report) else ""
-        return f"{records} -> {plural(report.n_keys, 'key')}{why} in {took}"
-    return f"{report.state.value} after {took}" + (f" and {records}" if report.n_records else "")
+        return f"{records} -> {plural(report.n_keys, 'key')}{why} in {_time_and_slots(report, now)}"
+    return how_it_ended(report, now) + (f", {records} mapped" if report.n_records else "")
 
 
 def is_barren(report: Report) -> bool:
