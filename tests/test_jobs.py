@@ -223,6 +223,21 @@ def test_a_job_that_nobody_is_left_for_fails(tmp_path: Path) -> None:
         assert run(SOURCE, identity, workers=None) == run(SOURCE, identity, engine="inline")
 
 
+def test_a_slot_says_which_job_by_its_name_whatever_that_is(tmp_path: Path) -> None:
+    def wait(key: int, value: int) -> None:
+        (tmp_path / "begun").touch()
+        threading.Event().wait()
+
+    with jmr.Cluster(workers=1) as cluster:
+        job = jmr.submit({1: 1}, wait, name="idle", progress=False)
+        while not list(tmp_path.iterdir()):
+            threading.Event().wait(0.01)
+        assert cluster.status() == [("local/1", "idle: map-0")]
+        assert repr(cluster) == "<jmr.Cluster of 1 slot on this host, 1 busy>"
+        assert "<td style='text-align:left'>1 busy</td>" in cluster._repr_html_()
+        assert job.cancel()
+
+
 def test_no_user_code_sees_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JMR_TOKEN", "5e" * 32)
     seen = run({1: 1}, lambda key, value: [(key, os.environ.get("JMR_TOKEN"))])

@@ -402,7 +402,9 @@ class FakeCluster:
         self.closed = False
 
     def hosts(self) -> list[WorkerStatus]:
-        return [WorkerStatus.here([SlotStatus("local/1", "idle"), SlotStatus("local/10", "job 3: map-4")])]
+        return [
+            WorkerStatus.here([SlotStatus("local/1", "idle"), SlotStatus("local/10", "words: map-4", is_busy=True)])
+        ]
 
     def close(self) -> None:
         self.closed = True
@@ -412,7 +414,7 @@ def test_jmr_shows_what_each_slot_does(ip, capsys, monkeypatch):
     monkeypatch.setattr(engines_cluster, "default_cluster", FakeCluster)
     run(ip, "%jmr")
     run(ip, "%jmr status")
-    assert shown(capsys) == "2 slots\n  local/1   idle\n  local/10  job 3: map-4\n" * 2
+    assert shown(capsys) == "2 slots\n  local/1   idle\n  local/10  words: map-4\n" * 2
 
 
 def test_jmr_says_when_nothing_runs(ip, capsys, monkeypatch):

@@ -172,7 +172,8 @@ class Coordinator:
         """The workers, this host's first: what there is, and what it does."""
         from jmr.coordinator.status import status_of
 
-        return [status_of(worker) for worker in (self._local, *self._remote())]
+        names = {number: job.spec.report.name for number, job in self._jobs.copy().items()}
+        return [status_of(worker, names) for worker in (self._local, *self._remote())]
 
     @property
     def n_slots(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jmr.coordinator.remote import RemoteWorker
@@ -19,8 +20,10 @@ class SlotStatus:
     """One slot."""
 
     name: str
-    #: "starting", "idle", "job 3: map-4" or "ending".
+    #: "starting", "idle", "words: map-4" (the job's name, and the task) or "ending".
     doing: str
+    #: Whether it runs a task.
+    is_busy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +49,9 @@ class WorkerStatus:
         return cls("local", socket.gethostname(), slots, python, os.getloadavg()[0], free_memory_bytes(), "ready")
 
 
-def status_of(worker: Worker) -> WorkerStatus:
-    """What can be said of a worker now."""
-    slots = [SlotStatus(slot.name, _doing(slot)) for slot in worker.slots]
+def status_of(worker: Worker, names: Mapping[int, str]) -> WorkerStatus:
+    """What can be said of a worker now, with jobs by their names."""
+    slots = [_slot_status(slot, names) for slot in worker.slots]
     if not isinstance(worker, RemoteWorker):
         return WorkerStatus.here(slots)
     assert worker.about is not None
@@ -57,7 +60,11 @@ def status_of(worker: Worker) -> WorkerStatus:
     return WorkerStatus(worker.name, worker.origin, slots, worker.about.python, load, free, state)
 
 
-def _doing(slot: Slot) -> str:
+def _slot_status(slot: Slot, names: Mapping[int, str]) -> SlotStatus:
+    attempt = slot.attempt  # read once: the loop's thread may be about to change it
     if slot.ending or not slot.ready:
-        return "ending" if slot.ending else "starting"
-    return "idle" if slot.attempt is None else f"job {slot.attempt.task.job}: {slot.attempt.task}"
+        return SlotStatus(slot.name, "ending" if slot.ending else "starting")
+    if attempt is None:
+        return SlotStatus(slot.name, "idle")
+    task = attempt.task
+    return SlotStatus(slot.name, f"{names.get(task.job, f'job {task.job}')}: {task}", is_busy=True)

@@ -127,7 +127,7 @@ class Cluster:
         if self._coordinator is None:
             return "<jmr.Cluster closed>"
         hosts = self.hosts()
-        n_busy = sum(slot.doing.startswith("job") for host in hosts for slot in host.slots)
+        n_busy = sum(slot.is_busy for host in hosts for slot in host.slots)
         listens = f", listening on {self._address}" if self._address else ""
         slots = "slot" if self.n_slots == 1 else "slots"
         if len(hosts) == 1:
@@ -159,7 +159,7 @@ class Cluster:
         return self._expects_remote
 
     def status(self) -> list[tuple[str, str]]:
-        """Each slot's name and what it does: "starting", "idle", "job 3: map-4", or "ending"."""
+        """Each slot's name and what it does: "starting", "idle", "words: map-4", or "ending"."""
         return [(slot.name, slot.doing) for host in self.hosts() for slot in host.slots]
 
     def hosts(self) -> list[WorkerStatus]:

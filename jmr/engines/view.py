@@ -73,7 +73,7 @@ def status_html(workers: Sequence[WorkerStatus], address: str | None) -> str:
 
 
 def _row(worker: WorkerStatus) -> tuple[str, ...]:
-    doing = Counter("busy" if slot.doing.startswith("job") else slot.doing for slot in worker.slots)
+    doing = Counter("busy" if slot.is_busy else slot.doing for slot in worker.slots)
     name = worker.name if worker.name == worker.origin else f"{worker.name} ({worker.origin})"
     return (
         name,
