@@ -1,8 +1,21 @@
 """jmr: MapReduce from a notebook.
 
-    counts = jmr.run(source, mapfn, reducefn)        # a dict, exactly the one that a plain loop would give
-    %load_ext jmr                                    # then %%mapreduce, %mapreduce, %jmr
-    $ jmr run triangular.py                          # a file that defines source, mapfn and reducefn
+    jmr.run(source, mapfn, reducefn)       waits, and returns a dict: exactly the one that a plain loop would give
+    jmr.submit(source, mapfn, reducefn)    returns a Job at once: .result(), .cancel(), .done(), await
+    jmr.preview(source, mapfn, reducefn)   shows what becomes of the first records, here and now
+    jmr.run_file("triangular.py")          runs a file that defines source, mapfn and reducefn
+    jmr.Cluster(workers=4)                 processes of your own, here or on other hosts: the default inside its `with`
+    jmr.last                               the card of the job that ended last
+
+    %load_ext jmr                          brings the magics to IPython:
+    %%mapreduce counts                     a cell that defines source, mapfn and reducefn
+    %mapreduce source mapfn reducefn       the same as an expression; both take --preview
+    %jmr                                   what the slots do; %jmr jobs, workers, listen, stop
+
+    $ jmr run triangular.py                a task file without a notebook
+    $ jmr-worker 10.0.0.5                  lends this host's cores to a notebook that listens there
+
+`jmr.run?` has the arguments. Every exception is a `jmr.JmrError`.
 
 A record's way through the package, room by room; a module imports only from rooms above it:
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,15 @@ def test_every_room_is_in_the_plan() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(HOME)))
 def test_every_module_says_what_it_is_for(path: Path) -> None:
     assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_the_package_says_first_what_one_calls() -> None:
+    """`jmr?` shows its docstring."""
+    calls = re.findall(r"^ {4}\$? ?([%\w.-]+)", (jmr.__doc__ or "").partition("room by room")[0], re.MULTILINE)
+    others = ("load_ipython_extension", "unload_ipython_extension")
+    functions = {f"jmr.{name}" for name in jmr.__all__ if name.islower() and name not in others}
+    assert functions | {"jmr.Cluster", "jmr.last"} == {name for name in calls if name.startswith("jmr.")}
+    assert [name for name in calls if name.startswith("%")] == ["%load_ext", "%%mapreduce", "%mapreduce", "%jmr"]
 
 
 def test_the_package_lists_its_rooms_in_this_order() -> None:
