@@ -324,6 +324,23 @@ def test_whoever_reads_slowly_keeps_nobody_waiting(cell: Cell, monkeypatch: pyte
     assert cell.getvalue().endswith("\n9,000 more lines: jmr.last.log()\n")
 
 
+def test_a_progress_line_that_cannot_be_taken_away_costs_no_more_than_what_was_printed_there(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> Any:
+        cell.came.set()
+        raise RuntimeError("no terminal any more")
+
+    outlet = Outlet(Log())
+    with monkeypatch.context() as patch:
+        patch.setattr(outlets, "aside", broken)
+        outlet.put("local/1", 1, b"one\n")
+        assert cell.came.wait(10)
+    outlet.put("local/1", 1, b"two\n")
+    outlet.close()
+    assert cell.writes == ["[local/1] two\n"]
+
+
 def test_a_job_that_prints_nothing_has_no_thread(cell: Cell) -> None:
     before = threading.active_count()
     outlet = Outlet(Log())

@@ -262,9 +262,10 @@ def test_a_terminal_has_one_line_that_is_written_over():
 
 def test_a_terminal_line_never_wraps():
     stream = io.StringIO()
-    TerminalLine(stream).paint(a_report(name="x" * 200), 101.0, None)
+    view = TerminalLine(stream)
+    view.paint(a_report(name="x" * 200), 101.0, None)
     assert len(stream.getvalue().removeprefix("\r\x1b[K")) == 79
-    terminal.live.clear()
+    view.end(an_ended_report(), 999.0)
 
 
 def test_who_prints_aside_finds_no_progress_line_in_the_way():
@@ -278,6 +279,30 @@ def test_who_prints_aside_finds_no_progress_line_in_the_way():
     with terminal.aside():
         pass
     assert stream.getvalue().endswith("slots\n")
+
+
+def test_lines_of_other_jobs_may_appear_while_somebody_prints():
+    views = [TerminalLine(io.StringIO())]
+    views[0].paint(a_report(), 101.0, None)
+    n_seen = 0
+
+    def another_job(frame: Any, event: str, arg: Any) -> Any:
+        """Called between any two lines of code, as another thread may be."""
+        views.append(TerminalLine(io.StringIO()))
+        views[-1].paint(a_report(), 101.0, None)
+        return another_job
+
+    tracing = sys.gettrace()
+    sys.settrace(another_job)
+    try:
+        with terminal.aside():
+            sys.settrace(tracing)
+            n_seen = len(views)
+    finally:
+        sys.settrace(tracing)
+    assert n_seen > 1
+    for view in views:
+        view.end(an_ended_report(), 999.0)
 
 
 # Which front end

@@ -151,7 +151,7 @@ def _write(stream: int, text: str) -> None:
     out = sys.stdout if stream == 1 else sys.stderr
     if out is None:
         return
-    with aside(), contextlib.suppress(Exception):  # closed, a pipe that nobody reads, or whatever else stands there
+    with contextlib.suppress(Exception), aside():  # closed, a pipe that nobody reads, or whatever else stands there
         encoding = getattr(out, "encoding", None) or "utf-8"
         out.write(text.encode(encoding, errors="backslashreplace").decode(encoding))
         out.flush()

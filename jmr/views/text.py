@@ -56,7 +56,7 @@ class TerminalLine:
 
     def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
         """Write the line over itself."""
-        terminal.live.add(self)
+        terminal.appear(self)
         text = progress_line(report, now, reduce_began)[: self._width()]
         with self._lock:
             self._stream.write(_ERASE + text)
@@ -64,7 +64,7 @@ class TerminalLine:
 
     def end(self, report: Report, now: float) -> None:
         """Put the summary in the line's place."""
-        terminal.live.discard(self)
+        terminal.vanish(self)
         with self._lock:
             self._stream.write(f"{_ERASE}{line(report, now)}\n")
             self._stream.flush()
