@@ -11,6 +11,7 @@ import pickle
 import re
 import sys
 import threading
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from hypothesis import strategies as st
 import jmr
 from jmr.engines import cluster as engine
 from jmr.progress import outlet as outlets
-from jmr.progress.log import Log
+from jmr.progress.log import _ENTRY_BYTES, Log
 from jmr.progress.outlet import MOST_LINES, Outlet
 from jmr.wire.messages import NOTICE, Printed
 from jmr.worker.notices import Hearing, write_to
@@ -196,7 +197,7 @@ def test_a_notice_fits_into_one_write_to_a_pipe() -> None:
 
 
 def test_the_log_keeps_the_first_and_the_last_and_counts_what_lay_between() -> None:
-    log = Log(most_bytes=80)
+    log = Log(most_bytes=8 * (9 + _ENTRY_BYTES))
     for i in range(100):
         log.add("local/1", 1, b"line %03d\n" % i)
     assert log.n_hidden == 92
@@ -204,6 +205,18 @@ def test_the_log_keeps_the_first_and_the_last_and_counts_what_lay_between() -> N
     assert lines[:4] == [f"[local/1] line {i:03d}" for i in range(4)]
     assert lines[4] == "... 92 lines are not kept ..."
     assert lines[5:] == [f"[local/1] line {i:03d}" for i in range(96, 100)]
+
+
+def test_a_log_of_very_many_short_messages_takes_no_more_memory_than_it_may() -> None:
+    tracemalloc.start()
+    try:
+        log = Log(most_bytes=1 << 20)
+        for i in range(20_000):
+            log.add(f"local/{i % 8}", 1, b"%d\n" % i)
+        n_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert 0.9 < n_bytes / (1 << 20) < 1.1
 
 
 def test_the_log_says_what_a_worker_did_not_pass_on_and_where() -> None:

@@ -1,17 +1,20 @@
-"""What a job's workers printed, warned and logged: all of it, up to a bound.
+"""What a job's workers printed, warned and logged: all that they passed on, up to a bound.
 
     outlet ──add, add_notice──> Log ──text──> job.log(), jmr.last.log()
 
-The first half of the bound holds what came first, and stays; the second half holds what came last. What lay between is
-counted, like what the workers did not pass on. One writer, and readers at any time. Pure.
+The bound is one of memory. Its first half holds what came first, and stays; its second half what came last. What lay
+between is counted, like what the workers did not pass on. One writer, and readers at any time. Pure.
 """
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 
 __all__ = ["Log", "labelled"]
 
+#: What an entry takes besides its text, in bytes: some jobs print millions of short lines, each in its own time.
+_ENTRY_BYTES = 113
 #: A notice that differs from so many others is kept like any line, however often it comes.
 _MOST_DISTINCT = 1_000
 
@@ -70,7 +73,7 @@ class Log:
         return "".join(map(str, first)) + between + "".join(map(str, last))
 
     def _keep(self, entry: _Entry) -> None:
-        n_bytes = len(entry.text)
+        n_bytes = entry.n_bytes
         if not self._last and self._n_first_bytes + n_bytes <= self._half_bytes:
             self._first.append(entry)
             self._n_first_bytes += n_bytes
@@ -79,7 +82,7 @@ class Log:
         self._n_last_bytes += n_bytes
         while self._n_last_bytes > self._half_bytes:
             dropped = self._last.popleft()
-            self._n_last_bytes -= len(dropped.text)
+            self._n_last_bytes -= dropped.n_bytes
             n_lines = dropped.text.count(b"\n")
             self._n_between += n_lines + dropped.n_hidden
             self.n_hidden += n_lines
@@ -91,12 +94,17 @@ class _Entry:
     __slots__ = ("n_hidden", "n_more", "name", "stream", "text")
 
     def __init__(self, name: str, stream: int, text: bytes, n_hidden: int) -> None:
-        self.name = name
+        self.name = sys.intern(name)  # each message has a copy of its own
         self.stream = stream
         self.text = text
         self.n_hidden = n_hidden
         #: Notices like this one.
         self.n_more = 0
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes in memory; notices that only repeat it take nothing."""
+        return len(self.text) + _ENTRY_BYTES
 
     def __str__(self) -> str:
         hidden = f"[{self.name}] ... {self.n_hidden:,} more lines ...\n" if self.n_hidden else ""
