@@ -284,11 +284,29 @@ def test_a_label_and_its_line_are_one_write(cell: Cell) -> None:
 def test_what_is_shown_and_what_is_said_make_up_all_lines(cell: Cell) -> None:
     outlet = Outlet(Log())
     for _ in range(30):
-        outlet.put("local/1", 1, b"line\n" * 100, n_hidden=1)
+        outlet.put("local/1", 1, b"line\n" * 100)
     outlet.close()
     *shown, said = cell.getvalue().splitlines()
     assert len(shown) == MOST_LINES
-    assert said == "2,030 more lines: jmr.last.log()"
+    assert said == "2,000 more lines: jmr.last.log()"
+
+
+def test_nobody_is_sent_to_the_log_for_lines_that_it_does_not_have(cell: Cell) -> None:
+    log = Log(most_bytes=24 * (500 + _ENTRY_BYTES))
+    outlet = Outlet(log)
+    for _ in range(30):
+        outlet.put("local/1", 1, b"line\n" * 100, n_hidden=1)
+    outlet.close()
+    said = cell.getvalue().splitlines()[-1]
+    assert said == "2,030 more lines: jmr.last.log() has all but 630"
+    assert log.text().count("] line\n") == 3_030 - 630
+
+
+def test_lines_that_are_nowhere_are_counted(cell: Cell) -> None:
+    outlet = Outlet(Log())
+    outlet.put("local/1", 1, b"line\n", n_hidden=1)
+    outlet.close()
+    assert cell.getvalue().splitlines() == ["[local/1] line", "1 more line: too many to keep"]
 
 
 def test_few_lines_that_are_very_long_are_a_flood_as_well(cell: Cell) -> None:
@@ -354,6 +372,34 @@ def test_a_progress_line_that_cannot_be_taken_away_costs_no_more_than_what_was_p
     assert cell.writes == ["[local/1] two\n"]
 
 
+def test_where_no_thread_can_be_started_all_is_shown_at_the_end(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    outlet = Outlet(Log())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        outlet.put("local/1", 1, b"one\n")
+        outlet.put("local/1", 1, b"two\n")
+        assert cell.writes == []
+        outlet.close()
+    assert cell.writes == ["[local/1] one\n", "[local/1] two\n"]
+
+
+def test_a_thread_that_cannot_be_started_is_tried_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    outlet = Outlet(Log())
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        outlet.put("local/1", 1, b"one\n")
+    outlet.put("local/1", 1, b"two\n")
+    assert cell.came.wait(10)
+    outlet.close()
+    assert cell.writes == ["[local/1] one\n", "[local/1] two\n"]
+
+
 def test_a_job_that_prints_nothing_has_no_thread(cell: Cell) -> None:
     before = threading.active_count()
     outlet = Outlet(Log())
@@ -404,9 +450,9 @@ def test_a_flood_costs_neither_the_result_nor_memory_and_every_line_is_accounted
     *shown, said = capfd.readouterr().out.splitlines()
     assert 0 < len(shown) <= MOST_LINES
     assert shown[-1].split(maxsplit=2)[1:] == ["line", f"{len(shown) - 1} {'x' * 200}"]
-    assert said == f"{200_000 - len(shown):,} more lines: job.log()"
     lines = job.log().splitlines()
     hidden = [int(n.replace(",", "")) for n in re.findall(r"\.\.\. ([\d,]+) (?:more )?lines ", job.log())]
+    assert said == f"{200_000 - len(shown):,} more lines: job.log() has all but {sum(hidden):,}"
     assert len(lines) - len(hidden) + sum(hidden) == 200_000
     assert len(job.log()) < 9 << 20
 

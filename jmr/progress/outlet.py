@@ -1,8 +1,8 @@
 """What workers print, shown in the cell that started the job.
 
-    coordinator ──put, put_notice──> Log (all of it)
+    coordinator ──put, put_notice──> Log (more of it)
                                 └──> a thread ──> sys.stdout, sys.stderr of the cell (what fits)
-    job ends ──close──> "12,403 more lines: jmr.last.log()"
+    job ends ──close──> "12,403 more lines: jmr.last.log() has all but 2,000"
 
 The thread begins with the first line and ends with the job: so lines are seen while the calling thread is busy, in a
 slow source say, and a job that prints nothing pays nothing. A flood is cut to what a page can bear, and counted. The
@@ -24,6 +24,7 @@ from jmr.progress.log import Log, labelled
 from jmr.progress.routing import current_parent, routed_to
 from jmr.progress.terminal import aside
 from jmr.progress.where import running_shell
+from jmr.progress.words import plural
 
 __all__ = ["MOST_BYTES", "MOST_LINES", "Outlet"]
 
@@ -83,13 +84,16 @@ class Outlet:
         if n_more:
             stream = 1 if self._n_more[1] else 2
             self._n_more = {1: 0, 2: 0}
-            self._show(stream, f"{n_more:,} more line{'' if n_more == 1 else 's'}: {self._log.call}\n")
+            self._show(stream, _told_more(n_more, self._log))
         with self._lock:
             self._is_closed = True
-            if self._thread is None:
+            if self._thread is None and self._queue.empty():
                 return
             self._queue.put(None)
-        self._thread.join()
+        if self._thread is None:
+            self._run()
+        else:
+            self._thread.join()
 
     def _show(self, stream: int, text: str, source: _Source | None = None) -> None:
         with self._lock:
@@ -97,9 +101,10 @@ class Outlet:
                 return
             self._queue.put((stream, text, source))
             if self._thread is None:
-                run = partial(self._context.run, self._run)
-                self._thread = threading.Thread(target=run, name="jmr-output", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=partial(self._context.run, self._run), name="jmr-output", daemon=True)
+                with contextlib.suppress(RuntimeError):  # there can be no more threads now: the next line tries again
+                    thread.start()
+                    self._thread = thread
 
     def _run(self) -> None:
         with routed_to(self._parent):
@@ -131,6 +136,14 @@ class _Room:
         n_left = len(lines) - len(kept) + rest.count(b"\n")
         self._n_lines = 0 if n_left else self._n_lines - len(kept)
         return b"".join(kept), n_left
+
+
+def _told_more(n_more: int, log: Log) -> str:
+    """How many lines are not shown, and where they are; of a flood that was too fast, some are nowhere."""
+    lines = plural(n_more, "more line")
+    if log.n_hidden >= n_more:
+        return f"{lines}: too many to keep\n"
+    return f"{lines}: {log.call}" + (f" has all but {log.n_hidden:,}\n" if log.n_hidden else "\n")
 
 
 def _place(path: str, line: int) -> str:
