@@ -128,8 +128,9 @@ class Job:
     def log(self) -> str:
         """What its workers have printed so far, warned of and logged; each line with its worker's name.
 
-        The cell shows only so much of a flood, and this all of it, up to 8 MB: the first and the last of it, and how
-        many lines are missing. Lines of one slot are in order. Of warnings and log records each is there once, with how
+        The cell shows only the first of a flood, and this up to 8 MB of it: the first and the last, and how many lines
+        are missing where. A flood that is too fast for a worker to pass on loses lines there already. Lines of one slot
+        are in order. Of warnings and log records each is there once, with how
         often it came again. With engine="inline", user code prints into the cell itself, and this is empty.
         """
         return self._report.log.text()

@@ -97,7 +97,8 @@ class Summary:
     def log(self) -> str:
         """What the job's functions printed, warned of and logged in slots, each line with its slot's name.
 
-        Up to 8 MB of it: the first half and the last. Empty with engine="inline", which prints into the cell itself.
+        Up to 8 MB of what workers passed on: the first half and the last, and how many lines are missing where. Empty
+        with engine="inline", which prints into the cell itself.
         """
         return self._report.log.text()
 
