@@ -123,7 +123,8 @@ class Result(dict[Any, Any]):
         A list of attempts in the order in which they ended: slot, task, number, started and ended (seconds since the
         job began), outcome.
     summary
-        The job as a picture in a notebook, and as lines in a terminal; None if no job made this result.
+        The job as a picture in a notebook, and as lines in a terminal; None if no job made this result. A result is
+        pickled with all of this but the summary's log.
 
     Examples
     --------

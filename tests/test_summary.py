@@ -21,7 +21,7 @@ from IPython.lib.pretty import pretty
 
 import jmr
 from jmr.progress.report import Report, State
-from jmr.result import Attempt, Result
+from jmr.result import Attempt, BadRecord, BadRecords, Result
 from jmr.views.drawing import COLOURS, WIDTH, draw
 from jmr.views.final import final_html, final_text
 from jmr.views.summary import Summary, bundle, line
@@ -556,7 +556,20 @@ def test_a_summary_has_what_the_functions_printed(cluster):
     result = jmr.run({1: 1}, lambda key, value: print("odd duck"), progress=False)
     assert re.fullmatch(r"\[local/[12]\] odd duck\n", result.summary.log())
     assert jmr.last.log() == result.summary.log()
-    assert copy.deepcopy(result).summary.log() == pickle.loads(pickle.dumps(result)).summary.log() == jmr.last.log()
+    assert copy.copy(result).summary.log() == copy.deepcopy(result).summary.log() == jmr.last.log()
+
+
+def test_a_result_is_pickled_without_what_was_printed_and_with_all_else():
+    report = a_report(timeline=[an_attempt("local/1", "map-0", 0, 1)], n_skipped=1)
+    errors = BadRecords([BadRecord("map", "odd", "duck", ValueError("odd duck"), "Traceback")])
+    report.log.add("local/1", 1, b"x" * 60_000 + b"\n")
+    result = Result({"a": 1}, errors=errors, timeline=report.timeline, summary=Summary(report))
+    pickled = pickle.dumps(result)
+    assert len(pickled) < 5_000
+    again = pickle.loads(pickled)
+    assert (again.summary.log(), len(result.summary.log())) == ("", 60_011)
+    assert again.summary._repr_mimebundle_() == result.summary._repr_mimebundle_()
+    assert (again.timeline, [bad.key for bad in again.errors]) == (result.timeline, ["odd"])
 
 
 def test_the_last_summary_holds_no_records():

@@ -9,8 +9,10 @@ Functions of a report and a time; no clock, no output, no IPython. What only lon
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from jmr.progress.log import Log
 from jmr.progress.report import Report, State
 from jmr.progress.words import duration, plural
 
@@ -80,7 +82,7 @@ class Summary:
     """What is known of a job that has ended; `jmr.last` is the last one's, `result.summary` that of a result.
 
     In a notebook it shows as a card with the timeline of the job's attempts; its text says the same in two lines. It
-    can be copied and pickled.
+    can be copied, and pickled without its log: a result that the next job's functions capture is sent to every slot.
     """
 
     def __init__(self, report: Report) -> None:
@@ -94,11 +96,17 @@ class Summary:
     def _repr_mimebundle_(self, **options: Any) -> Bundle:
         return _full(self._report, self._report.started)
 
+    def __getstate__(self) -> dict[str, Report]:
+        return {"_report": replace(self._report, log=Log())}
+
+    def __deepcopy__(self, memo: object) -> Summary:
+        return self  # of a job that has ended, nothing changes
+
     def log(self) -> str:
         """What the job's functions printed, warned of and logged in slots, each line with its slot's name.
 
         Up to 8 MB of what workers passed on: the first half and the last, and how many lines are missing where. Empty
-        with engine="inline", which prints into the cell itself.
+        with engine="inline", which prints into the cell itself, and where the summary has been pickled.
         """
         return self._report.log.text()
 
