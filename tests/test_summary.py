@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import copy
+import json
 import pickle
 import random
 import re
@@ -384,6 +385,36 @@ def test_hostile_words_stay_words():
     assert not [name for name in read.attributes if name.startswith("on")]
     assert read.text.count("<script>") == 6
     assert {element.tag.partition("}")[2] for element in svg_in(html).iter()} <= {"svg", "style", "path", "g", "text"}
+
+
+ODD = "od\udc80d\ud83e"
+
+
+@pytest.mark.parametrize("seconds", [0.1, 6.1])
+def test_half_a_character_keeps_no_job_from_being_shown_and_stored(seconds):
+    report = hostile_report()
+    report.ended = report.started + seconds
+    report.name = report.error = report.last_failure = ODD
+    report.notes, report.sample = [ODD], [(ODD, ODD)]
+    report.timeline.append(an_attempt(f"{ODD}/1", "map-1", 0, 1))
+    for shown in (bundle(report, 0.0), Summary(report)._repr_mimebundle_()):
+        json.dumps(shown, ensure_ascii=False).encode()
+        assert Read(shown["text/html"]).text.count(r"od\udc80d\ud83e") >= 2
+        assert r"od\udc80d\ud83e" in shown["text/plain"]
+
+
+def test_an_error_with_half_a_character_in_it_is_told():
+    class Odd(jmr.JmrError):
+        pass
+
+    def source() -> Any:
+        raise Odd(ODD)
+        yield
+
+    with pytest.raises(Odd):
+        jmr.run(source(), doubled, engine="inline", progress=False)
+    json.dumps(jmr.last._repr_mimebundle_(), ensure_ascii=False).encode()
+    assert r"od\udc80d\ud83e" in repr(jmr.last)
 
 
 def _closed(html: str) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from jmr.engines.base import Engine
-from jmr.errors import FinalError, JmrError, JobCancelled, describe, without_ours
+from jmr.errors import FinalError, JmrError, JobCancelled, describe, printable, without_ours
 from jmr.plan import Plan
 from jmr.progress.report import Report, State
 from jmr.result import BadRecords, Result, Stats, in_order
@@ -96,7 +96,7 @@ def _in_one_line(error: BaseException) -> str:
     """An error in one line; ours in words, the user's as Python would write it, whatever its `__str__` does."""
     if not isinstance(error, JmrError):
         return describe(error, _ERROR_WIDTH)
-    return f"{type(error).__name__}: {error}".partition("\n")[0][:_ERROR_WIDTH]
+    return printable(f"{type(error).__name__}: {error}".partition("\n")[0], _ERROR_WIDTH)
 
 
 def _stats(report: Report) -> Stats:

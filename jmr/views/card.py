@@ -29,7 +29,7 @@ def card(parts: Iterable[str], colour: str) -> str:
 
 def picture(svg: str, alt: str, width: int) -> str:
     """A drawing as an image, never wider than what it stands in."""
-    data = base64.b64encode(svg.encode()).decode()
+    data = base64.b64encode(svg.encode(errors="backslashreplace")).decode()
     return f'<img alt="{escape(alt)}" width="{width}" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from html import escape
 
+from jmr.errors import printable
 from jmr.progress.report import Report, State
 from jmr.progress.words import count, duration, plural, size
 from jmr.views.card import card, picture, table
@@ -44,7 +45,7 @@ def final_html(report: Report, now: float) -> str:
 def final_text(report: Report, now: float) -> str:
     """The line that every job leaves, why it failed, and the counts: for whoever sees no HTML."""
     counts = ", ".join(f"{said} {name}" for said, name in [*_flow(report), *_work(report)])
-    lines = [_cut(headline(report, now), _MAX_LINE), _cut(report.error, _MAX_ERROR), counts]
+    lines = [printable(headline(report, now), _MAX_LINE), printable(report.error, _MAX_ERROR), counts]
     return "\n".join(filter(None, lines))
 
 
@@ -57,7 +58,7 @@ def _header(report: Report, now: float) -> str:
     colour, mark = STATE_COLOURS[report.state], MARKS[report.state]
     return (
         f'<div style="font-size:14px;overflow-wrap:anywhere"><b style="color:{colour}">{mark}</b>&ensp;'
-        f"<b>{escape(_cut(report.name, _MAX_NAME))}</b> {escape(how_it_ended(report, now))}</div>"
+        f"<b>{escape(printable(report.name, _MAX_NAME))}</b> {escape(how_it_ended(report, now))}</div>"
     )
 
 
@@ -66,7 +67,7 @@ def _error(report: Report) -> str:
         return ""
     return (
         f'<div style="margin:6px 0 0 0;overflow-wrap:anywhere"><code style="color:{_BAD};background:none;padding:0;'
-        f'font-size:12px;white-space:pre-wrap">{escape(_cut(report.error, _MAX_ERROR))}</code></div>'
+        f'font-size:12px;white-space:pre-wrap">{escape(printable(report.error, _MAX_ERROR))}</code></div>'
     )
 
 
@@ -148,7 +149,7 @@ def _sample(report: Report) -> str:
     """The first items of the result, in a table that can be folded away."""
     if not report.sample:
         return ""
-    rows = [(_code(_cut(key, _MAX_KEY)), _code(_cut(value, _MAX_VALUE))) for key, value in report.sample[:_N_SAMPLED]]
+    rows = [(_code(key, _MAX_KEY), _code(value, _MAX_VALUE)) for key, value in report.sample[:_N_SAMPLED]]
     first = f", the first {len(rows)}" if report.n_keys > len(rows) else ""
     return (
         '<details open><summary style="cursor:pointer;font-size:12px;margin:8px 0 2px 0">'
@@ -157,8 +158,9 @@ def _sample(report: Report) -> str:
     )
 
 
-def _code(text: str) -> str:
-    return f'<code style="background:none;padding:0;font-size:12px;overflow-wrap:anywhere">{escape(text)}</code>'
+def _code(text: str, width: int) -> str:
+    shown = printable(text, width)
+    return f'<code style="background:none;padding:0;font-size:12px;overflow-wrap:anywhere">{escape(shown)}</code>'
 
 
 def _notes(report: Report) -> Iterator[tuple[str, str]]:
@@ -178,9 +180,5 @@ def _note(note: tuple[str, str]) -> str:
     opacity = ";opacity:.7" if colour == "inherit" else ""
     return (
         f'<div style="font-size:12px;margin:6px 0 0 0;color:{colour}{opacity};overflow-wrap:anywhere">'
-        f"{escape(_cut(words, _MAX_NOTE))}</div>"
+        f"{escape(printable(words, _MAX_NOTE))}</div>"
     )
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -74,7 +74,8 @@ def html(report: Report, now: float) -> str:
 def bundle(report: Report, now: float) -> Bundle:
     """What a notebook stores of a job: the line of a short one, the card of a long one."""
     if report.elapsed(now) < FIRST_PAINT:
-        return {"text/html": html(report, now), "text/plain": line(report, now)}
+        said = {"text/html": html(report, now), "text/plain": line(report, now)}
+        return {kind: text.encode(errors="backslashreplace").decode() for kind, text in said.items()}  # for a kernel
     return _full(report, now)
 
 
