@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +18,7 @@ from jmr.session import running
 from jmr.session.calling import engine_for
 from jmr.session.cancelling import Cancel
 from jmr.session.running import run_plan
+from tests.joiners import Command
 
 WORDS = dict.fromkeys(range(40), "the cat the dog")
 
@@ -91,6 +94,38 @@ def test_a_death_is_told_with_its_task_slot_and_signal(cluster, tmp_path):
     assert report.n_failures == 1
     assert report.last_failure == f"{died.task} on {died.slot} ended: killed by signal 11 (SIGSEGV)"
     assert report.slots[died.slot].n_failures == 1
+
+
+@pytest.mark.slow
+def test_a_slot_that_was_idle_when_its_host_was_lost_is_gone_too(monkeypatch, tmp_path):
+    mark = tmp_path / "both work"
+
+    def mapfn(key: int, value: int) -> list[Any]:
+        if key == 1:
+            mark.touch()
+        while key == 1 or not mark.exists():
+            time.sleep(0.005)
+        return []
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with jmr.Cluster(workers=0, listen="127.0.0.1:0") as cluster:
+        with Command(cluster.address, "--slots", 2, "--once") as worker:
+            until(lambda: [slot.doing for host in cluster.hosts() for slot in host.slots] == ["idle"] * 2)
+            job = jmr.submit({0: 0, 1: 1}, mapfn, engine=cluster, progress=False)
+            rows = job._report.slots
+            until(lambda: sorted((row.n_tasks, bool(row.doing)) for row in rows.values()) == [(0, True), (1, False)])
+            worker.process.kill()
+            until(lambda: any(row.is_gone for row in rows.values()))
+        until(lambda: job._report.is_waiting)
+        assert [row.is_gone for row in rows.values()] == [True, True]
+        job.cancel()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_what_ended_the_job_is_kept_in_one_line(cluster):

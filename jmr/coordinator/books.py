@@ -2,6 +2,7 @@
 
     StartAttempt ──began──> the slot's row says what it does
     answer, death, loss ──ended──> a line of the timeline, and the row's counts
+    loss of its worker ──lost──> the row says so
 
 Only numbers and names; what an attempt leaves is the job's own affair.
 """
@@ -62,6 +63,11 @@ class Books:
             self._count(row, answer)
         if exited is not None:
             self._report.peak_bytes = max(self._report.peak_bytes, exited.peak_bytes)
+
+    def lost(self, slot: Slot) -> None:
+        """It is gone with its worker, whether it was at work or not."""
+        if slot.name in self._report.slots:
+            self._row(slot).is_gone = True
 
     def _count(self, row: SlotReport, answer: MapDone | ReduceDone) -> None:
         row.n_tasks += 1

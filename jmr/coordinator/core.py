@@ -443,6 +443,9 @@ class Coordinator:
 
     def _lose(self, slot: Slot) -> None:
         job = self._take_attempt(slot, "lost")[0] if slot.attempt is not None else None
+        if not slot.ending:
+            for each in self._jobs.values():
+                each.books.lost(slot)
         if job is not None and slot.worker is not self._local and not slot.ending:
             job.note(f"{slot.worker.name} was lost, and its work done again")
         self._apply(events.SlotLost(time.monotonic(), slot.number))
