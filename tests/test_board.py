@@ -258,6 +258,11 @@ def test_many_slots_are_folded_to_their_hosts():
     assert html.count("<i class='jmr-chip jmr-map'></i>") == 10 + 1  # and one in the line that explains them
 
 
+def test_a_hosts_memory_is_that_of_the_slots_that_it_still_has():
+    slots = {f"local/{i}": a_slot(memory_bytes=1_000_000, is_gone=i < 3) for i in range(10)}
+    assert "local | 50 | 3,500 | 7.00 MB" in text(rows(slots))
+
+
 def test_of_many_slots_the_lost_the_failing_and_the_slow_have_rows():
     slots = {f"local/{i}": a_slot() for i in range(20)}
     slots["local/3"].map_seconds = 4.0

@@ -46,7 +46,7 @@ class SlotReport:
     map_seconds: float = 0.0
     #: Attempts that ended otherwise: the slot died, or was lost.
     n_failures: int = 0
-    #: Of its process, when its last attempt ended; 0 before.
+    #: Most that its process had at once since it took to this job, as told when its last attempt ended; 0 before.
     memory_bytes: int = 0
     is_gone: bool = False
 
