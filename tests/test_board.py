@@ -83,14 +83,14 @@ def test_when_a_lump_is_late_the_pace_falls_as_if_it_came_now():
 
 def test_what_is_left_of_map_follows_the_pace():
     report = a_report(n_records=500, n_records_total=1000)
-    assert map_phase(report, 100.0, None).seconds_left == 100.0
-    assert map_phase(report, 100.0, None, pace=50.0).seconds_left == 10.0
-    assert str(map_phase(report, 100.0, None, pace=50.0)) == "500 / 1,000 records · 50 records/s · about 10 s left"
+    assert map_phase(report, 100.0).seconds_left == 100.0
+    assert map_phase(report, 100.0, pace=50.0).seconds_left == 10.0
+    assert str(map_phase(report, 100.0, pace=50.0)) == "500 / 1,000 records · 50 records/s · about 10 s left"
 
 
 @pytest.mark.parametrize("pace", [0.0, 1e-9])
 def test_when_nothing_moves_nobody_guesses(pace):
-    assert map_phase(a_report(n_records=500, n_records_total=1000), 100.0, None, pace=pace).seconds_left is None
+    assert map_phase(a_report(n_records=500, n_records_total=1000), 100.0, pace=pace).seconds_left is None
 
 
 # Shuffle
@@ -98,41 +98,43 @@ def test_when_nothing_moves_nobody_guesses(pace):
 
 def test_a_byte_is_half_way_when_map_has_written_it():
     report = a_report(n_records=500, n_records_total=1000, shuffled_bytes=4_000_000)
-    phase = shuffle_phase(report, 10.0, None, pace=400_000)
+    phase = shuffle_phase(report, 10.0, pace=400_000)
     assert phase.fraction == 0.25
     assert phase.words == "4.00 MB · 400 kB/s"
 
 
 def test_a_byte_is_all_the_way_when_reduce_has_taken_it():
     report = a_report(n_records=1000, n_records_total=1000, shuffled_bytes=4_000_000, reduced_bytes=1_000_000)
-    phase = shuffle_phase(report, 10.0, 9.0, pace=1_000_000)
+    report.reduce_began = 9.0
+    phase = shuffle_phase(report, 10.0, pace=1_000_000)
     assert phase.fraction == 0.625
     assert phase.words == "1.00 MB / 4.00 MB · 1.00 MB/s"
 
 
 def test_bytes_that_are_taken_twice_count_once():
     """A reduce attempt that died took bytes too."""
-    report = a_report(n_records=1, n_records_total=1, shuffled_bytes=10, reduced_bytes=15)
-    assert shuffle_phase(report, 10.0, 9.0).fraction == 1.0
-    assert shuffle_phase(report, 10.0, 9.0).words == "10 B / 10 B"
+    report = a_report(n_records=1, n_records_total=1, shuffled_bytes=10, reduced_bytes=15, reduce_began=9.0)
+    assert shuffle_phase(report, 10.0).fraction == 1.0
+    assert shuffle_phase(report, 10.0).words == "10 B / 10 B"
 
 
 def test_shuffle_has_no_fraction_while_nobody_knows_how_much_map_will_write():
-    assert shuffle_phase(a_report(n_records=5, shuffled_bytes=7), 10.0, None).fraction is None
+    assert shuffle_phase(a_report(n_records=5, shuffled_bytes=7), 10.0).fraction is None
 
 
 def test_a_shuffle_of_nothing_is_done_when_map_is():
     report = a_report(n_records=1000, n_records_total=1000)
-    assert shuffle_phase(report, 10.0, None).fraction == 0.5
-    assert shuffle_phase(report, 10.0, 9.0).fraction == 1.0
+    assert shuffle_phase(report, 10.0).fraction == 0.5
+    report.reduce_began = 9.0
+    assert shuffle_phase(report, 10.0).fraction == 1.0
 
 
 # The board
 
 
-def board_at(report: Report, now: float, reduce_began: float | None = None) -> str:
+def board_at(report: Report, now: float) -> str:
     board = Board(report)
-    board.look(now, reduce_began)
+    board.look(now)
     return board.html(board.words())
 
 
@@ -146,8 +148,8 @@ def test_while_mapping_the_board_says_what_is_left_of_map():
 
 def test_while_reducing_the_board_says_what_is_left_of_the_job():
     report = a_report(n_slots=1, n_records=1000, n_records_total=1000, n_reduce_tasks=8, n_reduce_tasks_done=2)
-    report.shuffled_bytes, report.reduced_bytes = 5_000_000, 1_000_000
-    assert text(board_at(report, 12.0, 10.0)) == (
+    report.shuffled_bytes, report.reduced_bytes, report.reduce_began = 5_000_000, 1_000_000, 10.0
+    assert text(board_at(report, 12.0)) == (
         "words | running | 1 slot · 12 s · about 6 s left"
         " | Map | 1,000 / 1,000 records · 100 records/s | Shuffle | 1.00 MB / 5.00 MB · 500 kB/s"
         " | Reduce | 2 / 8 tasks · 1 tasks/s"
@@ -164,20 +166,20 @@ def test_a_source_without_a_length_has_bars_that_sweep_and_nothing_left():
 def test_a_bar_starts_where_it_stood():
     report = a_report(n_records=100, n_records_total=1000)
     board = Board(report)
-    board.look(1.0, None)
+    board.look(1.0)
     words = board.words()
     assert widths(board.html(words))[0] == ("10.0", "10.0")
     report.n_records = 300
-    board.look(1.25, None)
+    board.look(1.25)
     assert widths(board.html(words))[0] == ("30.0", "10.0")
 
 
 def test_when_nothing_has_changed_the_text_is_the_same():
     """Else it would be sent again, and what sweeps or pulses would start anew."""
     board = Board(a_report())
-    board.look(1.0, None)
+    board.look(1.0)
     first = board.html(board.words())
-    board.look(1.25, None)
+    board.look(1.25)
     assert board.html(board.words()) == first
 
 
@@ -185,7 +187,7 @@ def test_movements_without_an_end_go_on_where_they_were():
     board = Board(report := a_report(n_records=100))
     for now, then in ((1.5, "-1.50s"), (6.25, "-2.25s")):
         report.n_records += 1
-        board.look(now, None)
+        board.look(now)
         assert f"--jmr-then:{then}" in board.html(board.words())
 
 

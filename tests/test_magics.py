@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import jmr
 from jmr.coordinator.status import SlotStatus, WorkerStatus
 from jmr.engines import cluster as engines_cluster
+from jmr.notebook import commands
 from jmr.notebook.line import words
 from jmr.progress.report import Report
 from jmr.session import calling
@@ -456,14 +457,18 @@ def test_jmr_says_what_a_misspelt_command_may_mean(ip):
 
 def test_jmr_lists_the_jobs_that_run(ip, capsys, monkeypatch):
     reports = [
-        Report("counts", started=time.monotonic() - 2, n_records=5, n_records_total=10),
-        Report("k", started=time.monotonic() - 75, is_waiting=True),
+        Report("counts", started=98.0, n_records=5, n_records_total=10),
+        Report("sums", started=90.0, n_records=9, reduce_began=98.5, n_reduce_tasks=8, n_reduce_tasks_done=3),
+        Report("k", started=25.0, is_waiting=True),
     ]
     monkeypatch.setattr(session_running, "running_jobs", lambda: reports)
+    monkeypatch.setattr(commands, "time", SimpleNamespace(monotonic=lambda: 100.0))
     run(ip, "%jmr jobs")
-    lines = shown(capsys).splitlines()
-    assert re.fullmatch(r"counts  map  50% · 5 / 10 records .* 2 s", lines[0])
-    assert re.fullmatch(r"k       map · waiting for a worker to join +1 min 15 s", lines[1])
+    assert [re.split("  +", line) for line in shown(capsys).splitlines()] == [
+        ["counts", "map", "50% · 5 / 10 records · 2.5 records/s · about 2 s left", "2 s"],
+        ["sums", "reduce", "38% · 3 / 8 tasks · 2 tasks/s · about 2 s left", "10 s"],
+        ["k", "map · waiting for a worker to join", "1 min 15 s"],
+    ]
     monkeypatch.setattr(session_running, "running_jobs", list)
     run(ip, "%jmr jobs")
     assert shown(capsys) == "No jobs run.\n"

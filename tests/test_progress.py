@@ -6,6 +6,7 @@ import contextvars
 import io
 import sys
 import threading
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -56,11 +57,11 @@ class View:
     period = 0.125
 
     def __init__(self) -> None:
-        self.painted: list[tuple[float, int, float | None]] = []
+        self.painted: list[tuple[float, int]] = []
         self.ended_with: State | None = None
 
-    def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
-        self.painted.append((round(now, 3), report.n_records, reduce_began))
+    def paint(self, report: Report, now: float) -> None:
+        self.painted.append((round(now, 3), report.n_records))
 
     def end(self, report: Report, now: float) -> None:
         self.ended_with = report.state
@@ -106,7 +107,7 @@ def test_a_mapfn_that_emits_nothing_is_told():
 
 
 def test_the_last_half_second_is_not_counted_down():
-    assert str(map_phase(a_report(n_records=990, n_records_total=1000), 110.0, None)) == (
+    assert str(map_phase(a_report(n_records=990, n_records_total=1000), 110.0)) == (
         "990 / 1,000 records · 99 records/s"
     )
 
@@ -133,35 +134,46 @@ def test_a_bundle_has_a_text_for_those_who_show_no_html():
 
 
 def test_map_counts_records_because_nobody_knows_how_many_tasks_will_be_cut():
-    phase = map_phase(a_report(n_records=250, n_records_total=1000), now=110.0, reduce_began=None)
+    phase = map_phase(a_report(n_records=250, n_records_total=1000), now=110.0)
     assert (phase.fraction, phase.seconds_left) == (0.25, 30.0)
     assert str(phase) == "250 / 1,000 records · 25 records/s · about 30 s left"
 
 
 def test_a_source_without_a_length_has_no_fraction_until_reduce_begins():
     report = a_report(n_records=250)
-    assert map_phase(report, 110.0, None).fraction is None
-    assert str(map_phase(report, 110.0, None)) == "250 records so far · 25 records/s"
-    assert map_phase(report, 120.0, 110.0).fraction == 1.0
+    assert map_phase(report, 110.0).fraction is None
+    assert str(map_phase(report, 110.0)) == "250 records so far · 25 records/s"
+    report.reduce_began = 110.0
+    assert map_phase(report, 120.0).fraction == 1.0
 
 
 def test_the_rate_of_map_stands_still_when_reduce_has_begun():
-    report = a_report(n_records=250, n_records_total=250)
-    assert str(map_phase(report, 900.0, 110.0)) == "250 / 250 records · 25 records/s"
+    report = a_report(n_records=250, n_records_total=250, reduce_began=110.0)
+    assert str(map_phase(report, 900.0)) == "250 / 250 records · 25 records/s"
 
 
 def test_reduce_is_timed_from_its_own_beginning():
     report = a_report(n_reduce_tasks=8, n_reduce_tasks_done=2)
-    assert reduce_phase(report, 110.0, None) is None
-    assert reduce_phase(report, 110.0, 109.0).seconds_left == 3.0
+    assert reduce_phase(report, 110.0) is None
+    report.reduce_began = 109.0
+    assert reduce_phase(report, 110.0).seconds_left == 3.0
+
+
+def test_reduce_begins_when_its_tasks_are_known_and_never_where_there_are_none():
+    report, before = a_report(), time.monotonic()
+    report.begin_reduce(0)
+    assert report.reduce_began is None
+    report.begin_reduce(8)
+    assert report.n_reduce_tasks == 8
+    assert before <= report.reduce_began <= time.monotonic()
 
 
 def test_the_first_two_per_cent_are_no_base_for_a_guess():
-    assert map_phase(a_report(n_records=1, n_records_total=1000), 110.0, None).seconds_left is None
+    assert map_phase(a_report(n_records=1, n_records_total=1000), 110.0).seconds_left is None
 
 
 def test_an_empty_source_is_done():
-    assert map_phase(a_report(n_records_total=0), 110.0, None).fraction == 1.0
+    assert map_phase(a_report(n_records_total=0), 110.0).fraction == 1.0
 
 
 # The painter
@@ -172,15 +184,13 @@ def test_a_long_job_is_painted_until_it_ends_and_leaves_its_summary():
 
     def work(now: float) -> None:
         report.n_records = int((now - 100) * 1000)
-        report.n_reduce_tasks = 8 if now > 100.5 else 0
         if now >= 101:
             report.state = State.DONE
 
     clock = Clock(ends_at=101.0, then=work)
     job_painter = Painter(report, lambda: view, clock, clock)
     job_painter.run()
-    assert [now for now, _, _ in view.painted] == [100.0 + n / 8 for n in range(9)]
-    assert [began for _, _, began in view.painted] == [None] * 5 + [100.625] * 4
+    assert view.painted == [(100.0 + n / 8, n * 125) for n in range(9)]
     assert view.ended_with is State.DONE
     assert job_painter.shown
 
@@ -225,7 +235,7 @@ def test_a_log_gets_a_line_per_ten_per_cent_and_no_carriage_return():
     stream = io.StringIO()
     log = LogLines(stream)
     for n in range(1001):
-        log.paint(a_report(n_records=n, n_records_total=1000), 100.0 + n / 100, None)
+        log.paint(a_report(n_records=n, n_records_total=1000), 100.0 + n / 100)
     log.end(an_ended_report(), 999.0)
     lines = stream.getvalue().splitlines()
     assert len(lines) == 12
@@ -234,11 +244,18 @@ def test_a_log_gets_a_line_per_ten_per_cent_and_no_carriage_return():
     assert "\r" not in stream.getvalue()
 
 
+def test_a_log_says_when_reduce_has_begun():
+    stream = io.StringIO()
+    report = a_report(n_records=4, n_records_total=4, n_reduce_tasks=8, n_reduce_tasks_done=2, reduce_began=102.0)
+    LogLines(stream).paint(report, 103.0)
+    assert stream.getvalue() == "wordcount: reduce  25% · 2 / 8 tasks · 2 tasks/s · about 3 s left · after 3 s\n"
+
+
 def test_a_log_without_a_total_gets_a_line_every_thirty_seconds():
     stream = io.StringIO()
     log = LogLines(stream)
     for second in range(100):
-        log.paint(a_report(n_records=second * 10), 100.0 + second, None)
+        log.paint(a_report(n_records=second * 10), 100.0 + second)
     assert [each.rsplit(" · ")[-1] for each in stream.getvalue().splitlines()] == [
         "after 0 s",
         "after 30 s",
@@ -250,7 +267,7 @@ def test_a_log_without_a_total_gets_a_line_every_thirty_seconds():
 def test_a_terminal_has_one_line_that_is_written_over():
     stream = io.StringIO()
     terminal = TerminalLine(stream)
-    terminal.paint(a_report(n_records=1, n_records_total=4), 101.0, None)
+    terminal.paint(a_report(n_records=1, n_records_total=4), 101.0)
     terminal.end(an_ended_report(), 999.0)
     written = stream.getvalue().split("\r\x1b[K")
     assert written == [
@@ -263,7 +280,7 @@ def test_a_terminal_has_one_line_that_is_written_over():
 def test_a_terminal_line_never_wraps():
     stream = io.StringIO()
     view = TerminalLine(stream)
-    view.paint(a_report(name="x" * 200), 101.0, None)
+    view.paint(a_report(name="x" * 200), 101.0)
     assert len(stream.getvalue().removeprefix("\r\x1b[K")) == 79
     view.end(an_ended_report(), 999.0)
 
@@ -271,7 +288,7 @@ def test_a_terminal_line_never_wraps():
 def test_who_prints_aside_finds_no_progress_line_in_the_way():
     stream = io.StringIO()
     view = TerminalLine(stream)
-    view.paint(a_report(), 101.0, None)
+    view.paint(a_report(), 101.0)
     with terminal.aside():
         stream.write("[local/1] hello\n")
     assert stream.getvalue().endswith("\r\x1b[K[local/1] hello\n")

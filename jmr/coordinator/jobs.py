@@ -140,7 +140,7 @@ class Job:
     def plan_reduce(self) -> int:
         """Say how many reduce tasks there will be, now that all splits are mapped."""
         self.reduce_plan = self.outputs.plan_reduce(self.budget.input_bytes(max(1, self.spec.report.n_slots)))
-        self.spec.report.n_reduce_tasks = len(self.reduce_plan)
+        self.spec.report.begin_reduce(len(self.reduce_plan))
         return len(self.reduce_plan)
 
     def told_refusals(self) -> str:

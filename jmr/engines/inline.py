@@ -79,7 +79,7 @@ class InlineEngine:
         report.n_map_tasks_done = 1
         merged.orders = list(range(len(merged.groups)))
         task = ReduceTask(reducefn=plan.reducefn, combinefn=plan.combinefn, skips=plan.skips, cursor=self._check)
-        report.n_reduce_tasks = 1
+        report.begin_reduce(1)
         with _noted(report, "reduce-0"):
             keys, orders, values = reduce_groups(task, merged, failures)
         report.n_reduce_tasks_done = 1

@@ -84,12 +84,11 @@ def _show_jobs() -> None:
 
 
 def _row(report: Report, now: float) -> tuple[str, str, str]:
-    """Name, how far, and since when: what its line of progress says, cut into cells."""
-    from jmr.views.text import progress_line
+    """Name, how far, and since when."""
+    from jmr.progress.words import whole
+    from jmr.views.text import how_far
 
-    line = progress_line(report, now, None).removeprefix(f"{report.name}: ")
-    how_far, _, elapsed = line.rpartition(" · after ")
-    return report.name, how_far, elapsed
+    return report.name, how_far(report, now), whole(report.elapsed(now))
 
 
 def _in_columns(rows: Sequence[tuple[str, ...]]) -> str:

@@ -75,9 +75,10 @@ class Report:
     #: Map outputs, and how much of them reduce tasks have taken.
     shuffled_bytes: int = 0
     reduced_bytes: int = 0
-    #: 0 until the reduce phase begins.
+    #: 0 until the reduce phase begins; and when that was.
     n_reduce_tasks: int = 0
     n_reduce_tasks_done: int = 0
+    reduce_began: float | None = None
     n_keys: int = 0
     #: Bad records and groups set aside by on_error="skip".
     n_skipped: int = 0
@@ -102,6 +103,12 @@ class Report:
     def elapsed(self, now: float) -> float:
         """Seconds since the start, or from start to end."""
         return (now if self.ended is None else self.ended) - self.started
+
+    def begin_reduce(self, n_tasks: int) -> None:
+        """Say that all is mapped, and how many tasks are to come; where nothing was emitted, none, and it is over."""
+        self.n_reduce_tasks = n_tasks
+        if n_tasks:
+            self.reduce_began = time.monotonic()  # last: who sees it may divide by the number of tasks
 
     def end(self, state: State) -> None:
         """Say how the job ended; the first to say so is right."""

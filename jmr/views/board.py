@@ -43,26 +43,27 @@ class Board:
         self._words: tuple[str, ...] = ()
         self._html = ""
         self._now = report.started
-        self._map = map_phase(report, self._now, None)
-        self._shuffle = shuffle_phase(report, self._now, None)
+        self._map = map_phase(report, self._now)
+        self._shuffle = shuffle_phase(report, self._now)
         self._reduce: Phase | None = None
 
-    def look(self, now: float, reduce_began: float | None) -> None:
+    def look(self, now: float) -> None:
         """Take the report in."""
         report, self._now = self._report, now
-        if reduce_began is None:
+        began = report.reduce_began
+        if began is None:
             self._records.look(report.n_records, now)
             self._written.look(report.shuffled_bytes, now)
-            self._map = map_phase(report, now, None, self._records.per_second)
-            self._shuffle = shuffle_phase(report, now, None, self._written.per_second)
+            self._map = map_phase(report, now, self._records.per_second)
+            self._shuffle = shuffle_phase(report, now, self._written.per_second)
             return
         if self._taken is None or self._reduced is None:
-            self._taken, self._reduced = Pace(reduce_began), Pace(reduce_began)
+            self._taken, self._reduced = Pace(began), Pace(began)
         self._taken.look(report.reduced_bytes, now)
         self._reduced.look(report.n_reduce_tasks_done, now)
-        self._map = map_phase(report, now, reduce_began)
-        self._shuffle = shuffle_phase(report, now, reduce_began, self._taken.per_second)
-        self._reduce = reduce_phase(report, now, reduce_began, self._reduced.per_second)
+        self._map = map_phase(report, now)
+        self._shuffle = shuffle_phase(report, now, self._taken.per_second)
+        self._reduce = reduce_phase(report, now, self._reduced.per_second)
 
     def words(self, *, is_cancelled: bool = False) -> tuple[str, ...]:
         """Head, and the words beside each bar: HTML."""

@@ -44,7 +44,7 @@ class View(Protocol):
     #: Seconds between two pictures.
     period: float
 
-    def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
+    def paint(self, report: Report, now: float) -> None:
         """Show the report as it is now."""
 
     def end(self, report: Report, now: float) -> None:
@@ -111,7 +111,6 @@ class Painter:
         self._open_view = open_view
         self._stop = stop
         self._clock = clock
-        self._reduce_began: float | None = None
         #: Whether the summary has been shown.
         self.shown = False
 
@@ -129,10 +128,7 @@ class Painter:
         self.shown = True
 
     def _paint(self, view: View) -> None:
-        now = self._clock()
-        if self._reduce_began is None and self._report.n_reduce_tasks:
-            self._reduce_began = now
-        view.paint(self._report, now, self._reduce_began)
+        view.paint(self._report, self._clock())
 
 
 class _Shown:

@@ -103,24 +103,24 @@ class ShufflePhase:
         return f"{sizes} · {size(self.per_second)}/s" if self.per_second >= 1 else sizes
 
 
-def map_phase(report: Report, now: float, reduce_began: float | None, pace: float | None = None) -> Phase:
+def map_phase(report: Report, now: float, pace: float | None = None) -> Phase:
     """How far map is, in records: splits are cut as the job runs, so nobody knows how many map tasks there will be."""
-    elapsed = report.elapsed(now) if reduce_began is None else reduce_began - report.started
-    total = report.n_records_total
-    if total is None and reduce_began is not None:
+    began, total = report.reduce_began, report.n_records_total
+    elapsed = report.elapsed(now) if began is None else began - report.started
+    if total is None and began is not None:
         total = report.n_records
     return Phase(report.n_records, total, "records", elapsed, pace)
 
 
-def shuffle_phase(report: Report, now: float, reduce_began: float | None, pace: float = 0.0) -> ShufflePhase:
+def shuffle_phase(report: Report, now: float, pace: float = 0.0) -> ShufflePhase:
     """How far the bytes are that map leaves for reduce."""
-    taken = None if reduce_began is None else report.reduced_bytes
-    return ShufflePhase(report.shuffled_bytes, taken, map_phase(report, now, reduce_began).fraction, pace)
+    taken = None if report.reduce_began is None else report.reduced_bytes
+    return ShufflePhase(report.shuffled_bytes, taken, map_phase(report, now).fraction, pace)
 
 
-def reduce_phase(report: Report, now: float, reduce_began: float | None, pace: float | None = None) -> Phase | None:
+def reduce_phase(report: Report, now: float, pace: float | None = None) -> Phase | None:
     """How far reduce is, in tasks; None before it begins."""
-    if reduce_began is None:
+    if report.reduce_began is None:
         return None
     ended = now if report.ended is None else report.ended
-    return Phase(report.n_reduce_tasks_done, report.n_reduce_tasks, "tasks", ended - reduce_began, pace)
+    return Phase(report.n_reduce_tasks_done, report.n_reduce_tasks, "tasks", ended - report.reduce_began, pace)

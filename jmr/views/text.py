@@ -25,23 +25,26 @@ if TYPE_CHECKING:
 
     from jmr.progress.report import Report
 
-__all__ = ["LogLines", "TerminalLine", "leave_line"]
+__all__ = ["LogLines", "TerminalLine", "how_far", "leave_line"]
 
 LOG_EVERY = 30.0
 _ERASE = "\r\x1b[K"
 
 
-def progress_line(report: Report, now: float, reduce_began: float | None) -> str:
-    """How far the job is, in one line."""
-    name, phase = _current_phase(report, now, reduce_began)
+def how_far(report: Report, now: float) -> str:
+    """Which phase the job is in, and how far that is."""
+    name, phase = _current_phase(report, now)
     per_cent = "" if phase.fraction is None else f" {phase.fraction:4.0%}"
-    how = "waiting for a worker to join" if report.is_waiting else phase
-    return f"{report.name}: {name}{per_cent} · {how} · after {whole(report.elapsed(now))}"
+    return f"{name}{per_cent} · {'waiting for a worker to join' if report.is_waiting else phase}"
 
 
-def _current_phase(report: Report, now: float, reduce_began: float | None) -> tuple[str, Phase]:
-    reduce = reduce_phase(report, now, reduce_began)
-    return ("map", map_phase(report, now, reduce_began)) if reduce is None else ("reduce", reduce)
+def _progress_line(report: Report, now: float) -> str:
+    return f"{report.name}: {how_far(report, now)} · after {whole(report.elapsed(now))}"
+
+
+def _current_phase(report: Report, now: float) -> tuple[str, Phase]:
+    reduce = reduce_phase(report, now)
+    return ("map", map_phase(report, now)) if reduce is None else ("reduce", reduce)
 
 
 class TerminalLine:
@@ -54,10 +57,10 @@ class TerminalLine:
         #: Held while the line is written, and while somebody else writes to the terminal.
         self._lock = threading.Lock()
 
-    def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
+    def paint(self, report: Report, now: float) -> None:
         """Write the line over itself."""
         terminal.appear(self)
-        text = progress_line(report, now, reduce_began)[: self._width()]
+        text = _progress_line(report, now)[: self._width()]
         with self._lock:
             self._stream.write(_ERASE + text)
             self._stream.flush()
@@ -96,14 +99,14 @@ class LogLines:
         self._last_step: tuple[str, int] | None = None
         self._last_time = float("-inf")
 
-    def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
+    def paint(self, report: Report, now: float) -> None:
         """Write a line if there is something new to say."""
-        name, phase = _current_phase(report, now, reduce_began)
+        name, phase = _current_phase(report, now)
         step = name, int(10 * (phase.fraction or 0))
         if step == self._last_step and now - self._last_time < LOG_EVERY:
             return
         self._last_step, self._last_time = step, now
-        self._stream.write(progress_line(report, now, reduce_began) + "\n")
+        self._stream.write(_progress_line(report, now) + "\n")
         self._stream.flush()
 
     def end(self, report: Report, now: float) -> None:

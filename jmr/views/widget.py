@@ -63,12 +63,12 @@ class LiveView:
         self._shown: _Shown | None = None
         self._n_paints = 0
 
-    def paint(self, report: Report, now: float, reduce_began: float | None) -> None:
+    def paint(self, report: Report, now: float) -> None:
         """Send what changed; the first time, show it."""
         if self._shown is None:
-            self._shown = _Shown(report, self._button(report), now, reduce_began)
+            self._shown = _Shown(report, self._button(report), now)
         else:
-            self._shown.paint(now, reduce_began, with_words=self._n_paints % PAINTS_PER_WORD == 0)
+            self._shown.paint(now, with_words=self._n_paints % PAINTS_PER_WORD == 0)
         self._n_paints += 1
 
     def end(self, report: Report, now: float) -> None:
@@ -85,11 +85,11 @@ class LiveView:
 class _Shown:
     """The widgets, which are made with their first values: a value that is set later is one more message."""
 
-    def __init__(self, report: Report, button: CancelButton | None, now: float, reduce_began: float | None) -> None:
+    def __init__(self, report: Report, button: CancelButton | None, now: float) -> None:
         self._report = report
         self._button = button
         self._board_text = Board(report)
-        self._board_text.look(now, reduce_began)
+        self._board_text.look(now)
         self._words = self._board_text.words()
         layout = ipywidgets.Layout(margin="0")
         if button is not None:
@@ -101,9 +101,9 @@ class _Shown:
         self._box = ipywidgets.VBox(self._children(), layout=layout, _dom_classes=("jmr-live",))
         self._handle = displayed(self._box, display_id=True)
 
-    def paint(self, now: float, reduce_began: float | None, *, with_words: bool) -> None:
+    def paint(self, now: float, *, with_words: bool) -> None:
         """Send what changed."""
-        self._board_text.look(now, reduce_began)
+        self._board_text.look(now)
         if self._button is not None and self._button.paint(now):
             self._box.children = self._children()
         if with_words or self._board_text.has_moved:
