@@ -74,6 +74,12 @@ def test_pairs_are_counted_before_and_after_the_combiner(engine):
     assert combined.n_combined_pairs == 3 * n_tasks
 
 
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_reduce_has_its_beginning_between_those_of_the_job_and_its_end(engine):
+    report = report_of(words, total, engine=engine)
+    assert report.started <= report.reduce_began <= report.ended
+
+
 def test_peak_memory_is_that_of_the_job_and_not_of_one_before(cluster):
     big = report_of(lambda key, value: [(key, len(bytearray(300_000_000)))], workers=1)
     small = report_of(words, total, workers=1)
