@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from jmr.coordinator.status import WorkerStatus
 from jmr.launch.address import DEFAULT_PORT, Address
 from jmr.launch.token import VARIABLE, token_path
+from jmr.progress.words import plural
 
 __all__ = ["invitation", "status_html", "status_text"]
 
@@ -51,7 +52,7 @@ def _table(workers: Sequence[WorkerStatus]) -> str:
     if len(workers) == 1:
         slots = workers[0].slots
         width = max((len(slot.name) for slot in slots), default=0)
-        n_slots = f"{len(slots)} slot{'' if len(slots) == 1 else 's'}"
+        n_slots = plural(len(slots), "slot")
         return "\n".join([n_slots, *(f"  {slot.name:<{width}}  {slot.doing}" for slot in slots)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)

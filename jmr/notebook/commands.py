@@ -132,9 +132,10 @@ def _listening(words: list[str]) -> str:
 
 def _resized(n_slots: int) -> str:
     from jmr.engines.cluster import resize
+    from jmr.progress.words import plural
 
     resize(n_slots)
-    return f"{n_slots} slot{'' if n_slots == 1 else 's'} for this kernel's jobs."
+    return f"{plural(n_slots, 'slot')} for this kernel's jobs."
 
 
 def _stopped() -> str:

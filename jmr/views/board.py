@@ -13,7 +13,7 @@ from __future__ import annotations
 from html import escape
 
 from jmr.progress.report import Report, State
-from jmr.progress.words import time_left, whole
+from jmr.progress.words import plural, time_left, whole
 from jmr.views.pace import Pace
 from jmr.views.phases import Phase, map_phase, reduce_phase, shuffle_phase
 from jmr.views.summary import COLOURS
@@ -101,7 +101,8 @@ class Board:
             word = "cancelling" if is_cancelled else "waiting for a worker to join"
             colour = COLOURS[State.CANCELLED]
         dot = f"<i style='background:{colour}'></i>"
-        facts = filter(None, [_slots(report.n_slots), whole(report.elapsed(self._now)), self._left()])
+        slots = plural(report.n_slots, "slot") if report.n_slots else ""
+        facts = filter(None, [slots, whole(report.elapsed(self._now)), self._left()])
         told = " · ".join(f"<span>{fact}</span>" for fact in facts)
         return (
             f"<div class='jmr-head'><b>{escape(report.name)}</b><span class='jmr-pill'>{dot}{word}</span>"
@@ -123,9 +124,8 @@ def failure(report: Report) -> str:
     """How many attempts gave no answer, and why the last one did not."""
     if not report.n_failures:
         return ""
-    attempts = "1 attempt" if report.n_failures == 1 else f"{report.n_failures:,} attempts"
     return (
-        f"<div class='jmr-failure'><span class='jmr-bad'>{attempts} failed</span>"
+        f"<div class='jmr-failure'><span class='jmr-bad'>{plural(report.n_failures, 'attempt')} failed</span>"
         f" <span class='jmr-dim'>last: <code>{escape(report.last_failure)}</code></span></div>"
     )
 
@@ -141,7 +141,3 @@ def _bar(name: str, stood: float | None, fraction: float | None, words: str) -> 
     return (
         f"<span>{name.capitalize()}</span><div class='jmr-bar' {role}>{fill}</div><span class='jmr-dim'>{words}</span>"
     )
-
-
-def _slots(n: int) -> str:
-    return f"{n:,} slot{'' if n == 1 else 's'}" if n else ""
