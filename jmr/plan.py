@@ -78,6 +78,11 @@ class Plan:
         )
 
     @property
+    def functions(self) -> dict[str, Callable[..., Any] | None]:
+        """What slots call, by name."""
+        return {"mapfn": self.mapfn, "combinefn": self.combinefn, "reducefn": self.reducefn}
+
+    @property
     def skips(self) -> bool:
         """Whether bad records are set aside instead of ending the job."""
         return self.on_error == "skip"

@@ -263,8 +263,8 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
         errors.SlotDiedError,
         [
             "mapfn ended its process 4 times, at record key=5",
-            "exited with code 3",
-            "To look into it: call mapfn on that record in a process of its own (`python` in a terminal), not",
+            "exited with code 3; peak memory ",
+            " MB. To look into it: call mapfn on that record in a process of its own (`python` in a terminal), not",
         ],
     ),
     "os._exit, one attempt": (

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import jmr
 from jmr.engines import cluster as engines_cluster
+from jmr.engines import weight
 from jmr.session import preview as home
 from jmr.session.preview import Preview
 from tests.shells import ipython
@@ -329,10 +330,17 @@ def test_keys_that_cannot_be_divided_among_slots_are_told():
     assert warning.startswith("Keys of type range cannot be divided among slots: one slot will reduce them all.")
 
 
-def test_functions_that_capture_much_are_told():
+def test_functions_that_capture_much_are_told_as_the_job_itself_would_warn_of_them(cluster, monkeypatch):
+    monkeypatch.setattr(weight, "_told", {})
     large = bytes(11_000_000)
-    (warning,) = jmr.preview({1: 1}, lambda key, value: [(key, large[value])]).warnings
-    assert warning.startswith("The functions and what they capture weigh 11 MB, which every slot is sent")
+
+    def mapfn(key: int, value: int) -> list[tuple[int, int]]:
+        return [(key, large[value])]
+
+    (warning,) = jmr.preview({1: 1}, mapfn).warnings
+    assert warning.startswith("mapfn -> large is 11.0 MB: captured by the job's functions, so it is pickled again")
+    with pytest.warns(UserWarning, match=f"^{re.escape(warning)}$"):
+        jmr.run({1: 1}, mapfn, progress=False)
 
 
 def a_combinefn_that_counts(key: Any, values: list[Any]) -> int:

@@ -18,7 +18,11 @@ import cloudpickle
 from jmr.codec.values import Buffer, dump, dump_by_value
 from jmr.errors import NotPicklableError, describe
 
-__all__ = ["Culprit", "blame", "captured", "children", "codes", "dump_functions", "send_by_value"]
+__all__ = ["LARGE_BYTES", "Culprit", "blame", "captured", "children", "codes", "dump_functions", "send_by_value"]
+
+
+#: From here on the job's functions, with what they capture, are worth a word.
+LARGE_BYTES = 10_000_000
 
 
 def send_by_value(module: types.ModuleType) -> None:

@@ -7,6 +7,8 @@ A failure's error shows the user's own frames: they end its traceback, so that a
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
 from collections.abc import Generator
 from typing import Any, Protocol
@@ -30,7 +32,13 @@ from jmr.progress.report import Report
 from jmr.result import BadRecord, Partition
 from jmr.tasks.contract import Failure
 
-__all__ = ["Engine", "bad_record", "error_from"]
+__all__ = ["Engine", "Place", "bad_record", "error_from", "users_place"]
+
+#: File, line, and the name of the module.
+Place = tuple[str, int, str]
+
+_OURS = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_IPYTHON = f"{os.sep}IPython{os.sep}core{os.sep}"
 
 _FUNCTIONS: dict[str, tuple[str, type[FunctionError]]] = {
     "map": ("mapfn", MapError),
@@ -137,3 +145,15 @@ def _plain_text(raised: Raised) -> str:
     """The message of an error of ours, without its class."""
     original = rebuild(raised)
     return str(original.args[0]) if original.args else str(raised)
+
+
+def users_place() -> Place:
+    """Where the user called jmr, in this thread: the innermost frame that is neither ours nor IPython's."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_inside(frame.f_code.co_filename):
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno, str(frame.f_globals.get("__name__", ""))
+
+
+def _is_inside(filename: str) -> bool:
+    return filename.startswith(_OURS) or _IPYTHON in filename

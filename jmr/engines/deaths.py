@@ -12,6 +12,7 @@ from typing import Any
 from jmr.coordinator.books import told_exit
 from jmr.coordinator.mail import JobPoisoned
 from jmr.errors import SlotDiedError, describe
+from jmr.progress.words import size
 from jmr.result import BadRecord
 from jmr.shuffle.files import fetch, fetch_all
 from jmr.tasks.map import records_of
@@ -44,12 +45,12 @@ def error_of_death(poison: JobPoisoned, folder: str) -> SlotDiedError:
     if culprit is None:
         return SlotDiedError(
             f"the process of {poison.task} ended {times} (worker {poison.slot}), and at no single {subject}: "
-            f"{told_exit(poison.status)}{_where(poison.stack)}; peak memory {poison.peak_bytes / 2**20:,.0f} MiB. "
+            f"{told_exit(poison.status)}{_where(poison.stack)}; peak memory {size(poison.peak_bytes)}. "
             "Look at combinefn, at how your values are pickled, and at threads that your functions leave behind."
         )
     return SlotDiedError(
         f"{role} ended its process {times}, at {subject} key={describe(culprit[0])} ({task}, worker {poison.slot}): "
-        f"{told_exit(poison.status)}{_where(poison.stack)}; peak memory {poison.peak_bytes / 2**20:,.0f} MiB. "
+        f"{told_exit(poison.status)}{_where(poison.stack)}; peak memory {size(poison.peak_bytes)}. "
         f"To look into it: call {role} on that {subject} in a process of its own (`python` in a terminal), not in your "
         'kernel, which it would end; or leave it out with on_error="skip".'
     )

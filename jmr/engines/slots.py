@@ -19,7 +19,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from jmr import interrupts
-from jmr.codec.functions import dump_functions
+from jmr.codec.functions import LARGE_BYTES, dump_functions
 from jmr.codec.values import Buffer, byte_length, dump, load, load_columns
 from jmr.coordinator.jobs import JobSpec
 from jmr.coordinator.mail import (
@@ -34,7 +34,7 @@ from jmr.coordinator.mail import (
     SplitDone,
     WorkersLost,
 )
-from jmr.engines.base import bad_record, error_from
+from jmr.engines.base import bad_record, error_from, users_place
 from jmr.engines.splitting import SplitSizer, cut
 from jmr.errors import JmrError, JobCancelled, NotPicklableError, WorkerError
 from jmr.launch.local import default_slots
@@ -64,8 +64,6 @@ _PARTITIONS_PER_SLOT = 4
 _LEAST_PARTITIONS = 8
 #: Functions that capture more than this are put into a file that all slots of a host map.
 _SHARED_BYTES = 1 << 20
-#: From here on functions, with what they capture, are worth a word.
-_LARGE_BYTES = 10_000_000
 
 
 class ClusterEngine:
@@ -74,6 +72,7 @@ class ClusterEngine:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._coordinator = cluster._running()
+        self._called_at = users_place()  # the job itself may run in a thread that has no frame of the user's
         self._mailbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         self._name = "job"
         self._plan: Plan | None = None
@@ -142,12 +141,11 @@ class ClusterEngine:
         self._plan = plan
         self._outlet = Outlet(report.log)
         surroundings = Surroundings.here(n_threads=max(1, default_slots() // max(1, n_local)))
-        named = {"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn}
-        functions = dump_functions(named)
-        if (n_bytes := byte_length(functions)) >= _LARGE_BYTES:
+        functions = dump_functions(plan.functions)
+        if (n_bytes := byte_length(functions)) >= LARGE_BYTES:
             from jmr.engines.weight import remark
 
-            report.notes.append(remark(named, n_bytes))
+            report.notes.append(remark(plan.functions, n_bytes, self._called_at))
         number = self._coordinator.job_number()
         self._room = self._coordinator.room(number)
         spec = JobSpec(

@@ -155,7 +155,7 @@ def _refuse_iterator(source: Any, n: int) -> None:
 def _preview_of(plan: Plan, seen: Rehearsal) -> Preview:
     seconds = sum(map(typical_sum, (seen.map_seconds, seen.combine_seconds, seen.reduce_seconds)))
     estimate = _estimate(plan, seen, seconds)
-    told = tell(plan.name, seen, estimate)
+    told = tell(plan, seen, estimate)
     return Preview(
         records=seen.records,
         pairs=seen.pairs,

@@ -79,7 +79,7 @@ def rehearse(plan: Plan, n: int, clock: Clock) -> Rehearsal:
     JmrError
         What `jmr.run` would raise. What the source itself raises comes out unchanged.
     """
-    functions = dump_functions({"mapfn": plan.mapfn, "combinefn": plan.combinefn, "reducefn": plan.reducefn})
+    functions = dump_functions(plan.functions)
     source = records(plan.source)
     split = _first(source, n)
     try:

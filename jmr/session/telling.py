@@ -1,6 +1,6 @@
 """What a preview says: its summary, facts for whoever plans, warnings for whoever is about to run it.
 
-Rehearsal, Estimate ──tell()──> Told ──> progress.flowcard
+Rehearsal, Estimate ──tell()──> Told ──> views.flowcard
 """
 
 from __future__ import annotations
@@ -10,8 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from jmr.codec.functions import LARGE_BYTES
 from jmr.codec.values import PLAIN_TYPES
 from jmr.errors import describe
+from jmr.plan import Plan
+from jmr.progress.words import plural
 from jmr.session.estimate import Estimate, about, about_bytes, about_count
 from jmr.session.rehearsal import Rehearsal
 from jmr.tasks.partition import place
@@ -20,32 +23,30 @@ from jmr.views.flowcard import Told
 
 __all__ = ["tell"]
 
-#: Functions that capture more are slow to send, once to each slot.
-_LARGE_FUNCTIONS = 10_000_000
 #: Most keys to look at for how they are placed.
 _SAMPLE = 1_000
 
 
-def tell(name: str, seen: Rehearsal, estimate: Estimate | None) -> Told:
+def tell(plan: Plan, seen: Rehearsal, estimate: Estimate | None) -> Told:
     """Put it all in words.
 
     Parameters
     ----------
-    name
-        Of the job; "job" says nothing.
+    plan
+        Of the job. Its name may be "job", which says nothing; what its functions capture is named if it is much.
     seen
         What became of the first records.
     estimate
         For the whole source, if its length is known.
     """
-    title = "Preview" if name == "job" else f"Preview of {name}"
+    title = "Preview" if plan.name == "job" else f"Preview of {plan.name}"
     flow = flow_of(seen.records, seen.pairs, seen.groups, seen.combined, seen.results, reduces=seen.reduces)
     if not seen.records:
         return Told(title, "the source has no records", flow, [], [])
     n_keys = len(seen.groups)
-    counts = (_n(seen.n_pairs, "pair"), _n(n_keys, "group"), _n(n_keys, "result"))
+    counts = (plural(seen.n_pairs, "pair"), plural(n_keys, "group"), plural(n_keys, "result"))
     summary = " → ".join([_first_of(len(seen.records), seen.n_records), *counts])
-    return Told(title, summary, flow, list(_facts(seen, estimate)), list(_warnings(seen)))
+    return Told(title, summary, flow, list(_facts(seen, estimate)), list(_warnings(plan, seen)))
 
 
 def _first_of(n: int, n_records: int | None) -> str:
@@ -57,14 +58,10 @@ def _first_of(n: int, n_records: int | None) -> str:
     ('1 record', 'all 3 records', 'the first record', 'the first 5 of 1,000 records')
     """
     if n == n_records:
-        return _n(n, "record") if n == 1 else f"all {_n(n, 'record')}"
+        return plural(n, "record") if n == 1 else f"all {plural(n, 'record')}"
     number = "" if n == 1 else f" {n:,}"
-    of = " record" + ("" if n == 1 else "s") if n_records is None else f" of {_n(n_records, 'record')}"
+    of = " record" + ("" if n == 1 else "s") if n_records is None else f" of {plural(n_records, 'record')}"
     return f"the first{number}{of}"
-
-
-def _n(n: int, noun: str) -> str:
-    return f"{n:,} {noun}{'' if n == 1 else 's'}"
 
 
 def _facts(seen: Rehearsal, estimate: Estimate | None) -> Iterator[tuple[str, str]]:
@@ -98,16 +95,16 @@ def _whole(whole: Estimate | None) -> Iterator[tuple[str, str]]:
     if whole is None:
         yield "whole source", "how many records it has, only reading it can tell"
         return
-    counts = f"{_n(whole.n_records, 'record')} → about {about_count(whole.n_pairs)} pairs"
+    counts = f"{plural(whole.n_records, 'record')} → about {about_count(whole.n_pairs)} pairs"
     yield "whole source", f"{counts}; up to {about_bytes(whole.shuffled_bytes)} to shuffle"
     if whole.core_seconds < 0.1:
         yield "time", f"{about(whole.core_seconds)}, even on one core"
     else:
-        slots = "one slot" if whole.n_slots == 1 else f"{whole.n_slots:,} slots"
+        slots = "one slot" if whole.n_slots == 1 else plural(whole.n_slots, "slot")
         yield "time", f"{about(whole.core_seconds)} on one core, {about(whole.slot_seconds)} on {slots}"
 
 
-def _warnings(seen: Rehearsal) -> Iterator[str]:
+def _warnings(plan: Plan, seen: Rehearsal) -> Iterator[str]:
     if seen.records and not any(seen.pairs):
         yield "mapfn emitted nothing: is a yield missing?"
     unplaced = {type(key).__name__ for key in list(seen.groups)[:_SAMPLE] if place(key) is None}
@@ -116,11 +113,10 @@ def _warnings(seen: Rehearsal) -> Iterator[str]:
             f"Keys of type {', '.join(sorted(unplaced))} cannot be divided among slots: one slot will reduce them all. "
             "Faster: a str, a number, or a tuple of such."
         )
-    if seen.function_bytes > _LARGE_FUNCTIONS:
-        yield (
-            f"The functions and what they capture weigh {about_bytes(seen.function_bytes)}, which every slot is sent: "
-            "put large data into the source, or load it inside the function."
-        )
+    if seen.function_bytes >= LARGE_BYTES:
+        from jmr.engines.weight import told_weight
+
+        yield told_weight(plan.functions, seen.function_bytes)
     yield from _fickle(seen)
 
 
