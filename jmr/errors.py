@@ -103,7 +103,7 @@ class FunctionError(JmrError):
         from jmr import tracebacks
 
         lines = tracebacks.shown(cause, without_ours(self.__traceback__))
-        return [*lines, *tracebacks.shown_group(cause), "", *tracebacks.last_words(self)]
+        return tracebacks.stacked(lines, tracebacks.shown_group(cause), tracebacks.last_words(self))
 
 
 class MapError(FunctionError):
@@ -270,5 +270,6 @@ def without_ours(traceback: types.TracebackType | None) -> types.TracebackType |
         traceback = traceback.tb_next
     rest: types.TracebackType | None = None
     for entry in reversed(kept):
-        rest = types.TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        line = entry.tb_lineno or entry.tb_frame.f_code.co_firstlineno  # generated code may have no lines
+        rest = types.TracebackType(rest, entry.tb_frame, entry.tb_lasti, line)
     return rest

@@ -18,10 +18,10 @@ import re
 import sys
 import traceback as tracebacks
 from collections.abc import Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["last_words", "named", "place", "shown", "shown_group"]
+__all__ = ["last_words", "named", "place", "shown", "shown_group", "stacked"]
 
 _IPYTHON = f"{os.sep}IPython{os.sep}core{os.sep}"
 #: Frames shown of a deep recursion, at each end.
@@ -56,12 +56,24 @@ def shown_group(error: BaseException) -> list[str]:
     found = tracebacks.TracebackException.from_exception(error)
     found.__cause__ = found.__context__ = None
     text = "".join(found.format())
-    return ["", named(text.rstrip())]
+    return [named(text.rstrip())]
 
 
 def last_words(error: BaseException) -> list[str]:
     """Its class, message and notes, as IPython ends a traceback."""
     lines: list[str] = _shell().InteractiveTB.format_exception(type(error).__name__, error)
+    return lines
+
+
+def stacked(*blocks: list[str]) -> list[str]:
+    """One below the other, with an empty line between; in some modes IPython puts nothing between lines."""
+    lines: list[str] = []
+    for block in filter(None, blocks):
+        if lines and _shell().InteractiveTB.tb_join_char:
+            lines.append("")
+        elif lines and not lines[-1].endswith("\n"):
+            lines[-1] += "\n"
+        lines += block
     return lines
 
 
@@ -97,14 +109,22 @@ def _entries(traceback: TracebackType | None) -> Iterator[TracebackType]:
 
 
 def _some(frames: TracebackType | None) -> TracebackType | None:
-    """Leave out how IPython runs a cell or a magic, as older versions do not; and the middle of a deep recursion."""
-    kept = [entry for entry in _entries(frames) if _IPYTHON not in entry.tb_frame.f_code.co_filename]
+    """Leave out how IPython runs a cell or a magic, as older versions do not; and the middle of a deep recursion.
+
+    And what IPython cannot show: frames without lines, as generated code may have; and it would never end with one that
+    stands before its first instruction, as those that C code makes do.
+    """
+    kept = [entry for entry in _entries(frames) if _can_be_shown(entry.tb_frame)]
     if len(kept) > 2 * _FRAMES_SHOWN:
         kept[_FRAMES_SHOWN:-_FRAMES_SHOWN] = []
     rest: TracebackType | None = None
     for entry in reversed(kept):
-        rest = TracebackType(rest, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
+        rest = TracebackType(rest, entry.tb_frame, max(entry.tb_lasti, 0), entry.tb_lineno)
     return rest
+
+
+def _can_be_shown(frame: FrameType) -> bool:
+    return frame.f_lineno is not None and _IPYTHON not in frame.f_code.co_filename
 
 
 def _without_repeats(lines: list[str]) -> list[str]:

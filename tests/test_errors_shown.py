@@ -6,13 +6,16 @@ import asyncio
 import re
 import textwrap
 import traceback
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import jmr
+from jmr import tracebacks
 from jmr.codec.failures import raised_from, rebuild
+from jmr.errors import without_ours
 from jmr.result import BadRecord, BadRecords
 from tests.shells import ipython
 
@@ -250,6 +253,18 @@ def test_a_call_that_cannot_be_shows_the_cell_alone(ip, capsys):
     assert "\nmapfn is called as mapfn(key, value)." in said
 
 
+@pytest.mark.parametrize("mode", ["Plain", "Context", "Verbose", "Docs", "Minimal"])
+def test_in_every_mode_the_record_has_a_line_of_its_own(ip, capsys, mode):
+    ip.run_line_magic("xmode", mode)
+    try:
+        said = shown(ip, capsys, "jmr.run({1: 0}, lambda k, v: 1 / v, progress=False)")
+        groups = shown(ip, capsys, "def f(k, v):\n    raise ExceptionGroup('g', [KeyError(v)])\njmr.run({1: 0}, f)")
+    finally:
+        ip.run_line_magic("xmode", "Context")
+    assert re.search(r"^ZeroDivisionError: division by zero\n+MapError: mapfn raised", said, re.MULTILINE)
+    assert re.search(r"^MapError: mapfn raised ExceptionGroup", groups, re.MULTILINE)
+
+
 def test_what_cannot_be_pickled_is_told_once(ip, capsys):
     said = shown(ip, capsys, "import threading\nlock = threading.Lock()\njmr.run({1: 2}, lambda k, v: lock)")
     assert said.count("Traceback") == 1
@@ -402,6 +417,34 @@ def test_a_group_keeps_its_members_with_their_frames_and_causes() -> None:
     assert [frame.name for frame in traceback.extract_tb(locked.__traceback__)] == ["fail"]
     assert isinstance(group, ExceptionGroup)
     assert isinstance(group.exceptions[0].__cause__, KeyError)
+
+
+def raised_in(code: types.CodeType) -> ValueError:
+    """What it raises, with its frame alone."""
+    try:
+        exec(code)
+    except ValueError as error:
+        return error.with_traceback(error.__traceback__.tb_next)
+    raise AssertionError
+
+
+@pytest.fixture
+def odd(request) -> ValueError:
+    """An exception of a frame as C code makes them, or generated code."""
+    code = compile("\n\nraise ValueError('odd')", "odd.py", "exec")
+    if request.param == "no line":
+        return raised_in(code.replace(co_linetable=b""))
+    error = raised_in(code)
+    return error.with_traceback(types.TracebackType(None, error.__traceback__.tb_frame, request.param, 3))
+
+
+@pytest.mark.parametrize(("odd", "line"), [("no line", 1), (-1, 3), (10**6, 3)], indirect=["odd"])
+def test_a_frame_without_a_place_in_its_code_is_shown_and_travels(ip, odd, line) -> None:
+    said = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(tracebacks.shown(odd, without_ours(odd.__traceback__))))
+    assert f"File odd.py:{line}" in said or line == 1  # IPython cannot show it without a line
+    assert said.endswith("ValueError: odd")
+    back = rebuild(raised_from(odd))
+    assert [(frame.filename, frame.lineno) for frame in traceback.extract_tb(back.__traceback__)] == [("odd.py", line)]
 
 
 def test_a_long_recursion_is_a_short_message() -> None:

@@ -18,6 +18,7 @@ import ast
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from jmr.codec.values import dump, load
@@ -197,8 +198,9 @@ def _frames(traceback: types.TracebackType | None) -> tuple[Frame, ...]:
 
 def _frame(traceback: types.TracebackType) -> Frame:
     code = traceback.tb_frame.f_code
-    positions = list(code.co_positions())[traceback.tb_lasti // 2]
-    line, end_line, column, end_column = positions
+    index = traceback.tb_lasti // 2  # below 0 in frames that C code made, as Cython does
+    positions = islice(code.co_positions(), index, None) if index >= 0 else iter(())
+    line, end_line, column, end_column = next(positions, (None, None, None, None))
     if line is None or end_line is None or column is None or end_column is None:
         line = end_line = traceback.tb_lineno or code.co_firstlineno or 1
         column = end_column = 0
