@@ -313,6 +313,14 @@ def test_the_text_has_the_counts_in_a_second_line():
     )
 
 
+def test_one_of_a_kind_is_not_plural():
+    timeline = [an_attempt("local/1", "map-0", 0, 1)]
+    report = a_report(n_records=1, n_pairs=1, n_keys=1, n_map_tasks_done=1, timeline=timeline, n_slots=1)
+    assert final_text(report, 0.0) == (
+        "wordcount: 1 record -> 1 key in 6.10 s on 1 slot\n1 record in, 1 pair, 1 key out, 1 task, 1 attempt"
+    )
+
+
 def test_pairs_after_combine_are_told_only_where_something_was_combined():
     assert "combine" not in final_text(a_report(n_combined_pairs=70_000), 0.0)
     assert "9 after combine" in final_text(a_report(n_combined_pairs=9), 0.0)

@@ -79,15 +79,15 @@ def _figures(report: Report) -> str:
 
 def _flow(report: Report) -> list[tuple[str, str]]:
     """What went in, what became of it, what came out: (how many, of what)."""
-    figures = [(_exact(report.n_records), "records in")]
+    figures = [_figure(report.n_records, "record", " in")]
     if report.n_pairs:
-        figures.append((_exact(report.n_pairs), "pairs"))
+        figures.append(_figure(report.n_pairs, "pair"))
     if report.n_combined_pairs not in {0, report.n_pairs}:
         figures.append((_exact(report.n_combined_pairs), "after combine"))
     if report.shuffled_bytes:
         figures.append((size(report.shuffled_bytes), "shuffled"))
     if report.state is State.DONE:
-        figures.append((_exact(report.n_keys), "keys out"))
+        figures.append(_figure(report.n_keys, "key", " out"))
     if report.n_skipped:
         figures.append((_exact(report.n_skipped), "skipped"))
     return figures
@@ -97,12 +97,16 @@ def _work(report: Report) -> list[tuple[str, str]]:
     """What it took."""
     figures = []
     if n_tasks := report.n_map_tasks_done + report.n_reduce_tasks_done:
-        figures.append((_exact(n_tasks), "tasks"))
+        figures.append(_figure(n_tasks, "task"))
     if report.timeline:
-        figures.append((_exact(len(report.timeline)), "attempts"))
+        figures.append(_figure(len(report.timeline), "attempt"))
     if report.peak_bytes:
         figures.append((size(report.peak_bytes), "peak memory"))
     return figures
+
+
+def _figure(n: int, noun: str, whither: str = "") -> tuple[str, str]:
+    return _exact(n), f"{noun}{'' if n == 1 else 's'}{whither}"
 
 
 def _exact(n: int) -> str:
