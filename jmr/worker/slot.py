@@ -129,9 +129,8 @@ class Slot:
             answer = self._attempt(message)
             if self._abroad is not None:
                 self._abroad.leave_attempt()
-            if (
-                identity_of(self._connection.fileno()) != self._identity
-            ):  # it was closed, and is something of the user's now
+            # It may have been closed, and be something of the user's now.
+            if identity_of(self._connection.fileno()) != self._identity:
                 os._exit(CANNOT_ANSWER)
             self._send(answer)
         except BaseException:  # user code closed the connection, or took something away that Python itself needs
