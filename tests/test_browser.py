@@ -182,6 +182,9 @@ def test_a_page_reloaded_in_mid_run_ends_up_with_the_summary(notebook, gate):  #
 
 # Cancel
 
+#: From Cancel to the end of the cell, which takes a second or two, on a machine that does other things as well.
+MOST_SECONDS = 5.0
+
 
 def test_cancel_ends_the_job_of_a_running_cell_and_run_all(notebook, gate):  # noqa: F811
     book = notebook(gated(gate), SHORT_JOB)
@@ -189,9 +192,7 @@ def test_cancel_ends_the_job_of_a_running_cell_and_run_all(notebook, gate):  # n
     press_cancel(book, 1)
     pressed = time.monotonic()
     book.ended(1)
-    took = time.monotonic() - pressed
-    print(f"Cancel took {took:.2f} s")
-    assert took < 10
+    assert time.monotonic() - pressed < MOST_SECONDS
     assert_cancelled(book, 1, "was cancelled" if HAS_OWN_CELLS else "KeyboardInterrupt")
     book.not_run(2)
     book.run(2)
@@ -205,9 +206,7 @@ def test_the_stop_button_ends_the_job_and_run_all(notebook, gate):  # noqa: F811
     book.command("notebook:interrupt-kernel")
     pressed = time.monotonic()
     book.ended(1)
-    took = time.monotonic() - pressed
-    print(f"the interrupt took {took:.2f} s")
-    assert took < 10
+    assert time.monotonic() - pressed < MOST_SECONDS
     assert_cancelled(book, 1, "KeyboardInterrupt")
     book.not_run(2)
     book.run(2)
