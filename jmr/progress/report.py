@@ -91,7 +91,7 @@ class Report:
     last_failure: str = ""
     #: What ended the job, in one line, if it failed.
     error: str = ""
-    #: The first items of the result, as text.
+    #: The first items of the result, as text: few and short, as it is all kept with the notebook.
     sample: list[tuple[str, str]] = field(default_factory=list)
     #: What workers printed, warned and logged; inline, that goes where it always goes, and is not here.
     log: Log = field(default_factory=Log)

@@ -20,6 +20,7 @@ from jmr.session.rehearsal import Rehearsal
 from jmr.tasks.partition import place
 from jmr.views.flow import flow_of
 from jmr.views.flowcard import Told
+from jmr.views.summary import BARREN
 
 __all__ = ["tell"]
 
@@ -106,7 +107,7 @@ def _whole(whole: Estimate | None) -> Iterator[tuple[str, str]]:
 
 def _warnings(plan: Plan, seen: Rehearsal) -> Iterator[str]:
     if seen.records and not any(seen.pairs):
-        yield "mapfn emitted nothing: is a yield missing?"
+        yield BARREN
     unplaced = {type(key).__name__ for key in list(seen.groups)[:_SAMPLE] if place(key) is None}
     if unplaced:
         yield (

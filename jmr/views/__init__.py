@@ -3,7 +3,7 @@
     painter ──> board, rows, style ──> widget, button, clicks    a live view in a notebook
         │  └──> phases, pace ────────> text                      lines in a terminal, or in a log
         └─────> summary ──> final ──> drawing, timeline          the line or the card that stays
-    preview ──> flow ──> dataflow, shapes, flowcard              a few records on their way
+    flow ──> dataflow, shapes ──> flowcard                       a few records on their way: a preview
 
 card has the HTML that lasts in a notebook without a kernel. All but painter, widget, button and clicks are functions
 of a report and a time. Nothing here may make a job wait, or fail it.

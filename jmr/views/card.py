@@ -13,9 +13,10 @@ import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
-__all__ = ["FONT", "card", "picture", "table"]
+from jmr.views.summary import FONT
 
-FONT = "var(--jp-ui-font-family,system-ui,sans-serif)"
+__all__ = ["card", "picture", "table"]
+
 _BORDER = "1px solid rgba(128,128,128,.35)"
 
 

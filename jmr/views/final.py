@@ -16,8 +16,8 @@ from jmr.progress.report import Report, State
 from jmr.progress.words import count, duration, plural, size
 from jmr.views.card import card, picture, table
 from jmr.views.drawing import COLOURS, WIDTH, Drawing, draw
+from jmr.views.summary import BARREN, MARKS, headline, how_it_ended, is_barren, skipped
 from jmr.views.summary import COLOURS as STATE_COLOURS
-from jmr.views.summary import MARKS, headline, how_it_ended, is_barren
 
 __all__ = ["final_html", "final_text"]
 
@@ -28,7 +28,6 @@ _MAX_SVG, _MIN_SVG = 17_000, 4_000
 #: What else the picture brings: its legend, its own words.
 _FOR_LEGEND = 1_500
 _MAX_NAME, _MAX_LINE, _MAX_ERROR, _MAX_NOTE, _MAX_NOTES = 120, 1_000, 300, 200, 4
-_N_SAMPLED, _MAX_KEY, _MAX_VALUE = 8, 60, 80
 _EXACT_BELOW = 10_000_000
 _BAD, _WARN = STATE_COLOURS[State.FAILED], STATE_COLOURS[State.CANCELLED]
 
@@ -153,7 +152,7 @@ def _sample(report: Report) -> str:
     """The first items of the result, in a table that can be folded away."""
     if not report.sample:
         return ""
-    rows = [(_code(key, _MAX_KEY), _code(value, _MAX_VALUE)) for key, value in report.sample[:_N_SAMPLED]]
+    rows = [(_code(key), _code(value)) for key, value in report.sample]
     first = f", the first {len(rows)}" if report.n_keys > len(rows) else ""
     return (
         '<details open><summary style="cursor:pointer;font-size:12px;margin:8px 0 2px 0">'
@@ -170,9 +169,9 @@ def _code(text: str, width: int) -> str:
 def _notes(report: Report) -> Iterator[tuple[str, str]]:
     """What is to be said besides: colour and words."""
     if is_barren(report):
-        yield _WARN, "mapfn emitted nothing: is a yield missing?"
+        yield _WARN, BARREN
     if report.n_skipped:
-        yield _WARN, f"{report.n_skipped:,} skipped: see the result's .errors"
+        yield _WARN, skipped(report)
     if report.last_failure and not (report.error and report.n_failures == 1):  # that one ended the job
         yield _BAD, f"{plural(report.n_failures, 'attempt')} failed; the last: {report.last_failure}"
     for note in report.notes[:_MAX_NOTES]:

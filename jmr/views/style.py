@@ -6,7 +6,7 @@ style in line (card.py). ipywidgets' own rules are stronger than one class, henc
 
 from __future__ import annotations
 
-from jmr.views.card import FONT
+from jmr.views.summary import FONT
 
 __all__ = ["STYLE"]
 

@@ -17,7 +17,9 @@ from jmr.progress.report import Report, State
 from jmr.progress.words import duration, plural
 
 __all__ = [
+    "BARREN",
     "FIRST_PAINT",
+    "FONT",
     "Bundle",
     "Summary",
     "bundle",
@@ -26,6 +28,7 @@ __all__ = [
     "html",
     "is_barren",
     "line",
+    "skipped",
 ]
 
 #: The same thing for every reader: mime type -> text.
@@ -38,6 +41,8 @@ _MAX_ERROR = 200
 
 COLOURS = {State.RUNNING: "#3b82f6", State.DONE: "#10b981", State.FAILED: "#ef4444", State.CANCELLED: "#f59e0b"}
 FONT = "var(--jp-ui-font-family,system-ui,sans-serif)"
+#: Of a job whose mapfn left nothing.
+BARREN = "mapfn emitted nothing: is a yield missing?"
 MARKS = {State.RUNNING: "●", State.DONE: "✓", State.FAILED: "✕", State.CANCELLED: "■"}
 
 
@@ -120,7 +125,8 @@ def _full(report: Report, now: float) -> Bundle:
 
 def _facts(report: Report, now: float) -> str:
     notes = f" ({'; '.join(report.notes)})" if report.notes else ""
-    return f"{_outcome(report, now)}{_skipped(report)}{notes}"
+    missing = f", {skipped(report)}" if report.n_skipped else ""
+    return f"{_outcome(report, now)}{missing}{notes}"
 
 
 def _why(report: Report) -> str:
@@ -148,7 +154,7 @@ def _time_and_slots(report: Report, now: float) -> str:
 def _outcome(report: Report, now: float) -> str:
     records = plural(report.n_records, "record")
     if report.state is State.DONE:
-        why = " (mapfn emitted nothing: is a yield missing?)" if is_barren(report) else ""
+        why = f" ({BARREN})" if is_barren(report) else ""
         return f"{records} -> {plural(report.n_keys, 'key')}{why} in {_time_and_slots(report, now)}"
     return how_it_ended(report, now) + (f", {records} mapped" if report.n_records else "")
 
@@ -158,5 +164,6 @@ def is_barren(report: Report) -> bool:
     return report.n_records > 0 and report.n_pairs == 0 and report.n_skipped == 0 and report.n_keys == 0
 
 
-def _skipped(report: Report) -> str:
-    return f", {report.n_skipped:,} skipped: see the result's .errors" if report.n_skipped else ""
+def skipped(report: Report) -> str:
+    """How much was set aside, and where it is."""
+    return f"{report.n_skipped:,} skipped: see the result's .errors"
