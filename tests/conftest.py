@@ -1,4 +1,4 @@
-"""Fixtures for all tests: what may be left behind (nothing), and the warm cluster that they share."""
+"""Fixtures for all tests: what may be left behind (nothing), the warm cluster that they share, an IPython, hosts."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ import jmr
 from jmr.engines.cluster import default_cluster
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from tests.hosts import Hosts
 
 #: A skip for this reason is no failure, even where skips are.
@@ -81,6 +83,23 @@ def cluster() -> Iterator[jmr.Cluster]:
     """Two slots of the test's own."""
     with jmr.Cluster(workers=2) as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[InteractiveShell]:
+    """A real IPython, in this process, for all tests of a file."""
+    from tests.shells import ipython
+
+    with ipython() as shell:
+        yield shell
+
+
+@pytest.fixture
+def ip(shell: InteractiveShell) -> Iterator[InteractiveShell]:
+    """The same, with nothing defined but jmr."""
+    shell.user_ns["jmr"] = jmr
+    yield shell
+    shell.reset(new_session=False)
 
 
 @pytest.fixture

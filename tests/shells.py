@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from collections.abc import Iterator
 
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
-__all__ = ["ipython"]
+__all__ = ["ipython", "plain"]
+
+
+def plain(text: str) -> str:
+    """What IPython printed, without colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
 
 
 @contextlib.contextmanager

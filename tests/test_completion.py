@@ -9,7 +9,6 @@ from IPython.core.completer import provisionalcompleter
 
 import jmr
 from jmr.notebook.completion import Asked
-from tests.shells import ipython
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,12 +22,6 @@ docs, n, _hidden = {}, 4, 5
 def count(key, value): pass
 class Words: pass
 """
-
-
-@pytest.fixture(scope="module")
-def shell() -> Iterator[InteractiveShell]:
-    with ipython() as shell:
-        yield shell
 
 
 @pytest.fixture(params=[True, False], ids=["jedi", "no jedi"])

@@ -17,33 +17,17 @@ from jmr import tracebacks
 from jmr.codec.failures import raised_from, rebuild
 from jmr.errors import without_ours
 from jmr.result import BadRecord, BadRecords
-from tests.shells import ipython
+from tests.shells import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from IPython.core.interactiveshell import InteractiveShell
-
-
-@pytest.fixture(scope="module")
-def shell() -> Iterator[InteractiveShell]:
-    with ipython() as shell:
-        yield shell
-
-
-@pytest.fixture
-def ip(shell: InteractiveShell) -> Iterator[InteractiveShell]:
-    """A shell in which nothing but jmr is defined."""
-    shell.user_ns["jmr"] = jmr
-    yield shell
-    shell.reset(new_session=False)
 
 
 def shown(ip: InteractiveShell, capsys: pytest.CaptureFixture[str], cell: str) -> str:
     """What a failing cell shows, without colours; never anything of ours, or of IPython's."""
     capsys.readouterr()
     assert not ip.run_cell(textwrap.dedent(cell).strip(), store_history=True).success
-    said = re.sub(r"\x1b\[[\d;]*m", "", "".join(capsys.readouterr()))
+    said = plain("".join(capsys.readouterr()))
     assert not re.search(r"(jmr|cloudpickle|IPython/core|concurrent|asyncio)/\w+", said), said
     return said
 
@@ -440,7 +424,7 @@ def odd(request) -> ValueError:
 
 @pytest.mark.parametrize(("odd", "line"), [("no line", 1), (-1, 3), (10**6, 3)], indirect=["odd"])
 def test_a_frame_without_a_place_in_its_code_is_shown_and_travels(ip, odd, line) -> None:
-    said = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(tracebacks.shown(odd, without_ours(odd.__traceback__))))
+    said = plain("\n".join(tracebacks.shown(odd, without_ours(odd.__traceback__))))
     assert f"File odd.py:{line}" in said or line == 1  # IPython cannot show it without a line
     assert said.endswith("ValueError: odd")
     back = rebuild(raised_from(odd))

@@ -21,10 +21,10 @@ from jmr.progress.report import Report
 from jmr.session import calling
 from jmr.session import preview as session_preview
 from jmr.session import running as session_running
-from tests.shells import ipython
+from tests.shells import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 COUNT_WORDS = """
 source = {"a.txt": "the cat the dog", "b.txt": "the end"}
@@ -37,20 +37,6 @@ def reducefn(word, ones):
     return sum(ones)
 """
 COUNTS = {"the": 3, "cat": 1, "dog": 1, "end": 1}
-
-
-@pytest.fixture(scope="module")
-def shell() -> Iterator[InteractiveShell]:
-    with ipython() as shell:
-        yield shell
-
-
-@pytest.fixture
-def ip(shell: InteractiveShell) -> Iterator[InteractiveShell]:
-    """A shell in which nothing is defined."""
-    shell.user_ns["jmr"] = jmr
-    yield shell
-    shell.reset(new_session=False)
 
 
 def run(ip: InteractiveShell, cell: str) -> Any:
@@ -69,7 +55,7 @@ def refused(ip: InteractiveShell, cell: str) -> str:
 
 def shown(capsys: pytest.CaptureFixture[str]) -> str:
     """What the shell printed, without colours."""
-    return re.sub(r"\x1b\[[\d;]*m", "", "".join(capsys.readouterr()))
+    return plain("".join(capsys.readouterr()))
 
 
 @pytest.fixture
@@ -643,7 +629,7 @@ def test_loading_the_extension_imports_no_widgets_and_no_engine():
 
 def test_an_error_of_ours_shows_no_frame_of_ours(ip, capsys):
     ip.run_cell("import jmr\njmr.run({1: 2}, lambda k, v: 5, engine='inline')")
-    shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    shown = plain(capsys.readouterr().out)
     assert "ContractError" not in shown
     assert "mapfn returned 5 (int)" in shown
     assert "jmr.run(" in shown

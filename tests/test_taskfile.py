@@ -19,7 +19,6 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import jmr
 from jmr.session.python2 import hint, old_lines
-from tests.shells import ipython
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -416,12 +415,6 @@ def test_a_python_2_module_beside_the_file_gets_a_note(write: Write) -> None:
 
 
 # %mapreduce
-
-
-@pytest.fixture(scope="module")
-def shell() -> Iterator[InteractiveShell]:
-    with ipython() as shell:
-        yield shell
 
 
 def cell(shell: InteractiveShell, text: str) -> Any:
