@@ -27,7 +27,7 @@ MAX_STORED = 28_000
 _MAX_SVG, _MIN_SVG = 17_000, 4_000
 #: What else the picture brings: its legend, its own words.
 _FOR_LEGEND = 1_500
-_MAX_NAME, _MAX_LINE, _MAX_ERROR, _MAX_NOTE, _MAX_NOTES = 120, 1_000, 300, 200, 4
+_MAX_NAME, _MAX_LINE, _MAX_ERROR, _MAX_NOTE, _MAX_CELL, _MAX_NOTES = 120, 1_000, 300, 200, 80, 4
 _EXACT_BELOW = 10_000_000
 _BAD, _WARN = STATE_COLOURS[State.FAILED], STATE_COLOURS[State.CANCELLED]
 
@@ -161,8 +161,8 @@ def _sample(report: Report) -> str:
     )
 
 
-def _code(text: str, width: int) -> str:
-    shown = printable(text, width)
+def _code(text: str) -> str:
+    shown = printable(text, _MAX_CELL)
     return f'<code style="background:none;padding:0;font-size:12px;overflow-wrap:anywhere">{escape(shown)}</code>'
 
 
