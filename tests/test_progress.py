@@ -300,13 +300,13 @@ def test_who_prints_aside_finds_no_progress_line_in_the_way():
 
 def test_lines_of_other_jobs_may_appear_while_somebody_prints():
     views = [TerminalLine(io.StringIO())]
-    views[0].paint(a_report(), 101.0, None)
+    views[0].paint(a_report(), 101.0)
     n_seen = 0
 
     def another_job(frame: Any, event: str, arg: Any) -> Any:
         """Called between any two lines of code, as another thread may be."""
         views.append(TerminalLine(io.StringIO()))
-        views[-1].paint(a_report(), 101.0, None)
+        views[-1].paint(a_report(), 101.0)
         return another_job
 
     tracing = sys.gettrace()
