@@ -40,8 +40,9 @@ def test_worker_of_a_coordinator_that_was_killed_stops_its_attempts_and_joins_th
     body = """
 def sleep(key, value):
     import subprocess
+    sleeper = subprocess.Popen(["sleep", "1000"])
     say("pid", os.getpid())
-    subprocess.run(["sleep", "1000"])
+    sleeper.wait()
 with jmr.Cluster(**LISTEN) as cluster:
     jmr.run({1: 1}, sleep, progress=False)
 """

@@ -193,8 +193,10 @@ def test_a_submitted_job_is_cancelled_by_a_click_that_the_main_thread_hears(lab,
     (cancel,) = lab.until(lambda: lab.opened("ButtonModel"))
     lab.until(lambda: lab.outputs(cell))
     lab.click(cancel)
-    lab.until(lambda: summaries(lab.outputs(cell)))
-    assert re.match(r"gated: cancelled after [\d.]+ m?s", summaries(lab.outputs(cell))[-1])
+    # Before ipykernel 7 all that a kernel shows belongs to the request that it has answered last: the click.
+    where = [cell] if int(lab.version.split(".")[0]) >= 7 else lab.said
+    shown = lab.until(lambda: [each for at in where for each in summaries(lab.outputs(at))])
+    assert re.match(r"gated: cancelled after [\d.]+ m?s", shown[-1])
     assert lab.opened("HTMLModel", "interrupt") == []
     gate.open(2)
     can_go_on(lab)

@@ -253,7 +253,7 @@ def test_a_token_that_was_renewed_is_read_again(home: Path) -> None:
         with jmr.Cluster(workers=0, listen=where):
             assert command.line() == f"jmr-worker: joined {where} with 1 slot"
             command.send(signal.SIGTERM)
-            assert command.end() == (0, "")
+            assert command.end()[0] == 0  # what it says depends on how fast its slot, which has just been forked, ends
 
 
 @contextlib.contextmanager
