@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import io
+import os
+import pty
 import sys
 import threading
 import time
@@ -283,6 +285,17 @@ def test_a_terminal_line_never_wraps():
     view.paint(a_report(name="x" * 200), 101.0)
     assert len(stream.getvalue().removeprefix("\r\x1b[K")) == 79
     view.end(an_ended_report(), 999.0)
+
+
+def test_a_terminal_that_nobody_gave_a_size_gets_what_fits_into_80_columns():
+    end, other = pty.openpty()
+    assert os.get_terminal_size(other).columns == 0
+    with open(end, "rb", buffering=0) as screen, open(other, "w") as stream:
+        view = TerminalLine(stream)
+        for name, shown in (("words", "words: map · 0 records so far · after 1 s"), ("x" * 200, "x" * 79)):
+            view.paint(a_report(name=name), 101.0)
+            assert screen.read(1 << 16).decode() == f"\r\x1b[K{shown}"
+        view.end(an_ended_report(), 999.0)
 
 
 def test_who_prints_aside_finds_no_progress_line_in_the_way():

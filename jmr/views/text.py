@@ -83,10 +83,10 @@ class TerminalLine:
 
     def _width(self) -> int:
         """A line that wraps cannot be written over; the last column makes some terminals wrap."""
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns - 1
-        except (OSError, ValueError):
-            return 79
+        columns = 0
+        with contextlib.suppress(OSError, ValueError):
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        return (columns or 80) - 1  # a pseudo terminal has 0 until somebody says how many
 
 
 class LogLines:
