@@ -100,7 +100,7 @@ def test_a_byte_is_half_way_when_map_has_written_it():
     report = a_report(n_records=500, n_records_total=1000, shuffled_bytes=4_000_000)
     phase = shuffle_phase(report, 10.0, pace=400_000)
     assert phase.fraction == 0.25
-    assert phase.words == "4.00 MB · 400 kB/s"
+    assert phase.words == "4.00 MB written · 400 kB/s"
 
 
 def test_a_byte_is_all_the_way_when_reduce_has_taken_it():
@@ -108,14 +108,14 @@ def test_a_byte_is_all_the_way_when_reduce_has_taken_it():
     report.reduce_began = 9.0
     phase = shuffle_phase(report, 10.0, pace=1_000_000)
     assert phase.fraction == 0.625
-    assert phase.words == "1.00 MB / 4.00 MB · 1.00 MB/s"
+    assert phase.words == "4.00 MB written, 1.00 MB read · 1.00 MB/s"
 
 
 def test_bytes_that_are_taken_twice_count_once():
     """A reduce attempt that died took bytes too."""
     report = a_report(n_records=1, n_records_total=1, shuffled_bytes=10, reduced_bytes=15, reduce_began=9.0)
     assert shuffle_phase(report, 10.0).fraction == 1.0
-    assert shuffle_phase(report, 10.0).words == "10 B / 10 B"
+    assert shuffle_phase(report, 10.0).words == "10 B written, 10 B read"
 
 
 def test_shuffle_has_no_fraction_while_nobody_knows_how_much_map_will_write():
@@ -142,7 +142,7 @@ def test_while_mapping_the_board_says_what_is_left_of_map():
     report = a_report(n_slots=2, n_records=250, n_records_total=1000, shuffled_bytes=5_000_000)
     assert text(board_at(report, 10.0)) == (
         "words | running | 2 slots · 10 s · about 30 s of map left"
-        " | Map | 250 / 1,000 records · 25 records/s | Shuffle | 5.00 MB · 500 kB/s | Reduce | after map"
+        " | Map | 250 / 1,000 records · 25 records/s | Shuffle | 5.00 MB written · 500 kB/s | Reduce | after map"
     )
 
 
@@ -151,7 +151,7 @@ def test_while_reducing_the_board_says_what_is_left_of_the_job():
     report.shuffled_bytes, report.reduced_bytes, report.reduce_began = 5_000_000, 1_000_000, 10.0
     assert text(board_at(report, 12.0)) == (
         "words | running | 1 slot · 12 s · about 6 s left"
-        " | Map | 1,000 / 1,000 records · 100 records/s | Shuffle | 1.00 MB / 5.00 MB · 500 kB/s"
+        " | Map | 1,000 / 1,000 records · 100 records/s | Shuffle | 5.00 MB written, 1.00 MB read · 500 kB/s"
         " | Reduce | 2 / 8 tasks · 1 tasks/s"
     )
 

@@ -96,10 +96,9 @@ class ShufflePhase:
     @property
     def words(self) -> str:
         """Bytes, and how fast they move."""
-        if self.n_taken is None:
-            sizes = size(self.n_written)
-        else:
-            sizes = f"{size(min(self.n_taken, self.n_written))} / {size(self.n_written)}"
+        sizes = f"{size(self.n_written)} written"
+        if self.n_taken is not None:
+            sizes += f", {size(min(self.n_taken, self.n_written))} read"
         return f"{sizes} · {size(self.per_second)}/s" if self.per_second >= 1 else sizes
 
 

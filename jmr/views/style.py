@@ -33,7 +33,7 @@ _CSS = """
 .jmr-live .jmr-pill i { display: inline-block; width: 8px; height: 8px; margin-right: 5px; border-radius: 50%;
     animation: jmr-pulse 2s var(--jmr-then) ease-in-out infinite }
 
-.jmr-live .jmr-bars { display: grid; grid-template-columns: 52px minmax(60px,1fr) minmax(0,236px);
+.jmr-live .jmr-bars { display: grid; grid-template-columns: 52px minmax(60px,1fr) minmax(0,264px);
     column-gap: 12px; row-gap: 2px; align-items: center; white-space: nowrap }
 .jmr-live .jmr-bars span { overflow: hidden; text-overflow: ellipsis }
 .jmr-live .jmr-bar { height: 10px; border-radius: 5px; overflow: hidden; background: rgba(128,128,128,.2) }
