@@ -215,7 +215,7 @@ def test_a_screen_reader_hears_how_far_each_bar_is():
 def test_names_and_failures_are_escaped():
     report = a_report(name="<b>words</b>", n_failures=1, last_failure="<script>")
     report.slots = {"<i>/1": a_slot("<i>", doing="map-<u>")}
-    html = board_at(report, 1.0) + failure(report) + rows(report.slots)
+    html = board_at(report, 1.0) + failure(report) + rows(report.slots, 1.0)
     assert not re.search(r"<(b>words|script|i>/1|u>)", html)
 
 
@@ -237,7 +237,7 @@ def test_few_slots_have_a_row_each():
         "far/1": a_slot(doing="reduce-1", n_failures=2),
         "far/2": a_slot(is_gone=True, n_failures=1),
     }
-    assert text(rows(slots)) == (
+    assert text(rows(slots, 1.0)) == (
         "Slot | Doing | Tasks | Records/s | Memory | Failed"
         " | local/1 | map-3 | 5 | 500 | 53.2 MB | –"
         " | local/2 | idle | 0 | – | – | –"
@@ -246,13 +246,24 @@ def test_few_slots_have_a_row_each():
     )
 
 
+def test_a_slot_that_is_long_at_a_task_says_for_how_long():
+    slots = {"local/1": a_slot(since=10.0), "local/2": a_slot(since=10.0, doing=""), "local/3": a_slot(is_gone=True)}
+
+    def doing(now: float) -> list[str]:
+        return re.findall(r"jmr-dim'>(.*?)</td>", rows(slots, now))
+
+    assert doing(11.9) == ["map-3", "idle", "lost"]
+    assert doing(14.1) == ["map-3 · 4 s", "idle", "lost"]
+    assert doing(210.0) == ["map-3 · 3 min 20 s", "idle", "lost"]
+
+
 def test_no_slot_has_no_table():
-    assert rows({}) == ""
+    assert rows({}, 1.0) == ""
 
 
 def test_many_slots_are_folded_to_their_hosts():
     slots = {f"{host}/{i}": a_slot(host, memory_bytes=1_000_000) for host in ("local", "far") for i in range(5)}
-    html = rows(slots)
+    html = rows(slots, 1.0)
     assert text(html) == (
         "10 mapping | Host | Slots | Tasks | Records/s | Memory | Failed"
         " | local | 25 | 2,500 | 5.00 MB | – | far | 25 | 2,500 | 5.00 MB | –"
@@ -262,7 +273,7 @@ def test_many_slots_are_folded_to_their_hosts():
 
 def test_a_hosts_memory_is_that_of_the_slots_that_it_still_has():
     slots = {f"local/{i}": a_slot(memory_bytes=1_000_000, is_gone=i < 3) for i in range(10)}
-    assert "local | 50 | 3,500 | 7.00 MB" in text(rows(slots))
+    assert "local | 50 | 3,500 | 7.00 MB" in text(rows(slots, 1.0))
 
 
 def test_of_many_slots_the_lost_the_failing_and_the_slow_have_rows():
@@ -273,20 +284,20 @@ def test_of_many_slots_the_lost_the_failing_and_the_slow_have_rows():
     slots["local/9"].n_failures = 3
     slots["local/11"].n_failures = 1
     assert notable(slots) == ["local/7", "local/9", "local/11", "local/5"]
-    assert "19 mapping · | 1 lost" in text(rows(slots))
+    assert "19 mapping · | 1 lost" in text(rows(slots, 1.0))
 
 
 def test_when_all_is_well_nobody_is_named():
     slots = {f"local/{i}": a_slot() for i in range(20)}
     assert notable(slots) == []
-    assert "slow" not in rows(slots)
+    assert "slow" not in rows(slots, 1.0)
 
 
 def test_many_hosts_are_folded_to_those_that_matter():
     slots = {f"h{i}/{j}": a_slot(f"h{i}") for i in range(50) for j in range(4)}
     slots["h31/2"].is_gone = True
     slots["h17/0"].n_failures = 1
-    said = text(rows(slots))
+    said = text(rows(slots, 1.0))
     assert [f"h{i} | 20" in said for i in (17, 31)] == [True, True]
     assert "45 more hosts | 180 | 900" in said
     assert len(re.findall(r"h\d+ \| 20", said)) == 5
@@ -294,4 +305,4 @@ def test_many_hosts_are_folded_to_those_that_matter():
 
 def test_two_thousand_slots_are_few_bytes():
     slots = {f"h{i}/{j}": a_slot(f"h{i}", n_failures=1) for i in range(20) for j in range(100)}
-    assert len(rows(slots)) < 5_000
+    assert len(rows(slots, 1.0)) < 5_000

@@ -156,9 +156,18 @@ def test_the_plain_loop_has_a_row_and_a_timeline_too():
     assert (row.n_tasks, row.n_records, row.doing) == (2, 40, "")
     failed = report_of(lambda key, value: 1 / 0, engine="inline")
     assert [each.outcome for each in failed.timeline] == ["raised"]
-    assert failed.slots["inline"] == SlotReport(
-        "inline", n_records=1, n_failures=1, map_seconds=failed.slots["inline"].map_seconds
+    failed_row = failed.slots["inline"]
+    assert failed_row == SlotReport(
+        "inline", since=failed_row.since, n_records=1, n_failures=1, map_seconds=failed_row.map_seconds
     )
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
+def test_a_row_knows_when_its_slot_began_its_last_attempt(cluster, engine):
+    report = report_of(words, total, engine=engine)
+    for name, row in report.slots.items():
+        began = [attempt.started for attempt in report.timeline if attempt.slot == name]
+        assert row.since - report.started == pytest.approx(began[-1], abs=1e-6)
 
 
 def test_the_first_items_of_the_result_are_kept_as_text(cluster):

@@ -35,8 +35,9 @@ class Books:
 
     def began(self, slot: Slot, attempt: StartAttempt) -> None:
         """A slot is told to start."""
-        self._began[slot.number] = self._clock()
+        now = self._began[slot.number] = self._clock()
         row = self._row(slot)
+        row.since = now  # first: somebody may look at any time
         row.doing = str(attempt.task)
         row.is_gone = False
 

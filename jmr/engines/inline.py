@@ -123,8 +123,8 @@ class InlineEngine:
 def _noted(report: Report, task: str) -> Iterator[None]:
     """Have the report show what is done inside, as it shows what slots do."""
     row = report.slots.setdefault(_SLOT, SlotReport(_SLOT))
+    began = row.since = time.monotonic()
     row.doing = task
-    began = time.monotonic()
     outcome = "stopped"
     try:
         yield

@@ -39,6 +39,8 @@ class SlotReport:
     worker: str
     #: "map-3"; empty while it does nothing for this job.
     doing: str = ""
+    #: When it began with that, in `time.monotonic()` seconds.
+    since: float = 0.0
     #: Attempts that gave an answer, and the records that they mapped.
     n_tasks: int = 0
     n_records: int = 0

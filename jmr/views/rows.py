@@ -15,7 +15,7 @@ from html import escape
 from statistics import median
 
 from jmr.progress.report import SlotReport
-from jmr.progress.words import count, size
+from jmr.progress.words import count, size, whole
 from jmr.views.timeline import sorted_slots
 
 __all__ = ["MAX_ROWS", "rows"]
@@ -30,21 +30,23 @@ SLOW = 0.75
 #: Class of what a slot does, and its word, in the order in which they are told.
 WORDS = {"map": "mapping", "reduce": "reducing", "idle": "idle", "lost": "lost"}
 NONE = "–"
+#: From so many seconds on a row says how long a slot has been at its task.
+LONG = 2.0
 
 Slots = Mapping[str, SlotReport]
 
 
-def rows(slots: Slots) -> str:
+def rows(slots: Slots, now: float) -> str:
     """The table; empty while there is no slot."""
     if not slots:
         return ""
     if len(slots) <= MAX_ROWS:
-        return _table("Slot", "Doing", [_slot_row(name, slots[name]) for name in sorted_slots(slots)])
-    return _told(slots) + _table("Host", "Slots", _host_rows(slots)) + _notable(slots)
+        return _table("Slot", "Doing", [_slot_row(name, slots[name], now) for name in sorted_slots(slots)])
+    return _told(slots) + _table("Host", "Slots", _host_rows(slots)) + _notable(slots, now)
 
 
-def _notable(slots: Slots) -> str:
-    few = [_slot_row(name, slots[name]) for name in notable(slots)]
+def _notable(slots: Slots, now: float) -> str:
+    few = [_slot_row(name, slots[name], now) for name in notable(slots)]
     return _table("Lost, failing, slow", "Doing", few) if few else ""
 
 
@@ -110,10 +112,16 @@ def _parts(group: list[SlotReport]) -> str:
     return f"<span class='jmr-parts'>{parts}</span> {len(group)}"
 
 
-def _slot_row(name: str, slot: SlotReport) -> str:
+def _slot_row(name: str, slot: SlotReport, now: float) -> str:
     kind = _kind(slot)
-    doing = slot.doing if kind in ("map", "reduce") else WORDS[kind]
+    doing = _doing(slot, now) if kind in ("map", "reduce") else WORDS[kind]
     return _row(f"<i class='jmr-dot jmr-{kind}'></i>{escape(name)}", escape(doing), [slot])
+
+
+def _doing(slot: SlotReport, now: float) -> str:
+    """Its task; and for how long, where nothing else may move for a while."""
+    seconds = now - slot.since
+    return slot.doing if seconds < LONG else f"{slot.doing} · {whole(seconds)}"
 
 
 def _row(name: str, doing: str, group: list[SlotReport]) -> str:

@@ -96,7 +96,7 @@ class _Shown:
             button.open(now, layout)
         self._board = ipywidgets.HTML(self._board_text.html(self._words), layout=layout)
         style = self._board.style
-        self._slots = ipywidgets.HTML(rows(dict(report.slots)), layout=layout, style=style)
+        self._slots = ipywidgets.HTML(rows(dict(report.slots), now), layout=layout, style=style)
         self._failure = ipywidgets.HTML(STYLE + failure(report), layout=layout, style=style)
         self._box = ipywidgets.VBox(self._children(), layout=layout, _dom_classes=("jmr-live",))
         self._handle = displayed(self._box, display_id=True)
@@ -109,7 +109,7 @@ class _Shown:
         if with_words or self._board_text.has_moved:
             self._words = self._board_text.words(is_cancelled=self._button is not None and self._button.is_pressed)
         if with_words:
-            _set(self._slots, rows(dict(self._report.slots)))  # a copy: another thread may add to it
+            _set(self._slots, rows(dict(self._report.slots), now))  # a copy: another thread may add to it
             _set(self._failure, STYLE + failure(self._report))
         _set(self._board, self._board_text.html(self._words))
 
