@@ -241,7 +241,7 @@ def test_few_slots_have_a_row_each():
         "Slot | Doing | Tasks | Records/s | Memory | Failed"
         " | local/1 | map-3 | 5 | 500 | 53.2 MB | –"
         " | local/2 | idle | 0 | – | – | –"
-        " | far/1 | reduce-1 | 5 | 500 | – | 2"
+        " | far/1 | reduce-1 | 5 | – | – | 2"
         " | far/2 | lost | 5 | – | – | 1"
     )
 
@@ -255,6 +255,16 @@ def test_a_slot_that_is_long_at_a_task_says_for_how_long():
     assert doing(11.9) == ["map-3", "idle", "lost"]
     assert doing(14.1) == ["map-3 · 4 s", "idle", "lost"]
     assert doing(210.0) == ["map-3 · 3 min 20 s", "idle", "lost"]
+
+
+def test_the_speed_of_slots_is_that_of_those_that_map_now():
+    slots = {f"far/{i}": a_slot("far") for i in range(9)}
+    slots["far/1"].doing = "reduce-1"
+    slots["far/2"].doing = ""
+    slots["far/3"].is_gone = True
+    html = rows(slots, 1.0)
+    assert "| far | 45 | 3,000 | – | –" in text(html)
+    assert "<th title='while mapping, on average'>Records/s</th>" in html
 
 
 def test_no_slot_has_no_table():

@@ -30,6 +30,8 @@ SLOW = 0.75
 #: Class of what a slot does, and its word, in the order in which they are told.
 WORDS = {"map": "mapping", "reduce": "reducing", "idle": "idle", "lost": "lost"}
 NONE = "–"
+#: Said of a column to whoever points at its head. The rate at the job's bar is that of late.
+TITLES = {"Records/s": " title='while mapping, on average'"}
 #: From so many seconds on a row says how long a slot has been at its task.
 LONG = 2.0
 
@@ -126,7 +128,7 @@ def _doing(slot: SlotReport, now: float) -> str:
 
 def _row(name: str, doing: str, group: list[SlotReport]) -> str:
     n_failures = sum(slot.n_failures for slot in group)
-    speed = sum(_speed(slot) for slot in group if not slot.is_gone)
+    speed = sum(_speed(slot) for slot in group if _kind(slot) == "map")
     # Peaks, which need not have been at the same time: what a host must have for the slots that it still has.
     memory = sum(slot.memory_bytes for slot in group if not slot.is_gone)
     cells = [
@@ -142,7 +144,7 @@ def _row(name: str, doing: str, group: list[SlotReport]) -> str:
 
 def _table(first: str, second: str, body: Iterable[str]) -> str:
     heads = (first, second, "Tasks", "Records/s", "Memory", "Failed")
-    head = "".join(f"<th>{head}</th>" for head in heads)
+    head = "".join(f"<th{TITLES.get(head, '')}>{head}</th>" for head in heads)
     return f"<table class='jmr-rows'><tr>{head}</tr>{''.join(body)}</table>"
 
 
