@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from jmr.errors import ArgumentValueError
 from jmr.plan import Plan
 from jmr.progress import routing, terminal, where
 from jmr.progress.later import Later
@@ -422,9 +421,23 @@ def test_jmr_progress_overrides(in_shell, kind):
     assert front_end(None, {"JMR_PROGRESS": f" {kind.value.upper()}"}) is kind
 
 
-def test_a_wrong_jmr_progress_is_told():
-    with pytest.raises(ArgumentValueError, match="JMR_PROGRESS is 'fancy'; it can be one of: widgets, text, terminal"):
-        front_end(None, {"JMR_PROGRESS": "fancy"})
+def test_a_wrong_jmr_progress_is_told_and_ignored(in_shell):
+    in_shell(Shell(a_request(cellId="c1")))
+    told: list[str] = []
+    assert front_end(None, {"JMR_PROGRESS": "fancy"}, tell=told.append) is FrontEnd.WIDGETS
+    assert told == ["JMR_PROGRESS is 'fancy', which is ignored; it can be one of: widgets, text, terminal, none."]
+
+
+def test_an_ipywidgets_that_cannot_be_looked_for_is_told_and_lines_are_shown(in_shell, monkeypatch):
+    def find_spec(name: str) -> None:
+        raise ImportError("no widgets here")
+
+    monkeypatch.setattr(where.importlib.util, "find_spec", find_spec)
+    where._has_ipywidgets.cache_clear()
+    in_shell(Shell(a_request(cellId="c1")))
+    told: list[str] = []
+    assert front_end(None, {}, tell=told.append) is FrontEnd.TEXT
+    assert told == ["ipywidgets cannot be looked for, so progress is shown as text: ImportError: no widgets here"]
 
 
 # Which cell
@@ -528,13 +541,23 @@ def test_who_asks_for_progress_sees_every_line(in_a_terminal):
 
 
 def test_a_failing_painter_is_told_once_and_never_fails_the_job(in_a_terminal, monkeypatch):
+    def fail(_: Any) -> None:
+        raise OSError("no cell")
+
+    monkeypatch.setattr(painter._Shown, "_cell", fail)
+    run_job()
+    run_job()
+    assert in_a_terminal.complaints.getvalue() == "jmr: progress is not shown: OSError: no cell\n"
+
+
+def test_what_is_wrong_with_the_surroundings_is_told_once_where_the_user_looks(in_a_terminal, monkeypatch):
     monkeypatch.setenv("JMR_PROGRESS", "fancy")
     run_job()
     run_job()
-    assert in_a_terminal.complaints.getvalue().count("\n") == 1
-    assert (
-        "jmr: progress is not shown: ArgumentValueError: JMR_PROGRESS is 'fancy'" in in_a_terminal.complaints.getvalue()
-    )
+    told, *lines = in_a_terminal.getvalue().splitlines()
+    assert told.startswith("jmr: JMR_PROGRESS is 'fancy', which is ignored")
+    assert lines == ["wordcount: 1 record -> 1 key in 3.0 ms on 2 slots"] * 2
+    assert in_a_terminal.complaints.getvalue() == ""
 
 
 def test_a_view_that_fails_leaves_the_summary_line(in_a_terminal, monkeypatch):

@@ -1,7 +1,7 @@
 """Which front end looks on: widgets, plain lines, a rewritten terminal line, or nobody.
 
     progress=False ─> NONE
-    JMR_PROGRESS   ─> what it says
+    JMR_PROGRESS   ─> what it says, if that is one of these
     a kernel       ─> TEXT     when nobody is there to type (nbclient, papermill, nbmake), or in a console
                       WIDGETS  in JupyterLab, Notebook 7, VS Code, Colab, voila, with ipywidgets installed
     no kernel      ─> TERMINAL when stderr is one; else NONE, or TEXT with progress=True
@@ -18,10 +18,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from jmr.errors import ArgumentValueError
-
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["FrontEnd", "front_end", "kernel_shell", "running_shell"]
 
@@ -39,7 +37,9 @@ class FrontEnd(enum.Enum):
     NONE = "none"
 
 
-def front_end(wanted: bool | None, environ: Mapping[str, str] = os.environ) -> FrontEnd:
+def front_end(
+    wanted: bool | None, environ: Mapping[str, str] = os.environ, *, tell: Callable[[str], None] = lambda sentence: None
+) -> FrontEnd:
     """Say how a job that starts now shows its progress.
 
     Parameters
@@ -48,19 +48,16 @@ def front_end(wanted: bool | None, environ: Mapping[str, str] = os.environ) -> F
         The user's `progress=`: False is silence, True at least plain lines, None whatever fits.
     environ
         JMR_PROGRESS (widgets, text, terminal or none) overrides what is found out.
-
-    Raises
-    ------
-    ArgumentValueError
-        JMR_PROGRESS is none of these words.
+    tell
+        Called with a sentence for the user where something is wrong with these surroundings, and is ignored.
     """
     if wanted is False:
         return FrontEnd.NONE
-    if asked := environ.get("JMR_PROGRESS"):
-        return _named(asked)
+    if (asked := environ.get("JMR_PROGRESS")) and (named := _named(asked, tell)):
+        return named
     shell = kernel_shell()
     if shell is not None:
-        return _in_kernel(shell.get_parent() or {}, environ)
+        return _in_kernel(shell.get_parent() or {}, environ, tell)
     return _without_kernel(wanted, environ)
 
 
@@ -76,26 +73,35 @@ def kernel_shell() -> Any | None:
     return shell if getattr(shell, "kernel", None) is not None else None
 
 
-def _named(word: str) -> FrontEnd:
+def _named(word: str, tell: Callable[[str], None]) -> FrontEnd | None:
     try:
         return FrontEnd(word.strip().lower())
     except ValueError:
         words = ", ".join(each.value for each in FrontEnd)
-        raise ArgumentValueError(f"JMR_PROGRESS is {word!r}; it can be one of: {words}.") from None
+        tell(f"JMR_PROGRESS is {word!r}, which is ignored; it can be one of: {words}.")
+        return None
 
 
-def _in_kernel(parent: Mapping[str, Any], environ: Mapping[str, str]) -> FrontEnd:
+def _in_kernel(parent: Mapping[str, Any], environ: Mapping[str, str], tell: Callable[[str], None]) -> FrontEnd:
     voila = environ.get("SERVER_SOFTWARE", "").startswith("voila")
     if not voila and parent.get("content", {}).get("allow_stdin") is False:
         return FrontEnd.TEXT
     shows_widgets = voila or "cellId" in parent.get("metadata", {}) or "google.colab" in sys.modules
-    return FrontEnd.WIDGETS if shows_widgets and _has_ipywidgets() else FrontEnd.TEXT
+    return FrontEnd.WIDGETS if shows_widgets and _may_use_ipywidgets(tell) else FrontEnd.TEXT
 
 
 def _without_kernel(wanted: bool | None, environ: Mapping[str, str]) -> FrontEnd:
     if sys.stderr is not None and sys.stderr.isatty() and environ.get("TERM") != "dumb":
         return FrontEnd.TERMINAL
     return FrontEnd.TEXT if wanted else FrontEnd.NONE
+
+
+def _may_use_ipywidgets(tell: Callable[[str], None]) -> bool:
+    try:
+        return _has_ipywidgets()
+    except Exception as error:  # an import hook of somebody's, or a module that is half there
+        tell(f"ipywidgets cannot be looked for, so progress is shown as text: {type(error).__name__}: {error}")
+        return False
 
 
 @functools.cache

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from jmr.progress.later import Later
 from jmr.progress.routing import Parent, cell_of, current_parent, routed_to
@@ -91,7 +91,7 @@ def show(
 def _start(
     report: Report, wanted: bool | None, parent: Parent | None, cancel: Callable[[], None] | None
 ) -> _Shown | None:
-    kind = front_end(wanted)
+    kind = front_end(wanted, tell=_warn)
     if kind is FrontEnd.NONE:
         return None
     return _Shown(report, kind, parent or current_parent(), cancel, always=wanted is True)
@@ -233,7 +233,17 @@ def _guarded(action: Callable[[], Any]) -> Any:
 
 
 def _complain(sentence: str) -> None:
-    if sentence not in _complaints and sys.__stderr__ is not None:
+    """To whoever looks after this process."""
+    _say_once(sentence, sys.__stderr__)
+
+
+def _warn(sentence: str) -> None:
+    """To whoever runs this cell."""
+    _say_once(f"jmr: {sentence}", sys.stderr)
+
+
+def _say_once(sentence: str, stream: TextIO | None) -> None:
+    if sentence not in _complaints and stream is not None:
         _complaints.add(sentence)
-        with contextlib.suppress(OSError, ValueError):
-            print(sentence, file=sys.__stderr__)
+        with contextlib.suppress(Exception):  # whatever may stand there
+            print(sentence, file=stream, flush=True)
