@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from ipywidgets.widgets.widget import _instances
 from jupyter_client.manager import KernelManager
 
 from jmr.progress.report import Report, State
 from jmr.views import button as button_module
 from jmr.views import clicks
+from jmr.views import widget as widget_module
 from jmr.views.button import CancelButton
+from jmr.views.widget import LiveView
 from tests.test_kernel import (  # noqa: F401 - fixtures
     PATIENCE,
     SETUP,
@@ -277,6 +280,59 @@ def test_jobs_that_run_at_once_each_leave_their_own_summary_for_a_page_that_come
     said = printed(lab.run(THREE_AT_ONCE)).splitlines()
     assert sorted(re.search(r"job \d", line)[0] for line in said) == ["job 0", "job 1", "job 2"]
     assert all(line.startswith("1 () True") and "0 records → 0 keys" in line for line in said)
+
+
+# A view, without a kernel
+
+
+class Shown:
+    """As much of an output as a view asks for."""
+
+    def __init__(self, *things: Any, **options: Any) -> None:
+        self.data: Any = None
+
+    def update(self, data: Any, *, raw: bool) -> None:
+        if self.data == "broken":
+            raise ValueError("no kernel any more")
+        self.data = data
+
+
+@pytest.fixture
+def open_widgets(monkeypatch) -> Iterator[Callable[[], int]]:
+    """How many there are more than before; views are shown nowhere."""
+    monkeypatch.setattr(widget_module, "displayed", Shown)
+    n_before = len(_instances)
+    yield lambda: len(_instances) - n_before
+    for parts in widget_module._kept:
+        for part in parts:
+            part.close()
+    widget_module._kept.clear()
+    assert len(_instances) == n_before
+
+
+def an_ended_view() -> tuple[LiveView, Report]:
+    report = Report("words", started=0.0)
+    view = LiveView(lambda: None)
+    view.paint(report, 0.3)
+    report.state, report.ended = State.DONE, 1.0
+    return view, report
+
+
+def test_a_view_whose_card_cannot_be_made_leaves_the_line(open_widgets, monkeypatch):
+    monkeypatch.setattr("jmr.views.final.final_html", None)
+    view, report = an_ended_view()
+    assert open_widgets() > 4
+    view.end(report, 1.0)
+    assert view._shown._handle.data["text/plain"].startswith("words: 0 records -> 0 keys in 1.00 s (no card: TypeError")
+    assert open_widgets() == 4
+
+
+def test_a_view_that_cannot_be_replaced_leaves_no_more_widgets_than_another(open_widgets):
+    view, report = an_ended_view()
+    view._shown._handle.data = "broken"
+    with pytest.raises(ValueError, match="no kernel any more"):
+        view.end(report, 1.0)
+    assert open_widgets() == 4
 
 
 # The button, without a kernel

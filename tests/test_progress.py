@@ -560,6 +560,20 @@ def test_what_is_wrong_with_the_surroundings_is_told_once_where_the_user_looks(i
     assert in_a_terminal.complaints.getvalue() == ""
 
 
+def test_a_picture_that_fails_is_told_and_the_view_ends_all_the_same(in_a_terminal):
+    class Fails(View):
+        def paint(self, report: Report, now: float) -> None:
+            super().paint(report, now)
+            if len(self.painted) > 1:
+                raise ValueError("no colours")
+
+    view, clock = Fails(), Clock(ends_at=101.0)
+    Painter(a_report(), lambda: view, clock, clock).run()
+    assert len(view.painted) == 9
+    assert view.ended_with is State.RUNNING
+    assert in_a_terminal.complaints.getvalue() == "jmr: progress is not shown: ValueError: no colours\n"
+
+
 def test_a_view_that_fails_leaves_the_summary_line(in_a_terminal, monkeypatch):
     monkeypatch.setattr(painter.later, "delay", 0.0)
     failed = threading.Event()

@@ -369,6 +369,20 @@ def test_only_a_short_job_leaves_no_more_than_its_line():
     assert "<table" in bundle(a_report(0.301), 0.0)["text/html"]
 
 
+def test_where_no_card_can_be_made_the_line_stays_and_says_why(monkeypatch):
+    def fail(report: Report, now: float) -> str:
+        raise ValueError("<no card>")
+
+    monkeypatch.setattr("jmr.views.final.final_html", fail)
+    report = a_report(notes=["source from an earlier cell"])
+    shown = bundle(report, 0.0)
+    why = "(source from an earlier cell; no card: ValueError: <no card>)"
+    assert shown["text/plain"] == f"wordcount: 1,204 records -> 53,211 keys in 6.10 s on 2 slots {why}"
+    assert shown["text/html"].startswith("<div")
+    assert "&lt;no card&gt;" in shown["text/html"]
+    assert report.notes == ["source from an earlier cell"]
+
+
 # Hostile words, and cleaning
 
 

@@ -122,10 +122,14 @@ class Painter:
         view = self._open_view()
         self._paint(view)
         while not self._stop.wait(view.period) and self._report.ended is None:
-            self._paint(view)
-        self._paint(view)
+            self._paint_again(view)
+        self._paint_again(view)
         view.end(self._report, self._clock())
         self.shown = True
+
+    def _paint_again(self, view: View) -> None:
+        """A picture that fails is no reason to leave the one before it for ever."""
+        _guarded(lambda: self._paint(view))
 
     def _paint(self, view: View) -> None:
         view.paint(self._report, self._clock())

@@ -28,6 +28,7 @@ __all__ = [
     "html",
     "is_barren",
     "line",
+    "line_bundle",
     "skipped",
 ]
 
@@ -77,11 +78,23 @@ def html(report: Report, now: float) -> str:
 
 
 def bundle(report: Report, now: float) -> Bundle:
-    """What a notebook stores of a job: the line of a short one, the card of a long one."""
+    """What a notebook stores of a job: the line of a short one, the card of a long one.
+
+    Where no card can be made, the line says why.
+    """
     if report.elapsed(now) < FIRST_PAINT:
-        said = {"text/html": html(report, now), "text/plain": line(report, now)}
-        return {kind: text.encode(errors="backslashreplace").decode() for kind, text in said.items()}  # for a kernel
-    return _full(report, now)
+        return line_bundle(report, now)
+    try:
+        return _full(report, now)
+    except Exception as error:  # of keys, values and messages of the user's there is no end
+        notes = [*report.notes, f"no card: {type(error).__name__}: {error}"]
+        return line_bundle(replace(report, notes=notes), now)
+
+
+def line_bundle(report: Report, now: float) -> Bundle:
+    """The line, for every reader."""
+    said = {"text/html": html(report, now), "text/plain": line(report, now)}
+    return {kind: text.encode(errors="backslashreplace").decode() for kind, text in said.items()}  # for a kernel
 
 
 class Summary:

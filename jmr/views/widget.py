@@ -115,9 +115,15 @@ class _Shown:
 
     def end(self, now: float) -> None:
         """Leave the summary in the output, and in the box for a page that comes later."""
-        last = bundle(self._report, now)
-        self._handle.update(last, raw=True)
-        self._board.value = last["text/html"]
+        try:
+            last = bundle(self._report, now)
+            self._handle.update(last, raw=True)
+            self._board.value = last["text/html"]
+        finally:
+            self._close()
+
+    def _close(self) -> None:
+        """Close all but what shows the summary."""
         with self._box.hold_sync():
             self._box.children = (self._board,)
             self._box._dom_classes = ()
