@@ -144,12 +144,12 @@ def printed(outputs: list[Message], name: str = "stdout") -> str:
     return "".join(m["content"]["text"] for m in outputs if m["content"].get("name") == name)
 
 
+LIVE = "application/vnd.jupyter.widget-view+json"
+
+
 def summaries(outputs: list[Message]) -> list[str]:
-    return [
-        m["content"]["data"]["text/plain"]
-        for m in outputs
-        if m["msg_type"] in ("display_data", "update_display_data") and "text/html" in m["content"]["data"]
-    ]
+    shown = [m["content"]["data"] for m in outputs if m["msg_type"] in ("display_data", "update_display_data")]
+    return [data["text/plain"] for data in shown if "text/html" in data and LIVE not in data]
 
 
 def traceback_of(outputs: list[Message]) -> str:
@@ -246,6 +246,16 @@ def test_in_a_notebook_bars_are_shown_and_replaced_by_one_line(watched_kernel):
     assert sorted(static["data"]) == ["text/html", "text/plain"]
     assert live["transient"] == static["transient"]
     assert static["data"]["text/plain"].startswith("seen: 1 record -> 1 key in ")
+
+
+def test_of_a_loop_of_long_jobs_the_first_five_leave_cards(watched_kernel):
+    watched_kernel.run("from jmr.views import summary\nsummary.FIRST_PAINT = painter.FIRST_PAINT = 0.0  # all are long")
+    loop = "for _ in range(7): r = jmr.run(source(), lambda k, v: [(k, v)], name='loop')"
+    for _ in range(2):
+        outputs = watched_kernel.run(loop, in_notebook=True)
+        said = summaries(outputs)
+        assert ["\n" in text for text in said] == [True] * 5 + [False] * 2
+        assert all(text.startswith("loop: 1 record -> 1 key in ") for text in said)
 
 
 # Interrupts

@@ -19,7 +19,7 @@ from jmr.progress import routing, terminal, where
 from jmr.progress.later import Later
 from jmr.progress.report import Report, State
 from jmr.progress.where import FrontEnd, front_end
-from jmr.views import painter
+from jmr.views import painter, text
 from jmr.views.painter import Painter, show
 from jmr.views.phases import map_phase, reduce_phase
 from jmr.views.summary import bundle, html, line
@@ -474,10 +474,10 @@ def test_without_a_kernel_routing_does_nothing(in_shell):
 # All of it
 
 
-def run_job(wanted: bool | None = None, **counts: Any) -> None:
-    report = a_report(n_records=1, n_keys=1, **counts)
+def run_job(wanted: bool | None = None, seconds: float = 0.003) -> None:
+    report = a_report(n_records=1, n_keys=1)
     with show(report, wanted):
-        report.state, report.ended = State.DONE, report.started + 0.003
+        report.state, report.ended = State.DONE, report.started + seconds
 
 
 class Terminal(io.StringIO):
@@ -500,7 +500,8 @@ def in_a_terminal(in_shell, monkeypatch):
         monkeypatch.setattr(module, "sys", fake)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(painter, "later", Later(painter.FIRST_PAINT, look_every=0.001, stay=0.0))
-    monkeypatch.setattr(painter, "_short_lines", painter._ShortLines())
+    monkeypatch.setattr(painter, "_short_lines", painter._First(painter.MAX_SHORT_LINES))
+    monkeypatch.setattr(painter, "_cards", painter._First(painter.MAX_CARDS))
     monkeypatch.setattr(painter, "_complaints", set())
     in_shell(None)
     return stream
@@ -522,6 +523,20 @@ def test_a_loop_of_short_jobs_falls_silent(in_a_terminal):
     for _ in range(100):
         run_job()
     assert len(in_a_terminal.getvalue().splitlines()) == painter.MAX_SHORT_LINES
+
+
+def test_of_a_loop_of_long_jobs_the_first_leave_cards_and_the_others_lines(in_a_terminal, in_shell, monkeypatch):
+    left: list[bool] = []
+    monkeypatch.setattr(text, "displayed", lambda bundle, raw: left.append("<table" in bundle["text/html"]))
+    for cell in ("m1", "m2"):
+        in_shell(Shell(a_request(allow_stdin=False) | {"header": {"msg_id": cell}}))
+        for _ in range(7):
+            run_job()
+            run_job(seconds=0.4)
+    cards, lines = [False, True] * painter.MAX_CARDS, [False, False] * (7 - painter.MAX_CARDS)
+    assert left == (cards + lines) * 2
+    run_job(wanted=True, seconds=0.4)
+    assert left[-1]
 
 
 def test_each_cell_may_leave_lines_of_its_own(in_a_terminal, in_shell):

@@ -5,8 +5,8 @@
                   └─ ended already?  ─> the calling thread shows the summary line
 
 A job that goes on below a terminal's prompt, where somebody types, shows nothing but its summary line.
-Short jobs never flash a bar, and in a loop only the first of them leave a line. A painter never makes the job fail or
-wait: what goes wrong here is said once on the process's own stderr, and dropped.
+Short jobs never flash a bar. In a loop only the first of them leave a line, and only the first of long ones a card.
+A painter never makes the job fail or wait: what goes wrong here is said once on the process's own stderr, and dropped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import contextvars
 import sys
 import threading
 import time
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from jmr.progress.later import Later
@@ -34,6 +34,8 @@ __all__ = ["Painter", "View", "show"]
 
 #: So many short jobs of one cell leave a summary line; more are taken for a loop, and stay silent.
 MAX_SHORT_LINES = 20
+#: So many long jobs of one cell leave a card; those that follow, their line.
+MAX_CARDS = 5
 #: How long an ended job waits for its painter's last picture.
 LAST_PAINT = 2.0
 
@@ -168,10 +170,18 @@ class _Shown:
         """Stop painting, and see to it that the summary line is there."""
         if not later.cancel(self._begin) and self._has_painted():
             return
-        if self._always or self._report.elapsed(time.monotonic()) >= FIRST_PAINT or _short_lines.one_more(self._cell()):
+        now = time.monotonic()
+        is_long = self._report.elapsed(now) >= FIRST_PAINT
+        if self._always or is_long or _short_lines.one_more(self._cell()):
             with routed_to(self._parent):
                 # At a prompt, IPython puts something there by now that writes above it.
-                leave_line(self._report, time.monotonic(), sys.stderr if self._is_quiet else self._stream)
+                stream = sys.stderr if self._is_quiet else self._stream
+                leave_line(self._report, now, stream, has_card=is_long and self._has_card)
+
+    @cached_property
+    def _has_card(self) -> bool:
+        """Of a long job; asked for when it is shown, or at its end."""
+        return self._always or _cards.one_more(self._cell())
 
     def _begin(self) -> None:
         run = partial(self._context.run, _guarded, self._run)
@@ -194,8 +204,10 @@ class _Shown:
         if self._kind is FrontEnd.WIDGETS:
             from jmr.views.widget import LiveView
 
-            return LiveView(self._cancel, parent=self._parent, blocking=self._blocking)
-        return TerminalLine(self._stream) if self._kind is FrontEnd.TERMINAL else LogLines(self._stream)
+            return LiveView(self._cancel, parent=self._parent, blocking=self._blocking, has_card=self._has_card)
+        if self._kind is FrontEnd.TERMINAL:
+            return TerminalLine(self._stream)
+        return LogLines(self._stream, has_card=self._has_card)
 
     def _cell(self) -> object:
         shell = running_shell()
@@ -208,23 +220,25 @@ def _is_at_a_prompt() -> bool:
     return is_interactive and threading.current_thread() is not threading.main_thread()
 
 
-class _ShortLines:
-    """Counts the summary lines of short jobs, cell by cell."""
+class _First:
+    """Counts what jobs leave, cell by cell."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._cell: object = None
         self._n = 0
 
     def one_more(self, cell: object) -> bool:
-        """Whether this cell may have another line."""
+        """Whether this cell may have another."""
         if cell != self._cell:
             self._cell, self._n = cell, 0
         self._n += 1
-        return self._n <= MAX_SHORT_LINES
+        return self._n <= self._most
 
 
 later = Later(FIRST_PAINT)
-_short_lines = _ShortLines()
+_short_lines = _First(MAX_SHORT_LINES)
+_cards = _First(MAX_CARDS)
 _complaints: set[str] = set()
 
 

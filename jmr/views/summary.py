@@ -77,12 +77,12 @@ def html(report: Report, now: float) -> str:
     )
 
 
-def bundle(report: Report, now: float) -> Bundle:
-    """What a notebook stores of a job: the line of a short one, the card of a long one.
+def bundle(report: Report, now: float, *, has_card: bool = True) -> Bundle:
+    """What a notebook stores of a job: the line of a short one; the card of a long one, if it is to have one.
 
     Where no card can be made, the line says why.
     """
-    if report.elapsed(now) < FIRST_PAINT:
+    if not has_card or report.elapsed(now) < FIRST_PAINT:
         return line_bundle(report, now)
     try:
         return _full(report, now)

@@ -94,8 +94,9 @@ class LogLines:
 
     period = 0.5
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, has_card: bool = True) -> None:
         self._stream = stream
+        self._has_card = has_card
         self._last_step: tuple[str, int] | None = None
         self._last_time = float("-inf")
 
@@ -111,13 +112,13 @@ class LogLines:
 
     def end(self, report: Report, now: float) -> None:
         """Leave the summary."""
-        leave_line(report, now, self._stream)
+        leave_line(report, now, self._stream, has_card=self._has_card)
 
 
-def leave_line(report: Report, now: float, stream: TextIO) -> None:
-    """In a notebook a line that does not look like an error, as stderr does; elsewhere a line of the stream."""
+def leave_line(report: Report, now: float, stream: TextIO, *, has_card: bool = True) -> None:
+    """In a notebook a card, or a line that does not look like an error, as stderr does; elsewhere a line of stream."""
     if kernel_shell() is None:
         stream.write(line(report, now) + "\n")
         stream.flush()
     else:
-        displayed(bundle(report, now), raw=True)
+        displayed(bundle(report, now, has_card=has_card), raw=True)

@@ -50,16 +50,24 @@ class LiveView:
         The request of the job's cell.
     blocking
         Whether that cell runs, and keeps the kernel busy, as long as the job does.
+    has_card
+        Whether the card stays at the end; otherwise, the line alone.
     """
 
     period = PERIOD
 
     def __init__(
-        self, cancel: Callable[[], None] | None = None, *, parent: Parent | None = None, blocking: bool = False
+        self,
+        cancel: Callable[[], None] | None = None,
+        *,
+        parent: Parent | None = None,
+        blocking: bool = False,
+        has_card: bool = True,
     ) -> None:
         self._cancel = cancel
         self._parent = parent
         self._blocking = blocking
+        self._has_card = has_card
         self._shown: _Shown | None = None
         self._n_paints = 0
 
@@ -74,7 +82,7 @@ class LiveView:
     def end(self, report: Report, now: float) -> None:
         """Put the summary in the view's place."""
         assert self._shown is not None
-        self._shown.end(now)
+        self._shown.end(now, has_card=self._has_card)
 
     def _button(self, report: Report) -> CancelButton | None:
         if self._cancel is None:
@@ -113,10 +121,10 @@ class _Shown:
             _set(self._failure, STYLE + failure(self._report))
         _set(self._board, self._board_text.html(self._words))
 
-    def end(self, now: float) -> None:
+    def end(self, now: float, *, has_card: bool) -> None:
         """Leave the summary in the output, and in the box for a page that comes later."""
         try:
-            last = bundle(self._report, now)
+            last = bundle(self._report, now, has_card=has_card)
             self._handle.update(last, raw=True)
             self._board.value = last["text/html"]
         finally:
