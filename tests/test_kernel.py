@@ -248,6 +248,24 @@ def test_in_a_notebook_bars_are_shown_and_replaced_by_one_line(watched_kernel):
     assert static["data"]["text/plain"].startswith("seen: 1 record -> 1 key in ")
 
 
+def test_what_is_printed_before_there_is_a_view_stands_below_it(environment, gate):
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel()
+    kernel = Kernel(manager)
+    try:
+        kernel.run(SETUP + "\nfrom jmr.progress import outlet\noutlet._FOR_VIEW = 60.0  # whatever else runs here")
+        flood = gated_job(gate).replace("    k and", "    [print('line', i) for i in range(2_000)]\n    k and")
+        cell = kernel.start(flood, in_notebook=True)
+        kernel.until(lambda: "line 99\n" in printed(kernel.outputs(cell)))
+        gate.open()
+        first, *others = kernel.ended(cell)
+    finally:
+        kernel.close()
+    assert LIVE in first["content"]["data"]
+    assert [m["msg_type"] for m in others if m["msg_type"] != "stream"] == ["update_display_data"]
+    assert printed(others).count("] line ") == 1_000
+
+
 def test_of_a_loop_of_long_jobs_the_first_five_leave_cards(watched_kernel):
     watched_kernel.run("from jmr.views import summary\nsummary.FIRST_PAINT = painter.FIRST_PAINT = 0.0  # all are long")
     loop = "for _ in range(7): r = jmr.run(source(), lambda k, v: [(k, v)], name='loop')"

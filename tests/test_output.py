@@ -400,6 +400,36 @@ def test_a_thread_that_cannot_be_started_is_tried_again(cell: Cell, monkeypatch:
     assert cell.writes == ["[local/1] one\n", "[local/1] two\n"]
 
 
+def test_the_first_lines_wait_until_the_jobs_view_is_there(cell: Cell) -> None:
+    seen: list[list[str]] = []
+
+    def awaits_view() -> bool:
+        seen.append(cell.writes.copy())
+        return len(seen) < 4
+
+    outlet = Outlet(Log(), awaits_view, clock=lambda: 0.0)
+    outlet.put("local/1", 1, b"one\n")
+    assert cell.came.wait(10)
+    outlet.put("local/1", 1, b"two\n")
+    outlet.close()
+    assert seen == [[]] * 4
+    assert cell.writes == ["[local/1] one\n", "[local/1] two\n"]
+
+
+def test_a_view_that_never_comes_holds_nothing_for_long(cell: Cell) -> None:
+    outlet = Outlet(Log(), lambda: True, clock=itertools.count(0.0, 0.2).__next__)
+    outlet.put("local/1", 1, b"one\n")
+    assert cell.came.wait(10)
+    outlet.close()
+
+
+def test_when_the_job_has_ended_its_lines_wait_for_no_view(cell: Cell) -> None:
+    outlet = Outlet(Log(), lambda: True, clock=lambda: 0.0)
+    outlet.put("local/1", 1, b"one\n")
+    outlet.close()
+    assert cell.writes == ["[local/1] one\n"]
+
+
 def test_a_job_that_prints_nothing_has_no_thread(cell: Cell) -> None:
     before = threading.active_count()
     outlet = Outlet(Log())

@@ -565,6 +565,41 @@ def test_a_failing_painter_is_told_once_and_never_fails_the_job(in_a_terminal, m
     assert in_a_terminal.complaints.getvalue() == "jmr: progress is not shown: OSError: no cell\n"
 
 
+@pytest.mark.parametrize("kind", FrontEnd)
+def test_a_report_knows_whether_a_live_view_is_to_come(in_a_terminal, monkeypatch, kind):
+    monkeypatch.setenv("JMR_PROGRESS", kind.value)
+    monkeypatch.setattr(painter.later, "delay", 1e6)
+    report = a_report()
+    with show(report, None):
+        assert report.awaits_view == (kind is FrontEnd.WIDGETS)
+        report.state, report.ended = State.DONE, 100.01
+    assert not report.awaits_view
+
+
+def test_a_live_view_is_awaited_until_its_first_picture():
+    class Told(View):
+        def paint(self, report: Report, now: float) -> None:
+            awaited.append(report.awaits_view)
+
+    awaited: list[bool] = []
+    clock = Clock(ends_at=100.2)
+    Painter(a_report(awaits_view=True), Told, clock, clock).run()
+    assert awaited == [True, False, False]
+
+
+def test_a_live_view_that_fails_is_awaited_no_longer(in_a_terminal, monkeypatch):
+    def fail(shown: Any) -> None:
+        raise OSError("no widgets")
+
+    monkeypatch.setattr(painter._Shown, "_open_view", fail)
+    report = a_report()
+    shown = painter._Shown(report, FrontEnd.WIDGETS, None, None, always=False)
+    assert painter.later.cancel(shown._begin)
+    with pytest.raises(OSError, match="no widgets"):
+        shown._run()
+    assert not report.awaits_view
+
+
 def test_what_is_wrong_with_the_surroundings_is_told_once_where_the_user_looks(in_a_terminal, monkeypatch):
     monkeypatch.setenv("JMR_PROGRESS", "fancy")
     run_job()

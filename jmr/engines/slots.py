@@ -139,7 +139,7 @@ class ClusterEngine:
         n_local = self._cluster._limit(plan)
         n_slots = report.n_slots = n_local + self._coordinator.n_remote_slots
         self._plan = plan
-        self._outlet = Outlet(report.log)
+        self._outlet = Outlet(report.log, lambda: report.awaits_view)
         surroundings = Surroundings.here(n_threads=max(1, default_slots() // max(1, n_local)))
         functions = dump_functions(plan.functions)
         if (n_bytes := byte_length(functions)) >= LARGE_BYTES:

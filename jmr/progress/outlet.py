@@ -5,8 +5,9 @@
     job ends ──close──> "12,403 more lines: jmr.last.log() has all but 2,000"
 
 The thread begins with the first line and ends with the job: so lines are seen while the calling thread is busy, in a
-slow source say, and a job that prints nothing pays nothing. A flood is cut to what a page can bear, and counted. The
-coordinator never waits for whoever reads the lines.
+slow source say, and a job that prints nothing pays nothing. Where a live view is about to come, the first lines wait a
+moment for it: it would stand below them, and below a flood out of sight. A flood is cut to what a page can bear, and
+counted. The coordinator never waits for whoever reads the lines.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import linecache
 import queue
 import sys
 import threading
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -33,6 +36,8 @@ MOST_LINES = 1_000
 MOST_BYTES = 1 << 16
 #: Of one line.
 _LINE_BYTES = 1 << 12
+#: Seconds that the first lines wait for a view at most, so that a broken one holds nothing; and from look to look.
+_FOR_VIEW, _LOOK_EVERY = 0.5, 0.02
 
 #: A slot's name, and a line of a file.
 _Source = tuple[str, str, int]
@@ -41,10 +46,20 @@ _Shown = tuple[int, str, _Source | None]
 
 
 class Outlet:
-    """Shows what one job's slots print. Made in the thread whose cell gets it."""
+    """Shows what one job's slots print. Made in the thread whose cell gets it.
 
-    def __init__(self, log: Log) -> None:
+    `awaits_view` says whether a view will be shown that is not there yet.
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        awaits_view: Callable[[], bool] = lambda: False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._log = log
+        self._awaits_view = awaits_view
+        self._clock = clock
         self._parent = current_parent()
         #: The caller's context: in some kernels, whoever has none cannot display.
         self._context = contextvars.copy_context()
@@ -55,7 +70,7 @@ class Outlet:
         #: Held while the thread is started, or is told to end.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._is_closed = False
+        self._closed = threading.Event()
 
     def put(self, name: str, stream: int, text: bytes, n_hidden: int = 0) -> None:
         """Have whole lines shown, soon, as far as there is room; `n_hidden` more were not passed on."""
@@ -86,7 +101,7 @@ class Outlet:
             self._n_more = {1: 0, 2: 0}
             self._show(stream, _told_more(n_more, self._log))
         with self._lock:
-            self._is_closed = True
+            self._closed.set()
             if self._thread is None and self._queue.empty():
                 return
             self._queue.put(None)
@@ -97,7 +112,7 @@ class Outlet:
 
     def _show(self, stream: int, text: str, source: _Source | None = None) -> None:
         with self._lock:
-            if self._is_closed:
+            if self._closed.is_set():
                 return
             self._queue.put((stream, text, source))
             if self._thread is None:
@@ -108,9 +123,15 @@ class Outlet:
 
     def _run(self) -> None:
         with routed_to(self._parent):
+            self._let_the_view_come_first()
             while (shown := self._queue.get()) is not None:
                 stream, text, source = shown
                 _write(stream, text if source is None else text + _quoted(*source))
+
+    def _let_the_view_come_first(self) -> None:
+        until = self._clock() + _FOR_VIEW
+        while self._awaits_view() and self._clock() < until and not self._closed.wait(_LOOK_EVERY):
+            pass
 
 
 class _Room:

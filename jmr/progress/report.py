@@ -66,6 +66,8 @@ class Report:
     n_slots: int = 0
     #: Whether it waits for a slot: none that may work for it is there.
     is_waiting: bool = False
+    #: Whether a live view will be shown, should the job be long, and is not there yet. Painters say so; nobody else.
+    awaits_view: bool = False
     #: Records whose map task has committed; the total is None while the source's length is unknown.
     n_records: int = 0
     n_records_total: int | None = None

@@ -69,7 +69,8 @@ def show(
     Parameters
     ----------
     report
-        Read by the painter, never written. `report.end()` must have been called when the body ends.
+        Read by the painter, never written but for `awaits_view`. `report.end()` must have been called when the body
+        ends.
     wanted
         The user's `progress=`: False is silence, True shows every line also where nobody seems to look, None decides by
         where the job runs.
@@ -123,6 +124,7 @@ class Painter:
         """
         view = self._open_view()
         self._paint(view)
+        self._report.awaits_view = False
         while not self._stop.wait(view.period) and self._report.ended is None:
             self._paint_again(view)
         self._paint_again(view)
@@ -163,11 +165,13 @@ class _Shown:
         self._stop = threading.Event()
         self._painter = Painter(report, self._open_view, self._stop)
         self._thread: threading.Thread | None = None
+        report.awaits_view = kind is FrontEnd.WIDGETS
         if not self._is_quiet:
             later.at_last(self._begin)
 
     def end(self) -> None:
         """Stop painting, and see to it that the summary line is there."""
+        self._report.awaits_view = False
         if not later.cancel(self._begin) and self._has_painted():
             return
         now = time.monotonic()
@@ -197,8 +201,11 @@ class _Shown:
         return self._painter.shown or self._thread.is_alive()
 
     def _run(self) -> None:
-        with routed_to(self._parent):
-            self._painter.run()
+        try:
+            with routed_to(self._parent):
+                self._painter.run()
+        finally:
+            self._report.awaits_view = False
 
     def _open_view(self) -> View:
         if self._kind is FrontEnd.WIDGETS:
