@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import ipykernel
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
 
 from tests.browsers import KINDS, MAP_BAR, PATIENCE, CommCounter, NotebookPage, Server, chromium, shut_down_kernels
 from tests.looks import n_colours, overflow, words
@@ -178,6 +179,26 @@ def test_a_page_reloaded_in_mid_run_ends_up_with_the_summary(notebook, gate):  #
     gate.open(2)
     book.output(1).get_by_text("done in").wait_for()
     assert "Loading widget" not in book.area(1).inner_text()
+
+
+def test_what_a_page_saves_that_was_reloaded_in_mid_run_can_be_read_without_a_kernel(notebook, gate, page, server):  # noqa: F811
+    book = notebook(gated(gate))
+    start_and_look(book, 1)
+    book.save()
+    book.reload()
+    gate.open(2)
+    book.output(1).get_by_text("done in").wait_for()
+    book.save()
+    cells = nbformat.read(book.path, as_version=4).cells
+    (output,) = cells[1].outputs
+    assert output.data["text/plain"].startswith("gated: was running when this was shown")
+    later = NotebookPage(page, server, f"{book.path.stem}-later")
+    later.write(cells)
+    later.open()
+    later.area(1).get_by_text("was running when this was shown").wait_for()
+    assert "widget" not in later.area(1).inner_text().lower()
+    exported, _ = HTMLExporter().from_filename(str(later.path))
+    assert "<b>gated</b>: was running when this was shown" in exported
 
 
 # Cancel

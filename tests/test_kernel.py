@@ -242,7 +242,10 @@ def test_in_a_notebook_bars_are_shown_and_replaced_by_one_line(watched_kernel):
     outputs = watched_kernel.run("r = jmr.run(source(), lambda k, v: [(k, v)], name='seen')", in_notebook=True)
     assert [m["msg_type"] for m in outputs] == ["display_data", "update_display_data"]
     live, static = (m["content"] for m in outputs)
-    assert "application/vnd.jupyter.widget-view+json" in live["data"]
+    assert sorted(live["data"]) == [LIVE, "text/html", "text/plain"]
+    assert live["data"]["text/plain"] == (
+        "seen: was running when this was shown; jmr.last or result.summary has its card"
+    )
     assert sorted(static["data"]) == ["text/html", "text/plain"]
     assert live["transient"] == static["transient"]
     assert static["data"]["text/plain"].startswith("seen: 1 record -> 1 key in ")

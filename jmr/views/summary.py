@@ -1,6 +1,7 @@
 """What stays of a job: a line, or from 0.3 s on the whole card.
 
-    report ──line()───> text ┐
+    report ──unfinished()────> a line for who sees a live view without its kernel
+           ──line()───> text ┐
            ──html()───> line ├─ short job ──> Bundle
            ──final.py─> card ┴─ long job
 
@@ -28,8 +29,8 @@ __all__ = [
     "html",
     "is_barren",
     "line",
-    "line_bundle",
     "skipped",
+    "unfinished",
 ]
 
 #: The same thing for every reader: mime type -> text.
@@ -69,11 +70,16 @@ def html(report: Report, now: float) -> str:
     """The same line for a notebook: inline styles only, so that an untrusted notebook shows it too."""
     from html import escape
 
+    return _html(report, escape(_facts(report, now)).replace("-&gt;", "→") + escape(_why(report)))
+
+
+def _html(report: Report, said: str) -> str:
+    from html import escape
+
     colour, mark = COLOURS[report.state], MARKS[report.state]
-    facts = escape(_facts(report, now)).replace("-&gt;", "→") + escape(_why(report))
     return (
         f'<div style="font-family:{FONT};font-size:13px;padding:2px 10px;border-left:4px solid {colour}">'
-        f'<b style="color:{colour}">{mark}</b> <b>{escape(report.name)}</b>: {facts}</div>'
+        f'<b style="color:{colour}">{mark}</b> <b>{escape(report.name)}</b>: {said}</div>'
     )
 
 
@@ -83,18 +89,24 @@ def bundle(report: Report, now: float, *, has_card: bool = True) -> Bundle:
     Where no card can be made, the line says why.
     """
     if not has_card or report.elapsed(now) < FIRST_PAINT:
-        return line_bundle(report, now)
+        return _line_bundle(report, now)
     try:
         return _full(report, now)
     except Exception as error:  # of keys, values and messages of the user's there is no end
         notes = [*report.notes, f"no card: {type(error).__name__}: {error}"]
-        return line_bundle(replace(report, notes=notes), now)
+        return _line_bundle(replace(report, notes=notes), now)
 
 
-def line_bundle(report: Report, now: float) -> Bundle:
+def _line_bundle(report: Report, now: float) -> Bundle:
     """The line, for every reader."""
     said = {"text/html": html(report, now), "text/plain": line(report, now)}
     return {kind: text.encode(errors="backslashreplace").decode() for kind, text in said.items()}  # for a kernel
+
+
+def unfinished(report: Report) -> Bundle:
+    """What is to be read in a live view's place where its kernel is gone, or its page did not see the end."""
+    said = "was running when this was shown; jmr.last or result.summary has its card"
+    return {"text/html": _html(report, said), "text/plain": f"{report.name}: {said}"}
 
 
 class Summary:

@@ -9,9 +9,10 @@
        │ failure  the last one                      │    when there is one: it can be selected and copied
        └────────────────────────────────────────────┘
 
-A widget does not survive in a saved notebook, so none may be left in the output. Every widget, layout, style and
-changed value is a comm message of 0.3 ms: so there are few, and a value is sent only when it changed. ipywidgets is
-imported here and in `button` alone, and these only when a view is shown.
+A widget does not survive in a saved notebook, so none may be left in the output. A page that was reloaded in mid-run
+does not see that it is replaced, and saves it: so a line is displayed with it, for whoever has no kernel. Every widget,
+layout, style and changed value is a comm message of 0.3 ms: so there are few, and a value is sent only when it changed.
+ipywidgets is imported here and in `button` alone, and these only when a view is shown.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from jmr.views.board import PERIOD, Board, failure
 from jmr.views.button import CancelButton
 from jmr.views.rows import rows
 from jmr.views.style import STYLE
-from jmr.views.summary import bundle
+from jmr.views.summary import bundle, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -107,7 +108,7 @@ class _Shown:
         self._slots = ipywidgets.HTML(rows(dict(report.slots), now), layout=layout, style=style)
         self._failure = ipywidgets.HTML(STYLE + failure(report), layout=layout, style=style)
         self._box = ipywidgets.VBox(self._children(), layout=layout, _dom_classes=("jmr-live",))
-        self._handle = displayed(self._box, display_id=True)
+        self._handle = displayed(self._box._repr_mimebundle_() | unfinished(report), raw=True, display_id=True)
 
     def paint(self, now: float, *, with_words: bool) -> None:
         """Send what changed."""
