@@ -760,3 +760,28 @@ def test_a_slot_that_closed_every_descriptor_still_warns_nobody_and_answers(hear
 
     assert submit(mapfn, 2).result() == {0: [0], 1: [1]}
     assert engine.default_cluster() is not None
+
+
+def test_a_job_does_not_wait_for_somebody_who_reads_nothing(monkeypatch):
+    """Python would wait for ever in `print` as well, but the job's result is there already."""
+    monkeypatch.setattr(outlets, "_LAST_LINES", 0.05)
+    let_go = threading.Event()
+
+    class Blocked(io.StringIO):
+        def write(self, text: str) -> int:
+            let_go.wait()
+            return len(text)
+
+    monkeypatch.setattr(sys, "stdout", Blocked())
+    outlet = Outlet(Log())
+    outlet.put("local/1", 1, b"odd duck\n")
+    outlet.close()
+    let_go.set()
+
+
+def test_no_pipe_is_read_for_the_line_of_a_warning(tmp_path, capsys):
+    os.mkfifo(tmp_path / "code.py")
+    outlet = Outlet(Log())
+    outlet.put_notice("local/1", "UserWarning: odd duck", str(tmp_path / "code.py"), 3, 1)
+    outlet.close()
+    assert capsys.readouterr().err == f"[local/1] {tmp_path}/code.py:3: UserWarning: odd duck\n"

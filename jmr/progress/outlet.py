@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import linecache
+import os
 import queue
 import sys
 import threading
@@ -38,6 +39,8 @@ MOST_BYTES = 1 << 16
 _LINE_BYTES = 1 << 12
 #: Seconds that the first lines wait for a view at most, so that a broken one holds nothing; and from look to look.
 _FOR_VIEW, _LOOK_EVERY = 0.5, 0.02
+#: How long an ended job waits until all is shown, in seconds.
+_LAST_LINES = 10.0
 
 #: A slot's name, and a line of a file.
 _Source = tuple[str, str, int]
@@ -108,7 +111,7 @@ class Outlet:
         if self._thread is None:
             self._run()
         else:
-            self._thread.join()
+            self._thread.join(_LAST_LINES)  # then nobody reads them, and a result waits
 
     def _show(self, stream: int, text: str, source: _Source | None = None) -> None:
         with self._lock:
@@ -176,7 +179,8 @@ def _place(path: str, line: int) -> str:
 
 def _quoted(name: str, path: str, line: int) -> str:
     """The line itself, as Python shows it below a warning. It may lie in a file, so nobody may wait for this."""
-    source = linecache.getline(path, line).strip()
+    known = path in linecache.cache or os.path.isfile(path)  # to read a pipe may take for ever
+    source = linecache.getline(path, line).strip() if known else ""
     return f"[{name}]   {source}\n" if source else ""
 
 
