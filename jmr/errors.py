@@ -155,6 +155,8 @@ class JobCancelled(JmrError, KeyboardInterrupt):  # noqa: N818 - named as asynci
         return [f"JobCancelled: {self}"]
 
 
+#: To sort a larger set takes long.
+_MOST_SORTED = 1_000
 #: Whose classes say quickly and briefly what they are.
 _PLAIN_MODULES = {"builtins", "collections", "datetime", "decimal", "fractions", "numpy", "pathlib", "uuid"}
 
@@ -200,10 +202,6 @@ class _Brief(reprlib.Repr):
         if level <= 0:
             return f"{type(x).__name__}(...)"
         return f"{type(x).__name__}({', '.join(f'{name}={self.repr1(value, level - 1)}' for name, value in fields)})"
-
-
-#: To sort a larger set takes long.
-_MOST_SORTED = 1_000
 
 
 def describe(obj: object, limit: int = 200, n_items: int = 8, *, calls_repr: bool = True) -> str:

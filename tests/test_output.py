@@ -372,13 +372,14 @@ def test_a_progress_line_that_cannot_be_taken_away_costs_no_more_than_what_was_p
     assert cell.writes == ["[local/1] two\n"]
 
 
-def test_where_no_thread_can_be_started_all_is_shown_at_the_end(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
+def refused_start(thread: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
 
+
+def test_where_no_thread_can_be_started_all_is_shown_at_the_end(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     outlet = Outlet(Log())
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
+        patch.setattr(threading.Thread, "start", refused_start)
         outlet.put("local/1", 1, b"one\n")
         outlet.put("local/1", 1, b"two\n")
         assert cell.writes == []
@@ -387,12 +388,9 @@ def test_where_no_thread_can_be_started_all_is_shown_at_the_end(cell: Cell, monk
 
 
 def test_a_thread_that_cannot_be_started_is_tried_again(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    def start(thread: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
     outlet = Outlet(Log())
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
+        patch.setattr(threading.Thread, "start", refused_start)
         outlet.put("local/1", 1, b"one\n")
     outlet.put("local/1", 1, b"two\n")
     assert cell.came.wait(10)
@@ -776,6 +774,8 @@ def test_a_job_does_not_wait_for_somebody_who_reads_nothing(monkeypatch):
     outlet = Outlet(Log())
     outlet.put("local/1", 1, b"odd duck\n")
     outlet.close()
+    assert outlet._thread is not None
+    assert outlet._thread.is_alive()
     let_go.set()
 
 

@@ -21,7 +21,7 @@ from jmr.wire.messages import MapDone, ReduceDone, SlotExited
 __all__ = ["Books", "told_exit"]
 
 #: Outcomes that somebody who looks on should hear of; the last thing a stopped attempt did was nobody's fault.
-_FAILURES = {"raised", "died", "lost", "refused"}
+_FAILURES = {"raised": "raised", "died": "ended", "lost": "was lost with its worker", "refused": "was refused"}
 
 
 class Books:
@@ -30,16 +30,19 @@ class Books:
     def __init__(self, report: Report, clock: Callable[[], float]) -> None:
         self._report = report
         self._clock = clock
-        #: By slot: when its attempt began.
-        self._began: dict[int, float] = {}
+        #: By slot: when its attempt began, the names of slot and task, and the slot's row.
+        self._running: dict[int, tuple[float, str, str, SlotReport]] = {}
 
     def began(self, slot: Slot, attempt: StartAttempt) -> None:
         """A slot is told to start."""
-        now = self._began[slot.number] = self._clock()
-        row = self._row(slot)
+        now, name, task = self._clock(), slot.name, str(attempt.task)
+        row = self._report.slots.get(name)
+        if row is None:
+            row = self._report.slots[name] = SlotReport(slot.worker.name)
         row.since = now  # first: somebody may look at any time
-        row.doing = str(attempt.task)
+        row.doing = task
         row.is_gone = False
+        self._running[slot.number] = now, name, task, row
 
     def ended(
         self,
@@ -50,16 +53,17 @@ class Books:
         exited: SlotExited | None = None,
     ) -> None:
         """Its attempt is over; `outcome` as in `Attempt`."""
+        began, name, task, row = self._running.pop(slot.number)
         started = self._report.started
-        began, ended = self._began.pop(slot.number) - started, self._clock() - started
-        self._report.timeline.append(Attempt(slot.name, str(attempt.task), attempt.number, began, ended, outcome))
-        row = self._row(slot)
+        times = began - started, self._clock() - started
+        self._report.timeline.append(Attempt(name, task, attempt.number, *times, outcome))
         row.doing = ""
         row.is_gone = outcome in ("lost", "refused")
         if outcome in _FAILURES:
             row.n_failures += 1
             self._report.n_failures += 1
-            self._report.last_failure = f"{attempt.task} on {slot.name} {_told(outcome, exited)}"
+            how = "" if exited is None else f": {told_exit(exited.status)}"
+            self._report.last_failure = f"{task} on {name} {_FAILURES[outcome]}{how}"
         if isinstance(answer, MapDone | ReduceDone):
             self._count(row, answer)
         if exited is not None:
@@ -68,7 +72,7 @@ class Books:
     def lost(self, slot: Slot) -> None:
         """It is gone with its worker, whether it was at work or not."""
         if slot.name in self._report.slots:
-            self._row(slot).is_gone = True
+            self._report.slots[slot.name].is_gone = True
 
     def _count(self, row: SlotReport, answer: MapDone | ReduceDone) -> None:
         row.n_tasks += 1
@@ -77,24 +81,6 @@ class Books:
         if isinstance(answer, MapDone):
             row.n_records += answer.n_records
             row.map_seconds += answer.seconds
-
-    def _row(self, slot: Slot) -> SlotReport:
-        row = self._report.slots.get(slot.name)
-        if row is None:
-            row = self._report.slots[slot.name] = SlotReport(slot.worker.name)
-        return row
-
-
-def _told(outcome: str, exited: SlotExited | None) -> str:
-    match outcome:
-        case "died":
-            return "ended: its process was gone" if exited is None else f"ended: {told_exit(exited.status)}"
-        case "lost":
-            return "was lost with its worker"
-        case "refused":
-            return "was refused"
-        case _:
-            return outcome
 
 
 def told_exit(status: int) -> str:
