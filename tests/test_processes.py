@@ -310,7 +310,7 @@ for turn in range(60):
     except KeyboardInterrupt:
         pressing.join()
 coordinator = default_cluster()._coordinator
-say(jmr.run({1: 2}, identity, workers=2, progress=False), sorted(coordinator._jobs), sys.getswitchinterval())
+say(jmr.run({1: 2}, identity, workers=2, progress=False), sorted(coordinator._desk.jobs), sys.getswitchinterval())
 """
     with script(body) as running:
         assert running.line(60) == "{1: [2]} [] 0.005"

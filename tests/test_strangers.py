@@ -404,7 +404,7 @@ def coordinator_of(cluster: jmr.Cluster) -> Coordinator:
 
 
 def listener_of(cluster: jmr.Cluster) -> Listener:
-    others = coordinator_of(cluster)._others
+    others = coordinator_of(cluster)._desk.others
     assert others is not None
     listener = others._listener
     assert listener is not None
@@ -726,7 +726,7 @@ def heard_all(cluster: jmr.Cluster, peer: Peer) -> bool:
     """Whether the coordinator has taken all that was sent before this call began."""
     transport = peer.link._transport
     assert transport is not None
-    worker = next(iter(coordinator_of(cluster)._remote()))
+    worker = next(iter(coordinator_of(cluster)._desk._remote()))
     return not transport.get_write_buffer_size() and any(
         receiver._rest is not None for receiver in [worker._receiver, *(s.line._receiver for s in worker.slots)]
     )
@@ -857,7 +857,7 @@ def test_output_of_a_job_that_was_cancelled_is_forgotten(
             stream, order = await peer.hear(StartMap)
             for _ in range(3):
                 peer.say(Carry(order.job, 1 << 22, False, blobs=[bytes(PIECE_BYTES)]), stream)
-            worker = next(iter(coordinator_of(cluster)._remote()))
+            worker = next(iter(coordinator_of(cluster)._desk._remote()))
             await until(lambda: worker.link.n_unwritten > 3 * PIECE_BYTES)
             coordinator_of(cluster).cancel(order.job, JobStopped())
             await job

@@ -9,7 +9,8 @@
     listener  lets such workers in, when they have proved themselves
     others    all of those, their names and their silence
     jobs      a job as the coordinator knows it
-    core      Coordinator: messages -> scheduler events -> effects -> messages
+    desk      Desk: messages -> scheduler events -> effects -> messages
+    core      Coordinator: the loop's thread, and what other threads may ask of it
     status    what a cluster looks like from outside
 
 It moves opaque bytes: it never unpickles, never runs user code, its loop never touches a file.

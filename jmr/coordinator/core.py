@@ -1,11 +1,9 @@
-"""The coordinator: scheduler, workers and jobs on one tornado IOLoop in a thread of its own.
+"""The coordinator: what any thread may call, and the thread that does it.
 
-    calling thread ──open_job, add_split, end_input, cancel──> loop
-    workers ──slot_joined, slot_answered, slot_died──> events ──> Scheduler ──effects──> messages to slots
-                                                                       └──────mail──> calling thread
-    Others ──> workers on other hosts
+    calling thread ──open_job, add_split, end_input, cancel──> loop ──> Desk
+    Desk ──mail──> calling thread
 
-A job's last mail is sent when nothing of it runs any more and what its slots printed has arrived.
+One tornado IOLoop in a thread of its own; what it does is told by `desk`.
 """
 
 from __future__ import annotations
@@ -14,60 +12,30 @@ import asyncio
 import itertools
 import os
 import threading
-import time
-import traceback
-from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
 
 from jmr.codec.values import Buffer
 from jmr.coordinator import patience
-from jmr.coordinator.books import Books
-from jmr.coordinator.jobs import Job, JobSpec, Letter, order_of
-from jmr.coordinator.local import LocalWorker
-from jmr.coordinator.mail import (
-    Ending,
-    JobDone,
-    JobFailed,
-    JobPoisoned,
-    PoisonSetAside,
-    WorkersLost,
-)
-from jmr.coordinator.worker import Answer, Slot, Worker
+from jmr.coordinator.desk import Desk
+from jmr.coordinator.jobs import JobSpec
+from jmr.coordinator.mail import Ending
 from jmr.errors import WorkerError
 from jmr.launch.local import LocalSupervisor
-from jmr.scheduler import effects, events
-from jmr.scheduler.machine import Scheduler
 from jmr.shuffle.budget import Budget, memory_budget
 from jmr.shuffle.directory import Directories
-from jmr.shuffle.files import Room, room_of
-from jmr.shuffle.outputs import MapOutputs
-from jmr.wire.messages import (
-    AttemptFailed,
-    CloseJob,
-    MapDone,
-    OpenJob,
-    Printed,
-    Range,
-    ReduceDone,
-    SlotExited,
-    whole,
-)
+from jmr.shuffle.files import Room
+from jmr.wire.messages import Range
 
 if TYPE_CHECKING:
     from jmr.coordinator.others import Others
-    from jmr.coordinator.refusal import Refusal
-    from jmr.coordinator.remote import RemoteWorker
     from jmr.coordinator.status import WorkerStatus
 
 __all__ = ["Coordinator"]
 
 _job_numbers = itertools.count(1)
-#: How long a job's end waits for what was printed on other hosts.
-_DRAIN_SECONDS = 2.0
 
 
 class Coordinator:
@@ -87,17 +55,7 @@ class Coordinator:
         self._pid = os.getpid()
         self._budget = Budget(memory_budget())
         self._directories = directories
-        self._slot_numbers = itertools.count(1)
-        self._local = LocalWorker(self, directories.paths, supervisor, n_slots, self._slot_numbers)
-        #: Workers on other hosts, if there may be any.
-        self._others: Others | None = None
-        #: Slots that have joined.
-        self._slots: dict[int, Slot] = {}
-        self._scheduler = Scheduler()
-        self._jobs: dict[int, Job] = {}
-        #: Mail that is not delivered yet.
-        self._outbox: deque[Letter] = deque()
-        self._broken = False
+        self._desk = Desk(self._budget, directories, supervisor, n_slots)
         self._started = threading.Event()
         self._closing = threading.Lock()
         self._closed = False
@@ -105,8 +63,6 @@ class Coordinator:
         self._thread.start()
         self._started.wait()
         self._directories.remove_leftovers()
-
-    # Any thread.
 
     def job_number(self) -> int:
         """A number for a job that will be opened."""
@@ -118,28 +74,27 @@ class Coordinator:
             if self._closed:
                 raise WorkerError("the cluster was closed before this job began")
             patience.acquire()
-            self._call(self._open_job, number, spec, n_slots)
+            self._call(self._desk.open_job, number, spec, n_slots)
 
     def amend(self, job: int, elsewhere: tuple[list[Buffer], list[Buffer]]) -> None:
         """Before workers may join whom nobody expected when the job was opened: say what it takes there."""
-        self._call(self._amend, job, elsewhere)
+        self._call(self._desk.amend, job, elsewhere)
 
     def add_split(self, job: int, split: list[Buffer] | Range) -> None:
         """Queue the next split of a job's source."""
-        self._call(self._add_split, job, split)
+        self._call(self._desk.add_split, job, split)
 
     def end_input(self, job: int) -> None:
         """Say that a job's source has no more."""
-        self._call(lambda: self._apply(events.InputEnded(time.monotonic(), job)))
+        self._call(self._desk.end_input, job)
 
     def cancel(self, job: int, ending: Ending) -> None:
         """Stop a job's attempts; `ending` is its last mail, unless it had ended before."""
-        self._call(self._cancel, job, ending)
+        self._call(self._desk.cancel, job, ending)
 
     def room(self, job: int) -> Room:
         """Where a job's files lie, if it has any; and how large one may be that is there all the time."""
-        disk, memory = self._directories.disk, self._directories.memory
-        return room_of(job, disk.path, None if memory is None else memory.path, self._budget.total_bytes // 4)
+        return self._desk.room(job)
 
     def input_bytes(self, n_slots: int) -> int:
         """How large a task's input may be where `n_slots` work at the same time."""
@@ -147,8 +102,8 @@ class Coordinator:
 
     def resize(self, n_slots: int) -> None:
         """Have this many slots on this host, soon."""
-        self._local.n_slots = n_slots  # told at once, and done soon
-        self._call(self._resize)
+        self._desk.local.n_slots = n_slots  # told at once, and done soon
+        self._call(self._desk.resize)
 
     def others(self) -> Others:
         """What lets workers of other hosts in."""
@@ -157,9 +112,9 @@ class Coordinator:
         with self._closing:
             if self._closed:
                 raise WorkerError("the cluster was closed")
-            if self._others is None:
-                self._others = Others(self, self._slot_numbers)
-        return self._others
+            if self._desk.others is None:
+                self._desk.others = Others(self._desk, self.call, self._desk.slot_numbers)
+        return self._desk.others
 
     def call(self, function: Callable[..., None], *args: Any) -> None:
         """Have the loop call it. Raises WorkerError where it has ended, or is about to."""
@@ -172,18 +127,18 @@ class Coordinator:
         """The workers, this host's first: what there is, and what it does."""
         from jmr.coordinator.status import status_of
 
-        names = {number: job.spec.report.name for number, job in self._jobs.copy().items()}
-        return [status_of(worker, names) for worker in (self._local, *self._remote())]
+        names = {number: job.spec.report.name for number, job in self._desk.jobs.copy().items()}
+        return [status_of(worker, names) for worker in self._desk.workers()]
 
     @property
     def n_slots(self) -> int:
         """How many slots there are on this host, or will be when those that start have started."""
-        return self._local.n_slots
+        return self._desk.local.n_slots
 
     @property
     def n_remote_slots(self) -> int:
         """How many there are on other hosts."""
-        return 0 if self._others is None else self._others.n_slots
+        return 0 if self._desk.others is None else self._desk.others.n_slots
 
     def close(self) -> None:
         """End every slot and the thread; jobs that still run fail. Harmless the second time."""
@@ -194,9 +149,9 @@ class Coordinator:
                 self._closed = True
                 self._call(self._close)
         self._thread.join()
-        self._local.join()
-        if self._others is not None:
-            self._others.join()
+        self._desk.local.join()
+        if self._desk.others is not None:
+            self._desk.others.join()
         self._directories.close()
 
     # The loop's thread.
@@ -208,355 +163,14 @@ class Coordinator:
         self._loop = IOLoop.current()
         self._stop = asyncio.Event()
         self._started.set()
-        self._guarded(self._local.attach)
+        self._desk.guard(self._desk.local.attach)()
         await self._stop.wait()
-        if self._others is not None:
-            await self._others.ended()
-
-    def _call(self, function: Callable[..., None], *args: Any) -> None:
-        self._loop.add_callback(self._guarded, function, *args)
-
-    def _guarded(self, function: Callable[..., None], *args: Any) -> None:
-        """Run a callback; a mistake of ours ends the jobs with its traceback instead of leaving them hanging."""
-        try:
-            function(*args)
-        except Exception:
-            self._fail_all("jmr's coordinator failed; please report this:\n" + traceback.format_exc())
-        self._post()
-
-    def _post(self) -> None:
-        """Hand out mail when slots have their orders: a thread that wakes up takes the interpreter away from us."""
-        while self._outbox:
-            mailbox, mail = self._outbox.popleft()
-            mailbox.put(mail)
-
-    def guard(self, function: Callable[..., None]) -> Callable[..., None]:
-        """Wrap what the loop calls."""
-        return partial(self._guarded, function)
-
-    def _apply(self, event: events.Event) -> None:
-        for effect in self._scheduler.handle(event):
-            self._carry_out(effect)
-
-    def _carry_out(self, effect: effects.Effect) -> None:
-        match effect:
-            case effects.StartAttempt():
-                self._start_attempt(effect)
-            case effects.StopSlot(slot):
-                if slot in self._slots:
-                    self._slots[slot].worker.kill(slot)
-            case effects.PlanReduce(number):
-                n_tasks = self._jobs[number].plan_reduce()
-                self._apply(events.ReduceTasksKnown(time.monotonic(), number, n_tasks))
-            case effects.EndJob(number):
-                job = self._jobs[number]
-                self._end(job, JobDone(job.failures))
-            case effects.NoWorkerLeft(number):
-                self._end(self._jobs[number], WorkersLost(self._jobs[number].told_refusals()))
-            case effects.Commit() | effects.SetAside() | effects.FailJob() | effects.PoisonTask():
-                raise AssertionError(f"{effect} is answered where its event was made")
-
-    # Jobs.
-
-    def _open_job(self, number: int, spec: JobSpec, n_slots: int | None) -> None:
-        room, functions = self.room(number), spec.functions
-        at, blob = (None, functions) if isinstance(functions, list) else (functions, [])
-        opening = OpenJob(
-            number,
-            spec.n_partitions,
-            spec.options.skips,
-            room.directory,
-            room.memory_directory,
-            at,
-            is_remote=False,
-            blobs=[blob, spec.surroundings, b""],
-        )
-        outputs = MapOutputs(spec.n_partitions)
-        assert spec.options.max_slots is not None
-        books = Books(spec.report, time.monotonic)
-        most = spec.options.max_slots
-        job = Job(number, spec, most, opening, None, outputs, books, self._budget, self._outbox)
-        if spec.elsewhere is not None:
-            job.amend(spec.elsewhere)
-        self._jobs[number] = job
-        self._apply(events.JobOpened(time.monotonic(), number, spec.options))
-        if self._broken:
-            self._broken = False
-            self._local.try_again()
-        if n_slots is not None and n_slots > self._local.n_slots:
-            self._local.resize(n_slots)
-        self._count_slots("it has none")
-
-    def _amend(self, number: int, elsewhere: tuple[list[Buffer], list[Buffer]]) -> None:
-        if number in self._jobs:
-            self._jobs[number].amend(elsewhere)
-
-    def _add_split(self, number: int, split: list[Buffer] | Range) -> None:
-        job = self._jobs.get(number)
-        if job is None or job.ending is not None:
-            return
-        job.add_split(split)
-        self._apply(events.SplitAdded(time.monotonic(), number))
-
-    def _cancel(self, number: int, ending: Ending) -> None:
-        job = self._jobs.get(number)
-        if job is None or job.ending is not None:
-            return
-        self._end(job, ending)
-        self._apply(events.JobCancelled(time.monotonic(), number))
-        self._settle(job)
-
-    def _end(self, job: Job, ending: Ending) -> None:
-        """Remember how a job ends; it is told when its slots are quiet and what they printed has come."""
-        assert job.ending is None
-        job.ending = ending
-        self._settle(job)
-
-    def _settle(self, job: Job) -> None:
-        if job.ending is None or job.n_draining is not None or not self._scheduler.is_quiet(job.number):
-            return
-        asked: list[Worker] = [self._local, *(worker for worker in self._remote() if worker.knows(job.number))]
-        job.n_draining = len(asked)
-        for worker in asked:
-            worker.drain(job.number)
-        if job.n_draining:
-            self._loop.call_later(_DRAIN_SECONDS, self._guarded, self._tell_end, job.number)
-
-    def drained(self, token: int) -> None:
-        """Everything that the job has printed on one more worker is there: tell its end, if it was the last."""
-        job = self._jobs.get(token)
-        if job is not None and job.n_draining is not None:
-            job.n_draining -= 1
-            if not job.n_draining:
-                self._tell_end(token)
-
-    def _tell_end(self, number: int) -> None:
-        job = self._jobs.pop(number, None)
-        if job is None:
-            return
-        assert job.ending is not None
-        job.forget()
-        for slot in self._slots.values():
-            if number in slot.opened:
-                slot.opened.discard(number)
-                slot.line.send(CloseJob(number))
-        if self._others is not None:
-            self._others.forget_job(number)
-        patience.release()
-        job.tell(job.ending)
-
-    # Attempts.
-
-    def _start_attempt(self, attempt: effects.StartAttempt) -> None:
-        job, slot = self._jobs[attempt.task.job], self._slots[attempt.slot]
-        slot.attempt = attempt
-        job.books.began(slot, attempt)
-        opening = None
-        if job.number not in slot.opened:
-            slot.opened.add(job.number)
-            opening = job.opening if slot.worker is self._local else job.opening_elsewhere
-        slot.worker.start(slot, opening, job.order(attempt))
-
-    def _finish(self, slot: Slot, message: MapDone | ReduceDone) -> None:
-        job, attempt = self._take_attempt(slot, "done", answer=message)
-        for effect in self._scheduler.handle(events.AttemptFinished(time.monotonic(), slot.number)):
-            if isinstance(effect, effects.Commit):
-                assert job is not None
-                job.commit(attempt.task, message)
-            else:
-                self._carry_out(effect)
-        if job is not None:
-            self._settle(job)
-
-    def _raise(self, slot: Slot, failure: Buffer) -> None:
-        job, attempt = self._take_attempt(slot, "raised")
-        told = JobFailed(str(attempt.task), attempt.number, slot.name, failure)
-        self._apply_ending(job, told, events.AttemptRaised(time.monotonic(), slot.number), effects.FailJob)
-
-    def _apply_ending(self, job: Job | None, told: Ending, event: events.Event, ends: type[effects.Effect]) -> None:
-        """Handle an event whose effect may be the job's end, told in these words."""
-        for effect in self._scheduler.handle(event):
-            if isinstance(effect, ends):
-                assert job is not None
-                job.ending = told
-            elif isinstance(effect, effects.SetAside):
-                assert job is not None
-                self._set_aside(job, effect, told)
-            else:
-                self._carry_out(effect)
-        if job is not None:
-            self._settle(job)
-
-    def _set_aside(self, job: Job, effect: effects.SetAside, told: Ending) -> None:
-        assert isinstance(told, JobPoisoned)
-        job.spec.report.n_skipped += 1
-        job.tell(PoisonSetAside(order_of(effect.task), told))
-
-    def _take_attempt(
-        self, slot: Slot, outcome: str, *, answer: Answer | None = None, exited: SlotExited | None = None
-    ) -> tuple[Job | None, effects.StartAttempt]:
-        """End a slot's attempt in the books; the job is None if it is over already."""
-        attempt, slot.attempt = slot.attempt, None
-        assert attempt is not None
-        self._budget.release(slot.number)
-        job = self._jobs.get(attempt.task.job)
-        if job is not None:
-            how = outcome if job.ending is None else "stopped"
-            job.books.ended(slot, attempt, how, answer, exited)
-        return job, attempt
-
-    # What the worker tells.
-
-    def slot_joined(self, slot: Slot) -> None:
-        """It waits for work."""
-        self._slots[slot.number] = slot
-        self._apply(events.SlotJoined(time.monotonic(), slot.number, slot.worker.number))
-
-    def slot_unwanted(self, slot: Slot) -> None:
-        """It may finish what it is at."""
-        self._apply(events.SlotUnwanted(time.monotonic(), slot.number))
-
-    def slot_answered(self, slot: Slot, answer: Answer) -> None:
-        """Its attempt is over."""
-        match answer:
-            case AttemptFailed():
-                self._raise(slot, whole(answer.blobs[0]))
-            case MapDone() | ReduceDone():
-                self._finish(slot, answer)
-
-    def slot_died(self, slot: Slot, exited: SlotExited | None) -> None:
-        """Its task runs again, or was tried often enough."""
-        self._slots.pop(slot.number, None)
-        if exited is None:
-            self._lose(slot)
-            return
-        event = events.SlotDied(time.monotonic(), slot.number, exited.cursor)
-        if slot.attempt is None:
-            self._apply(event)
-            return
-        job, attempt = self._take_attempt(slot, "died", exited=exited)
-        told: Ending = WorkersLost("")
-        if job is not None:
-            task = self._scheduler.task_of(slot.number)
-            told = job.poison(attempt.task, exited, slot.name, (task.n_deaths if task else 0) + 1)
-        self._apply_ending(job, told, event, effects.PoisonTask)
-
-    def _lose(self, slot: Slot) -> None:
-        job = self._take_attempt(slot, "lost")[0] if slot.attempt is not None else None
-        if not slot.ending:
-            for each in self._jobs.values():
-                each.books.lost(slot)
-        if job is not None and slot.worker is not self._local and not slot.ending:
-            job.note(f"{slot.worker.name} was lost, and its work done again")
-        self._apply(events.SlotLost(time.monotonic(), slot.number))
-        if job is not None:
-            self._settle(job)
-
-    def printed(self, printed: Printed) -> None:
-        """Have it shown where the job that it belongs to was started, if that has not ended."""
-        job = self._jobs.get(printed.job)
-        if job is not None:
-            job.show(printed)
-
-    def worker_broke(self, reason: str) -> None:
-        """Fail the jobs that have nothing else to run on."""
-        self._broken = True
-        if not self._remote():
-            self._fail_all(reason)
-        self._count_slots(reason)
-
-    def attempt_broke(self, slot: Slot, reason: str) -> None:
-        """Fail its job: what it takes or leaves cannot be read or written here."""
-        if slot.attempt is not None:
-            self._cancel(slot.attempt.task.job, WorkersLost(reason))
-
-    def _fail_all(self, reason: str) -> None:
-        for number in list(self._jobs):
-            self._cancel(number, WorkersLost(reason))
-
-    # Workers on other hosts.
-
-    def _remote(self) -> list[RemoteWorker]:
-        return [] if self._others is None else self._others.workers
-
-    def worker_joined(self, worker: RemoteWorker) -> None:
-        """It has proved itself and said what it is."""
-        assert self._others is not None
-        self._others.worker_joined(worker)
-        self._count_slots("")
-
-    def worker_left(self, worker: RemoteWorker) -> None:
-        """It is gone; its slots were told of before."""
-        assert self._others is not None
-        self._others.worker_left(worker)
-        self._count_slots(f"{worker.name}, the last, has ended or cannot be reached any more")
-
-    def worker_leaves(self, worker: RemoteWorker) -> None:
-        """Its slots finish what they are at."""
-        self._count_slots(f"{worker.name}, the last, was told to end")
-
-    def slot_paused(self, slot: Slot) -> None:
-        """Its worker is silent: nothing new for it."""
-        self._apply(events.SlotPaused(time.monotonic(), slot.number))
-
-    def slot_resumed(self, slot: Slot) -> None:
-        """Its worker is heard again."""
-        self._apply(events.SlotResumed(time.monotonic(), slot.number))
-
-    def _resize(self) -> None:
-        n_slots = self._local.n_slots  # the newest
-        self._local.resize(n_slots)
-        for job in self._jobs.values():
-            if job.spec.is_elastic:
-                job.max_slots = n_slots
-                self._apply(events.LimitChanged(time.monotonic(), job.number, n_slots))
-        self._count_slots("this host was told to have none")
-
-    def _count_slots(self, last: str) -> None:
-        """Tell jobs how many slots may work for them. Those for which there is none fail, unless one may come.
-
-        Parameters
-        ----------
-        last
-            What became of the last one, if it was.
-        """
-        for job in list(self._jobs.values()):
-            report = job.spec.report
-            report.n_slots = self._n_slots_for(job)
-            report.is_waiting = not report.n_slots
-            if report.is_waiting and (self._others is None or not self._others.is_listening):
-                self._cancel(job.number, WorkersLost(job.told_left(last)))
-
-    def _n_slots_for(self, job: Job) -> int:
-        n_local = min(job.max_slots, len(self._local.slots) if self._broken else self._local.n_slots)
-        return n_local + sum(worker.n_slots for worker in self._remote() if worker.number not in job.refusals)
-
-    def slot_refused(self, slot: Slot, refusal: Refusal) -> None:
-        """Its host cannot take part in this job, and gets no more of it."""
-        job, _ = self._take_attempt(slot, "refused")
-        if job is not None and slot.worker.number not in job.refusals:
-            job.refusals[slot.worker.number] = slot.worker.name, refusal
-            job.note(f"without {slot.worker.name}, which {refusal.reason}")
-        refused = {} if job is None else job.refusals
-        others = [worker for worker in self._remote() if worker.number not in refused]
-        self._apply(
-            events.AttemptRefused(
-                time.monotonic(), slot.number, _has_slots_to_come([self._local]), _has_slots_to_come(others)
-            )
-        )
-        if job is not None:
-            self._settle(job)
-        self._count_slots("none can do it")
+        if self._desk.others is not None:
+            await self._desk.others.ended()
 
     def _close(self) -> None:
         self._stop.set()
-        self._fail_all("the cluster was closed")
-        for number in list(self._jobs):
-            self._tell_end(number)
-        self._local.close()
-        if self._others is not None:
-            self._others.close()
+        self._desk.close()
 
-
-def _has_slots_to_come(workers: Sequence[Worker]) -> bool:
-    return any(not slot.ready for worker in workers for slot in worker.slots)
+    def _call(self, function: Callable[..., None], *args: Any) -> None:
+        self._loop.add_callback(self._desk.guard(function), *args)

@@ -40,9 +40,6 @@ _SSH_SECONDS, _BANNER_BYTES = 60.0, 1 << 16
 class OthersOwner(RemoteOwner, Protocol):
     """Who is told of all workers on other hosts."""
 
-    def call(self, function: Callable[..., None], *args: Any) -> None:
-        """Have the loop call it, from any thread."""
-
     def slot_paused(self, slot: Slot) -> None:
         """Its worker is silent: nothing new for it."""
 
@@ -57,12 +54,15 @@ class Others:
     ----------
     owner
         Has their slots work.
+    call
+        Has the loop call something, from any thread.
     numbers
         For slots: no two of a coordinator have the same.
     """
 
-    def __init__(self, owner: OthersOwner, numbers: Iterator[int]) -> None:
+    def __init__(self, owner: OthersOwner, call: Callable[..., None], numbers: Iterator[int]) -> None:
         self._owner = owner
+        self._call = call
         self._slot_numbers = numbers
         self._worker_numbers = itertools.count(1)
         self._files = Files()
@@ -89,27 +89,27 @@ class Others:
     def listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
         """Let workers join by this socket, instead of any other; returns when it is so."""
         self._is_listening = True
-        self._call(self._listen, listening, context, certificate, token)
+        self._call_and_wait(self._listen, listening, context, certificate, token)
 
     def stop_listening(self) -> None:
         """Let nobody in any more; returns when the port is free."""
-        self._call(self._stop_listening)
+        self._call_and_wait(self._stop_listening)
 
     def join_over(self, connection: socket.socket, origin: str) -> Future[str]:
         """Have a worker join by a connection that ssh has made; gives its name when it has."""
         joined: Future[str] = Future()
-        self._owner.call(self._join_over, connection, origin, joined)
+        self._call(self._join_over, connection, origin, joined)
         return joined
 
     def join(self) -> None:
         """Wait for the end of what still reads or writes files, after `close`."""
         self._files.join()
 
-    def _call(self, function: Callable[..., None], *args: Any) -> None:
+    def _call_and_wait(self, function: Callable[..., None], *args: Any) -> None:
         """Have the loop call it, and wait for that."""
         done = threading.Event()
-        self._owner.call(function, *args)
-        self._owner.call(done.set)
+        self._call(function, *args)
+        self._call(done.set)
         done.wait()
 
     # The loop's thread.

@@ -1,0 +1,455 @@
+"""What the coordinator's thread does: scheduler, workers and jobs, and what goes between them.
+
+    Coordinator ──open_job, add_split, ...──> events ──> Scheduler ──effects──> messages to slots
+    workers ──slot_joined, slot_answered, slot_died──> events       └───mail──> calling thread
+    Others ──> workers on other hosts
+
+A job's last mail is sent when nothing of it runs any more and what its slots printed has arrived.
+
+It moves opaque bytes: it never unpickles, never runs user code, and never touches a file. All of it belongs to the
+loop's thread, but for `room`, `workers`, and reading `jobs`, `local` and `others`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jmr.codec.values import Buffer
+from jmr.coordinator import patience
+from jmr.coordinator.books import Books
+from jmr.coordinator.jobs import Job, JobSpec, Letter, order_of
+from jmr.coordinator.local import LocalWorker
+from jmr.coordinator.mail import (
+    Ending,
+    JobDone,
+    JobFailed,
+    JobPoisoned,
+    PoisonSetAside,
+    WorkersLost,
+)
+from jmr.coordinator.worker import Answer, Slot, Worker
+from jmr.launch.local import LocalSupervisor
+from jmr.scheduler import effects, events
+from jmr.scheduler.machine import Scheduler
+from jmr.shuffle.budget import Budget
+from jmr.shuffle.directory import Directories
+from jmr.shuffle.files import Room, room_of
+from jmr.shuffle.outputs import MapOutputs
+from jmr.wire.messages import (
+    AttemptFailed,
+    CloseJob,
+    MapDone,
+    OpenJob,
+    Printed,
+    Range,
+    ReduceDone,
+    SlotExited,
+    whole,
+)
+
+if TYPE_CHECKING:
+    from jmr.coordinator.others import Others
+    from jmr.coordinator.refusal import Refusal
+    from jmr.coordinator.remote import RemoteWorker
+
+__all__ = ["Desk"]
+
+#: How long a job's end waits for what was printed on other hosts.
+_DRAIN_SECONDS = 2.0
+
+
+class Desk:
+    """Of one coordinator.
+
+    Parameters
+    ----------
+    budget, directories
+        Memory and disk for files of jobs.
+    supervisor, n_slots
+        The worker of this host, and how many slots it has to start with.
+    """
+
+    def __init__(self, budget: Budget, directories: Directories, supervisor: LocalSupervisor, n_slots: int) -> None:
+        self._budget = budget
+        self._directories = directories
+        self.slot_numbers = itertools.count(1)
+        self.local = LocalWorker(self, directories.paths, supervisor, n_slots, self.slot_numbers)
+        #: Workers on other hosts, if there may be any.
+        self.others: Others | None = None
+        self.jobs: dict[int, Job] = {}
+        #: Slots that have joined.
+        self._slots: dict[int, Slot] = {}
+        self._scheduler = Scheduler()
+        #: Mail that is not delivered yet.
+        self._outbox: deque[Letter] = deque()
+        self._broken = False
+
+    def room(self, job: int) -> Room:
+        """Where the files of a job lie; see `Coordinator.room`."""
+        disk, memory = self._directories.disk, self._directories.memory
+        return room_of(job, disk.path, None if memory is None else memory.path, self._budget.total_bytes // 4)
+
+    def workers(self) -> list[Worker]:
+        """All that are there, this host's first."""
+        return [self.local, *self._remote()]
+
+    def guard(self, function: Callable[..., None]) -> Callable[..., None]:
+        """Wrap what the loop calls: a mistake of ours ends the jobs with its traceback, else they would hang."""
+        return partial(self._guarded, function)
+
+    def _guarded(self, function: Callable[..., None], *args: Any) -> None:
+        try:
+            function(*args)
+        except Exception:
+            self._fail_all("jmr's coordinator failed; please report this:\n" + traceback.format_exc())
+        self._post()
+
+    def _post(self) -> None:
+        """Hand out mail when slots have their orders: a thread that wakes up takes the interpreter away from us."""
+        while self._outbox:
+            mailbox, mail = self._outbox.popleft()
+            mailbox.put(mail)
+
+    def _apply(self, event: events.Event) -> None:
+        for effect in self._scheduler.handle(event):
+            self._carry_out(effect)
+
+    def _carry_out(self, effect: effects.Effect) -> None:
+        match effect:
+            case effects.StartAttempt():
+                self._start_attempt(effect)
+            case effects.StopSlot(slot):
+                if slot in self._slots:
+                    self._slots[slot].worker.kill(slot)
+            case effects.PlanReduce(number):
+                n_tasks = self.jobs[number].plan_reduce()
+                self._apply(events.ReduceTasksKnown(time.monotonic(), number, n_tasks))
+            case effects.EndJob(number):
+                job = self.jobs[number]
+                self._end(job, JobDone(job.failures))
+            case effects.NoWorkerLeft(number):
+                self._end(self.jobs[number], WorkersLost(self.jobs[number].told_refusals()))
+            case effects.Commit() | effects.SetAside() | effects.FailJob() | effects.PoisonTask():
+                raise AssertionError(f"{effect} is answered where its event was made")
+
+    # Jobs.
+
+    def open_job(self, number: int, spec: JobSpec, n_slots: int | None) -> None:
+        """Begin a job; `n_slots` is what it asked for, and the worker grows to it."""
+        room, functions = self.room(number), spec.functions
+        at, blob = (None, functions) if isinstance(functions, list) else (functions, [])
+        opening = OpenJob(
+            number,
+            spec.n_partitions,
+            spec.options.skips,
+            room.directory,
+            room.memory_directory,
+            at,
+            is_remote=False,
+            blobs=[blob, spec.surroundings, b""],
+        )
+        outputs = MapOutputs(spec.n_partitions)
+        assert spec.options.max_slots is not None
+        books = Books(spec.report, time.monotonic)
+        most = spec.options.max_slots
+        job = Job(number, spec, most, opening, None, outputs, books, self._budget, self._outbox)
+        if spec.elsewhere is not None:
+            job.amend(spec.elsewhere)
+        self.jobs[number] = job
+        self._apply(events.JobOpened(time.monotonic(), number, spec.options))
+        if self._broken:
+            self._broken = False
+            self.local.try_again()
+        if n_slots is not None and n_slots > self.local.n_slots:
+            self.local.resize(n_slots)
+        self._count_slots("it has none")
+
+    def amend(self, number: int, elsewhere: tuple[list[Buffer], list[Buffer]]) -> None:
+        """Let a job run on other hosts, too."""
+        if number in self.jobs:
+            self.jobs[number].amend(elsewhere)
+
+    def add_split(self, number: int, split: list[Buffer] | Range) -> None:
+        """Queue a map task."""
+        job = self.jobs.get(number)
+        if job is None or job.ending is not None:
+            return
+        job.add_split(split)
+        self._apply(events.SplitAdded(time.monotonic(), number))
+
+    def end_input(self, number: int) -> None:
+        """No more map tasks will come."""
+        self._apply(events.InputEnded(time.monotonic(), number))
+
+    def cancel(self, number: int, ending: Ending) -> None:
+        """End a job like this, unless it has ended."""
+        job = self.jobs.get(number)
+        if job is None or job.ending is not None:
+            return
+        self._end(job, ending)
+        self._apply(events.JobCancelled(time.monotonic(), number))
+        self._settle(job)
+
+    def _end(self, job: Job, ending: Ending) -> None:
+        """Remember how a job ends; it is told when its slots are quiet and what they printed has come."""
+        assert job.ending is None
+        job.ending = ending
+        self._settle(job)
+
+    def _settle(self, job: Job) -> None:
+        if job.ending is None or job.n_draining is not None or not self._scheduler.is_quiet(job.number):
+            return
+        asked: list[Worker] = [self.local, *(worker for worker in self._remote() if worker.knows(job.number))]
+        job.n_draining = len(asked)
+        for worker in asked:
+            worker.drain(job.number)
+        if job.n_draining:
+            loop = asyncio.get_running_loop()
+            loop.call_later(_DRAIN_SECONDS, self.guard(self._tell_end), job.number)
+
+    def drained(self, token: int) -> None:
+        """Everything that the job has printed on one more worker is there: tell its end, if it was the last."""
+        job = self.jobs.get(token)
+        if job is not None and job.n_draining is not None:
+            job.n_draining -= 1
+            if not job.n_draining:
+                self._tell_end(token)
+
+    def _tell_end(self, number: int) -> None:
+        job = self.jobs.pop(number, None)
+        if job is None:
+            return
+        assert job.ending is not None
+        job.forget()
+        for slot in self._slots.values():
+            if number in slot.opened:
+                slot.opened.discard(number)
+                slot.line.send(CloseJob(number))
+        if self.others is not None:
+            self.others.forget_job(number)
+        patience.release()
+        job.tell(job.ending)
+
+    # Attempts.
+
+    def _start_attempt(self, attempt: effects.StartAttempt) -> None:
+        job, slot = self.jobs[attempt.task.job], self._slots[attempt.slot]
+        slot.attempt = attempt
+        job.books.began(slot, attempt)
+        opening = None
+        if job.number not in slot.opened:
+            slot.opened.add(job.number)
+            opening = job.opening if slot.worker is self.local else job.opening_elsewhere
+        slot.worker.start(slot, opening, job.order(attempt))
+
+    def _finish(self, slot: Slot, message: MapDone | ReduceDone) -> None:
+        job, attempt = self._take_attempt(slot, "done", answer=message)
+        for effect in self._scheduler.handle(events.AttemptFinished(time.monotonic(), slot.number)):
+            if isinstance(effect, effects.Commit):
+                assert job is not None
+                job.commit(attempt.task, message)
+            else:
+                self._carry_out(effect)
+        if job is not None:
+            self._settle(job)
+
+    def _raise(self, slot: Slot, failure: Buffer) -> None:
+        job, attempt = self._take_attempt(slot, "raised")
+        told = JobFailed(str(attempt.task), attempt.number, slot.name, failure)
+        self._apply_ending(job, told, events.AttemptRaised(time.monotonic(), slot.number), effects.FailJob)
+
+    def _apply_ending(self, job: Job | None, told: Ending, event: events.Event, ends: type[effects.Effect]) -> None:
+        """Handle an event whose effect may be the job's end, told in these words."""
+        for effect in self._scheduler.handle(event):
+            if isinstance(effect, ends):
+                assert job is not None
+                job.ending = told
+            elif isinstance(effect, effects.SetAside):
+                assert job is not None
+                self._set_aside(job, effect, told)
+            else:
+                self._carry_out(effect)
+        if job is not None:
+            self._settle(job)
+
+    def _set_aside(self, job: Job, effect: effects.SetAside, told: Ending) -> None:
+        assert isinstance(told, JobPoisoned)
+        job.spec.report.n_skipped += 1
+        job.tell(PoisonSetAside(order_of(effect.task), told))
+
+    def _take_attempt(
+        self, slot: Slot, outcome: str, *, answer: Answer | None = None, exited: SlotExited | None = None
+    ) -> tuple[Job | None, effects.StartAttempt]:
+        """End a slot's attempt in the books; the job is None if it is over already."""
+        attempt, slot.attempt = slot.attempt, None
+        assert attempt is not None
+        self._budget.release(slot.number)
+        job = self.jobs.get(attempt.task.job)
+        if job is not None:
+            how = outcome if job.ending is None else "stopped"
+            job.books.ended(slot, attempt, how, answer, exited)
+        return job, attempt
+
+    # What the worker tells.
+
+    def slot_joined(self, slot: Slot) -> None:
+        """It waits for work."""
+        self._slots[slot.number] = slot
+        self._apply(events.SlotJoined(time.monotonic(), slot.number, slot.worker.number))
+
+    def slot_unwanted(self, slot: Slot) -> None:
+        """It may finish what it is at."""
+        self._apply(events.SlotUnwanted(time.monotonic(), slot.number))
+
+    def slot_answered(self, slot: Slot, answer: Answer) -> None:
+        """Its attempt is over."""
+        match answer:
+            case AttemptFailed():
+                self._raise(slot, whole(answer.blobs[0]))
+            case MapDone() | ReduceDone():
+                self._finish(slot, answer)
+
+    def slot_died(self, slot: Slot, exited: SlotExited | None) -> None:
+        """Its task runs again, or was tried often enough."""
+        self._slots.pop(slot.number, None)
+        if exited is None:
+            self._lose(slot)
+            return
+        event = events.SlotDied(time.monotonic(), slot.number, exited.cursor)
+        if slot.attempt is None:
+            self._apply(event)
+            return
+        job, attempt = self._take_attempt(slot, "died", exited=exited)
+        told: Ending = WorkersLost("")
+        if job is not None:
+            task = self._scheduler.task_of(slot.number)
+            told = job.poison(attempt.task, exited, slot.name, (task.n_deaths if task else 0) + 1)
+        self._apply_ending(job, told, event, effects.PoisonTask)
+
+    def _lose(self, slot: Slot) -> None:
+        job = self._take_attempt(slot, "lost")[0] if slot.attempt is not None else None
+        if not slot.ending:
+            for each in self.jobs.values():
+                each.books.lost(slot)
+        if job is not None and slot.worker is not self.local and not slot.ending:
+            job.note(f"{slot.worker.name} was lost, and its work done again")
+        self._apply(events.SlotLost(time.monotonic(), slot.number))
+        if job is not None:
+            self._settle(job)
+
+    def printed(self, printed: Printed) -> None:
+        """Have it shown where the job that it belongs to was started, if that has not ended."""
+        job = self.jobs.get(printed.job)
+        if job is not None:
+            job.show(printed)
+
+    def worker_broke(self, reason: str) -> None:
+        """Fail the jobs that have nothing else to run on."""
+        self._broken = True
+        if not self._remote():
+            self._fail_all(reason)
+        self._count_slots(reason)
+
+    def attempt_broke(self, slot: Slot, reason: str) -> None:
+        """Fail its job: what it takes or leaves cannot be read or written here."""
+        if slot.attempt is not None:
+            self.cancel(slot.attempt.task.job, WorkersLost(reason))
+
+    def _fail_all(self, reason: str) -> None:
+        for number in list(self.jobs):
+            self.cancel(number, WorkersLost(reason))
+
+    # Workers on other hosts.
+
+    def _remote(self) -> list[RemoteWorker]:
+        return [] if self.others is None else self.others.workers
+
+    def worker_joined(self, worker: RemoteWorker) -> None:
+        """It has proved itself and said what it is."""
+        assert self.others is not None
+        self.others.worker_joined(worker)
+        self._count_slots("")
+
+    def worker_left(self, worker: RemoteWorker) -> None:
+        """It is gone; its slots were told of before."""
+        assert self.others is not None
+        self.others.worker_left(worker)
+        self._count_slots(f"{worker.name}, the last, has ended or cannot be reached any more")
+
+    def worker_leaves(self, worker: RemoteWorker) -> None:
+        """Its slots finish what they are at."""
+        self._count_slots(f"{worker.name}, the last, was told to end")
+
+    def slot_paused(self, slot: Slot) -> None:
+        """Its worker is silent: nothing new for it."""
+        self._apply(events.SlotPaused(time.monotonic(), slot.number))
+
+    def slot_resumed(self, slot: Slot) -> None:
+        """Its worker is heard again."""
+        self._apply(events.SlotResumed(time.monotonic(), slot.number))
+
+    def resize(self) -> None:
+        """Have as many slots on this host as it was told."""
+        n_slots = self.local.n_slots  # the newest
+        self.local.resize(n_slots)
+        for job in self.jobs.values():
+            if job.spec.is_elastic:
+                job.max_slots = n_slots
+                self._apply(events.LimitChanged(time.monotonic(), job.number, n_slots))
+        self._count_slots("this host was told to have none")
+
+    def _count_slots(self, last: str) -> None:
+        """Tell jobs how many slots may work for them. Those for which there is none fail, unless one may come.
+
+        Parameters
+        ----------
+        last
+            What became of the last one, if it was.
+        """
+        for job in list(self.jobs.values()):
+            report = job.spec.report
+            report.n_slots = self._n_slots_for(job)
+            report.is_waiting = not report.n_slots
+            if report.is_waiting and (self.others is None or not self.others.is_listening):
+                self.cancel(job.number, WorkersLost(job.told_left(last)))
+
+    def _n_slots_for(self, job: Job) -> int:
+        n_local = min(job.max_slots, len(self.local.slots) if self._broken else self.local.n_slots)
+        return n_local + sum(worker.n_slots for worker in self._remote() if worker.number not in job.refusals)
+
+    def slot_refused(self, slot: Slot, refusal: Refusal) -> None:
+        """Its host cannot take part in this job, and gets no more of it."""
+        job, _ = self._take_attempt(slot, "refused")
+        if job is not None and slot.worker.number not in job.refusals:
+            job.refusals[slot.worker.number] = slot.worker.name, refusal
+            job.note(f"without {slot.worker.name}, which {refusal.reason}")
+        refused = {} if job is None else job.refusals
+        others = [worker for worker in self._remote() if worker.number not in refused]
+        self._apply(
+            events.AttemptRefused(
+                time.monotonic(), slot.number, _has_slots_to_come([self.local]), _has_slots_to_come(others)
+            )
+        )
+        if job is not None:
+            self._settle(job)
+        self._count_slots("none can do it")
+
+    def close(self) -> None:
+        """Fail what runs, and let go of all workers."""
+        self._fail_all("the cluster was closed")
+        for number in list(self.jobs):
+            self._tell_end(number)
+        self.local.close()
+        if self.others is not None:
+            self.others.close()
+
+
+def _has_slots_to_come(workers: Sequence[Worker]) -> bool:
+    return any(not slot.ready for worker in workers for slot in worker.slots)
