@@ -15,6 +15,7 @@
     ├── NotJSONError        (also ValueError)   your result: JSON has no words for it
     ├── RemoteError                             stands for a user's exception that could not be pickled
     ├── SlotDiedError                           your function ended its slot: exit, signal
+    ├── ReplayError         (also AttributeError)   there is no record to run again
     ├── WorkerError                             the worker: it does not start, or keeps dying
     ├── TokenError                              the token that workers on other hosts are known by: missing, not private
     └── JobCancelled        (also KeyboardInterrupt)   somebody cancelled the job
@@ -30,7 +31,7 @@ import reprlib
 import types
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol, Self
 
 __all__ = [
     "ArgumentTypeError",
@@ -44,8 +45,11 @@ __all__ = [
     "NestedRunError",
     "NotJSONError",
     "NotPicklableError",
+    "OfRecord",
     "ReduceError",
     "RemoteError",
+    "Replay",
+    "ReplayError",
     "SlotDiedError",
     "SourceError",
     "TaskFileError",
@@ -92,7 +96,81 @@ class SourceError(JmrError):
     """The source is not iterable, or yields something that is not a (key, value) pair."""
 
 
-class FunctionError(JmrError):
+class Replay(Protocol):
+    """A record or group, and the function that failed on it."""
+
+    @property
+    def key(self) -> Any:
+        """The record's, or the group's."""
+
+    @property
+    def value(self) -> Any:
+        """The record's value, or the group's list of values."""
+
+    @property
+    def is_pickled(self) -> bool:
+        """Whether it holds no objects of the user's but pickled ones, of bounded size."""
+
+    def run(self) -> Any:
+        """Call the function on them."""
+
+
+class OfRecord:
+    """What errors can do that are of one record or group, if somebody knows which."""
+
+    _replay: Replay | None = None
+
+    @property
+    def key(self) -> Any:
+        """The key of the record, or of the group, as the function got it; a new copy each time."""
+        return self.known_replay().key
+
+    @property
+    def value(self) -> Any:
+        """The record's value, or the group's list of values, as the function got it; a new copy each time."""
+        return self.known_replay().value
+
+    def replay(self) -> Any:
+        """Call the job's function on that record or group again, here, so that `%debug` and `breakpoint()` work.
+
+        A function that ended its process is called in another one, and how that ends is told as the job told it.
+
+        Returns
+        -------
+        What the function gives: of mapfn the list of its pairs. That it has not failed this time is printed.
+
+        Raises
+        ------
+        Exception
+            The function's own.
+        ReplayError
+            The record is not known: too large, say.
+        """
+        __tracebackhide__ = True
+        try:
+            return self.known_replay().run()
+        except BaseException as error:
+            hide_ours(error)
+            raise
+
+    @property
+    def has_replay(self) -> bool:
+        """Whether it is known to be of one record, which may be too large to be kept all the same."""
+        return self._replay is not None
+
+    def set_replay(self, replay: Replay | None) -> Self:
+        """Say what it is of."""
+        self._replay = replay
+        return self
+
+    def known_replay(self) -> Replay:
+        """The record, and what to do with it. Raises ReplayError if it is of none."""
+        if self._replay is None:
+            raise ReplayError(f"this {type(self).__name__} is of no single record, so there is nothing to replay")
+        return self._replay
+
+
+class FunctionError(JmrError, OfRecord):
     """One of the user's functions failed; `__cause__` is the exception it raised, and its frames end the traceback."""
 
     def _render_traceback_(self) -> list[str]:
@@ -124,7 +202,7 @@ class FinalError(FunctionError):
     result: Mapping[Any, Any]
 
 
-class NotPicklableError(JmrError, TypeError):
+class NotPicklableError(JmrError, OfRecord, TypeError):
     """An object that must travel between processes, and cannot."""
 
 
@@ -136,8 +214,12 @@ class RemoteError(JmrError):
     """Stands for an exception of the user's that could not be pickled: its type and text, and its frames."""
 
 
-class SlotDiedError(JmrError):
+class SlotDiedError(JmrError, OfRecord):
     """The user's code ended the process it ran in, again and again at the same record or group."""
+
+
+class ReplayError(JmrError, AttributeError):
+    """There is no record to run again, or it is not known any more."""
 
 
 class WorkerError(JmrError):

@@ -6,12 +6,12 @@ partitions (keys, orders, values) ──in_order()──> items in order of firs
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from jmr.errors import describe
+from jmr.errors import ReplayError, describe, hide_ours
 
 __all__ = ["Attempt", "BadRecord", "BadRecords", "Partition", "Result", "Stats", "in_order"]
 
@@ -44,6 +44,30 @@ class BadRecord:
     error: BaseException
     #: The same, as Python prints it.
     traceback: str
+    #: A jmr.engines.replay.Replay: a room below this one.
+    _replay: Any = field(default=None, repr=False, compare=False)
+
+    def replay(self) -> Any:
+        """Call the job's function on this key and value again, here, so that `%debug` and `breakpoint()` work.
+
+        It is given copies of them. Returns what it gives (of mapfn the list of its pairs), and prints that it has not
+        failed this time. A function that ended its process is called in another one.
+
+        Raises
+        ------
+        Exception
+            The function's own.
+        ReplayError
+            The functions are not here, since the result was pickled elsewhere; or the record could not be kept whole.
+        """
+        __tracebackhide__ = True
+        if self._replay is None:
+            raise ReplayError("no job has made this BadRecord, so there is no function to call")
+        try:
+            return self._replay.run_again_on(self.key, self.value)
+        except BaseException as error:
+            hide_ours(error)
+            raise
 
     def __repr__(self) -> str:
         """In one line; the traceback has many, and is there to be printed."""
@@ -119,6 +143,7 @@ class Result(dict[Any, Any]):
     errors
         A list of what `on_error="skip"` set aside, in source order: phase ("map", "combine" or "reduce"), key, value,
         error and traceback of each. The first thousand are kept; `errors.n_total` counts all. IPython shows twenty.
+        `errors[3].replay()` runs the function on that record again, here, for a debugger.
     timeline
         A list of attempts in the order in which they ended: slot, task, number, started and ended (seconds since the
         job began), outcome.

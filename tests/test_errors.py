@@ -139,7 +139,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
             "split map-",
             "attempt 1",
             "worker local/",
-            'engine="inline"',
+            "jmr.replay()",
         ],
     ),
     "reducefn raises": (
@@ -264,7 +264,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
         [
             "mapfn ended its process 4 times, at record key=5",
             "exited with code 3; peak memory ",
-            " MB. To look into it: call mapfn on that record in a process of its own (`python` in a terminal), not",
+            " MB.\nTo look into it: jmr.replay() calls mapfn on that record again, in a process of its own, and",
         ],
     ),
     "os._exit, one attempt": (
@@ -396,7 +396,10 @@ def test_a_generator_is_no_combined_value_without_a_reducefn_either(engine: Any)
 
 
 def test_the_way_into_a_debugger_is_told_where_there_is_one() -> None:
-    told = 'To step through it: run it again with engine="inline", then %debug (in a script: python -m pdb).'
+    told = (
+        "To step through it here: jmr.replay(), then %debug (in a script, under python -m pdb: catch this error, and "
+        "call its replay())."
+    )
     with pytest.raises(errors.MapError) as caught:
         run(mapfn=odd_duck)
     assert str(caught.value).endswith(told)
@@ -557,17 +560,6 @@ def test_every_exception_survives_pickling(kind: type[BaseException]) -> None:
     error = pickle.loads(pickle.dumps(kind("what, where, what to do")))
     assert type(error) is kind
     assert str(error) == "what, where, what to do"
-
-
-def test_a_death_in_combinefn_is_blamed_on_no_record() -> None:
-    def combinefn(key: int, values: list[int]) -> int:
-        if key == 1:
-            os._exit(3)
-        return sum(values)
-
-    for on_error in ("raise", "skip"):
-        with pytest.raises(errors.SlotDiedError, match=r"the process of map-\d+ ended 4 times .* at no single record"):
-            run(combinefn=combinefn, reducefn=lambda key, values: sum(values), on_error=on_error)
 
 
 def test_a_combined_value_that_does_not_pickle_is_set_aside() -> None:

@@ -53,7 +53,7 @@ def test_the_users_exception_comes_first_and_the_record_last(ip, capsys):
         r"(?s:.*)",
         r"ZeroDivisionError: division by zero",
         r"MapError: mapfn raised ZeroDivisionError\('division by zero'\) for record key='a' \(split map-0, .*\)\.",
-        r"To step through it: .*",
+        r"To step through it here: jmr\.replay\(\), then %debug .*",
     ]
     assert re.fullmatch(r"\n+".join(parts), said.strip()), said
     assert said.count("Traceback") == 1

@@ -636,6 +636,10 @@ LIES_TO_MAP: dict[str, Lie] = {
     "supervisor: all the memory": supervisor_says(Beat(0.0, 10**400)),
     "supervisor: a load in words": supervisor_says(Beat("high", 0)),  # type: ignore[arg-type]
     "supervisor: a stack of numbers": supervisor_says(SlotExited(1, 0, None, 0, [1])),  # type: ignore[list-item]
+    "supervisor: no last words": supervisor_says(SlotExited(1, 0, None, 0)),
+    "supervisor: too many last words": supervisor_says(SlotExited(1, 0, None, 0, blobs=[b"", b"", b""])),
+    "supervisor: endless last words": supervisor_says(SlotExited(1, 0, None, 0, blobs=[b"x" * 2_001, b""])),
+    "supervisor: a group too large": supervisor_says(SlotExited(1, 0, None, 0, blobs=[b"", b"x" * 65_537])),
     "supervisor: ends its stream": ends_its_own_stream,
     "supervisor: a second introduction": introduces_itself_again,
     "is ready again": says_it_is_ready_again,

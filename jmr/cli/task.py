@@ -38,7 +38,9 @@ __all__ = ["run_task"]
 DONE, FAILED, MISUSED, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 #: What a message tells somebody in a notebook, by its first words; and what it tells here.
 _INSTEAD = {
-    "To step through it:": "To step through it: put breakpoint() there, and run it with --engine inline.",
+    "To step through it": "To step through it: put breakpoint() there, and run it with --engine inline.",
+    "To look into it": "To look into it: have it print where it is; its last lines are told. To go on without it: "
+    "--on-error skip.",
     "The job itself had finished:": "The job itself had finished; without its final, its result is printed.",
 }
 #: So many skipped records are told one by one.

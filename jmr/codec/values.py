@@ -41,6 +41,7 @@ __all__ = [
     "Buffer",
     "byte_length",
     "dump",
+    "dump_at_most",
     "dump_by_value",
     "dump_columns",
     "dump_groups",
@@ -112,6 +113,45 @@ def dump_by_value(obj: object) -> list[Buffer]:
     file = io.BytesIO()
     _Pickler(file, _PROTOCOL, buffers.append).dump(obj)
     return _pieces([file.getvalue()], buffers)
+
+
+class _TooLarge(BaseException):
+    """Ends pickling."""
+
+
+def dump_at_most(obj: object, most_bytes: int) -> bytes | None:
+    """One blob, writable when it was loaded from a bytearray; None if it would be larger, or cannot be pickled.
+
+    What is larger costs no more time or memory than that.
+
+    Examples
+    --------
+    >>> dump_at_most("x" * 1_000_000, 1_000) is None, load(dump_at_most("x", 1_000))
+    (True, 'x')
+    """
+    left = most_bytes
+
+    def count(n_bytes: int) -> None:
+        nonlocal left
+        left -= n_bytes
+        if left < 0:
+            raise _TooLarge
+
+    def write(piece: bytes) -> None:
+        count(len(piece))
+        body.append(piece)
+
+    def put_aside(buffer: pickle.PickleBuffer) -> None:
+        count(buffer.raw().nbytes)
+        buffers.append(buffer)
+
+    body: list[Buffer] = []
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        _Pickler(SimpleNamespace(write=write), _PROTOCOL, put_aside).dump(obj)
+        return b"".join(_pieces(body, buffers))
+    except (Exception, _TooLarge):  # pickling runs the objects' own code
+        return None
 
 
 def dump_columns(*columns: list[Any], kinds: Sequence[set[type]] | None = None) -> list[Buffer]:

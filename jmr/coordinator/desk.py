@@ -262,7 +262,9 @@ class Desk:
 
     def _raise(self, slot: Slot, failure: Buffer) -> None:
         job, attempt = self._take_attempt(slot, "raised")
-        told = JobFailed(str(attempt.task), attempt.number, slot.name, failure)
+        told: Ending = WorkersLost("")
+        if job is not None:
+            told = JobFailed(str(attempt.task), attempt.number, slot.name, failure, job.origin(attempt.task))
         self._apply_ending(job, told, events.AttemptRaised(time.monotonic(), slot.number), effects.FailJob)
 
     def _apply_ending(self, job: Job | None, told: Ending, event: events.Event, ends: type[effects.Effect]) -> None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import queue
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from jmr.codec.values import Buffer, byte_length
 from jmr.coordinator.books import Books
-from jmr.coordinator.mail import Ending, JobPoisoned, Mail, PartitionReady, SplitDone
+from jmr.coordinator.mail import Ending, JobPoisoned, Mail, Origin, PartitionReady, SplitDone
 from jmr.progress.outlet import Outlet
 from jmr.progress.report import Report
 from jmr.scheduler.effects import StartAttempt
@@ -182,17 +181,16 @@ class Job:
         n_output = sum(done.lengths)
         self.tell(SplitDone(done.n_records, n_bytes, at, done.kept_split, n_output, done.seconds, done.flush_seconds))
 
+    def origin(self, task: TaskId) -> Origin:
+        """Where its records or groups come from."""
+        if task.phase is Phase.MAP:
+            return Origin(self.splits.get(task.index, []))  # nothing, if it is mapped by now
+        plan = self.reduce_plan[task.index]
+        return Origin(None, *self.outputs.inputs(plan.partitions), plan.n_parts, self.spec.n_partitions)
+
     def poison(self, task: TaskId, exited: SlotExited, slot: str, n_deaths: int) -> JobPoisoned:
         """All it takes to name the record or group at which a slot ended."""
-        split: list[Buffer] | Range | None = None
-        inputs: Sequence[tuple[int, Range]] = ()
-        inline: Sequence[Buffer] = ()
-        n_parts = 1
-        if task.phase is Phase.MAP:
-            split = self.splits[task.index]
-        else:
-            n_parts = self.reduce_plan[task.index].n_parts
-            inputs, inline = self.outputs.inputs(self.reduce_plan[task.index].partitions)
+        printed, group = map(whole, exited.blobs or (b"", b""))
         return JobPoisoned(
             task=str(task),
             slot=slot,
@@ -201,11 +199,9 @@ class Job:
             status=exited.status,
             peak_bytes=exited.peak_bytes,
             stack=exited.stack,
-            split=split,
-            inputs=inputs,
-            inline=inline,
-            n_parts=n_parts,
-            n_partitions=self.spec.n_partitions,
+            origin=self.origin(task),
+            printed=printed,
+            group=group,
         )
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "JobPoisoned",
     "JobStopped",
     "Mail",
+    "Origin",
     "PartitionReady",
     "PoisonSetAside",
     "SplitDone",
@@ -55,6 +56,19 @@ class JobDone:
 
 
 @dataclass(slots=True)
+class Origin:
+    """A task's input, from which a record or a group can be had by its index, while the job's files are there."""
+
+    #: The split of a map task, in pieces or in a file; None for a reduce task.
+    split: list[Buffer] | Range | None
+    inputs: Sequence[tuple[int, Range]] = ()
+    inline: Sequence[Buffer] = ()
+    #: How the keys of a reduce task are dealt out.
+    n_parts: int = 1
+    n_partitions: int = 1
+
+
+@dataclass(slots=True)
 class JobFailed:
     """A user function failed."""
 
@@ -62,6 +76,7 @@ class JobFailed:
     number: int
     slot: str
     failure: Buffer
+    origin: Origin
 
 
 @dataclass(slots=True)
@@ -75,13 +90,11 @@ class JobPoisoned:
     status: int
     peak_bytes: int
     stack: Sequence[str]
-    #: The split of a map task, in pieces or in a file; None for a reduce task.
-    split: list[Buffer] | Range | None
-    inputs: Sequence[tuple[int, Range]] = ()
-    inline: Sequence[Buffer] = ()
-    #: How the keys of a reduce task are dealt out.
-    n_parts: int = 1
-    n_partitions: int = 1
+    origin: Origin
+    #: The end of what the slot had printed.
+    printed: Buffer = b""
+    #: The blob of a group that combinefn was at in a map task; empty if it was at none, or that is too large.
+    group: Buffer = b""
 
 
 @dataclass(slots=True)

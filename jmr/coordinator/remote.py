@@ -10,7 +10,7 @@ What such a worker says may be wrong: what cannot be right ends the connection, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -37,14 +37,19 @@ from jmr.wire.far import (
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake
 from jmr.wire.messages import (
+    GROUP_BYTES,
     NOTICE,
+    TAIL_BYTES,
+    Blob,
     ForkSlot,
     KillSlot,
     Message,
     OpenJob,
     Printed,
+    SlotExited,
     StartMap,
     StartReduce,
+    whole,
 )
 from jmr.wire.streams import CONTROL
 
@@ -272,6 +277,10 @@ class RemoteWorker(Worker):
             case Printed():
                 self._check_printed(message)
                 super()._hear_supervisor(message)
+            case SlotExited():
+                if not _are_last_words(message.blobs):
+                    raise FrameError("the worker sent last words of a slot that cannot be right")
+                super()._hear_supervisor(message)
             case Leaving():
                 self.is_leaving = True
                 self.resize(0)
@@ -401,3 +410,8 @@ class RemoteWorker(Worker):
 def _shown(text: str) -> str:
     """Of what a worker says of itself, as much as can be shown in a line."""
     return "".join(c for c in text if c.isprintable() and not c.isspace())[:_MOST_NAME]
+
+
+def _are_last_words(blobs: Sequence[Blob]) -> bool:
+    """What a slot had printed last, and the group it was at: neither larger than it can be."""
+    return len(blobs) == 2 and len(whole(blobs[0])) <= TAIL_BYTES and len(whole(blobs[1])) <= GROUP_BYTES

@@ -3,6 +3,8 @@
 base       the protocol, and how a failure becomes the error that the user sees
 inline     one plain loop in this process: for a debugger, and the oracle of the tests
 splitting  how many records a split takes
+replay     the record that a function failed on, given to it once more
+alone      the same in a slot, for a function that ended one
 deaths     which record or group ended its slot
 slots      our own slots: feeds splits, takes partitions, prints what slots print
 weight     a word on functions that capture much

@@ -11,7 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Generator
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from jmr import tracebacks
 from jmr.codec.failures import Raised, rebuild
@@ -25,6 +25,7 @@ from jmr.errors import (
     ReduceError,
     SourceError,
     WorkerError,
+    describe,
     without_ours,
 )
 from jmr.plan import Plan
@@ -32,7 +33,10 @@ from jmr.progress.report import Report
 from jmr.result import BadRecord, Partition
 from jmr.tasks.contract import Failure
 
-__all__ = ["Engine", "Place", "bad_record", "error_from", "users_place"]
+if TYPE_CHECKING:
+    from jmr.engines.replay import Replay
+
+__all__ = ["SUBJECTS", "Engine", "Place", "bad_record", "error_from", "users_place"]
 
 #: File, line, and the name of the module.
 Place = tuple[str, int, str]
@@ -45,6 +49,8 @@ _FUNCTIONS: dict[str, tuple[str, type[FunctionError]]] = {
     "combine": ("combinefn", CombineError),
     "reduce": ("reducefn", ReduceError),
 }
+#: What each function is called on.
+SUBJECTS = {"map": "record", "combine": "group", "reduce": "group", "final": "item"}
 
 
 class Engine(Protocol):
@@ -60,7 +66,9 @@ class Engine(Protocol):
         """End what this engine started, and nothing else."""
 
 
-def error_from(failure: Failure, where: str, original: BaseException | None = None) -> JmrError:
+def error_from(
+    failure: Failure, where: str, original: BaseException | None = None, replay: Replay | None = None
+) -> JmrError:
     """Make the error for a failure.
 
     Parameters
@@ -71,42 +79,60 @@ def error_from(failure: Failure, where: str, original: BaseException | None = No
         "split map-4, attempt 1, worker local/1".
     original
         The user's exception itself, where it was raised in this process.
+    replay
+        Of the record, if it is of one.
     """
     if failure.phase not in _FUNCTIONS:
         return _error_around(failure, where)
     role, kind = _FUNCTIONS[failure.phase]
-    subject = "record" if failure.phase == "map" else "group"
-    at = f"for {subject} key={failure.key_text} ({where})"
+    at = f"for {SUBJECTS[failure.phase]} key={failure.key_text} ({where})"
     if failure.refused:
         refused = NotPicklableError if failure.raised.type_name == "NotPicklableError" else kind
-        return refused(f"{_plain_text(failure.raised)}\nSeen {at}.")
+        return refused(f"{_plain_text(failure.raised)}\nSeen {at}.").set_replay(replay)
     cause = original if original is not None else rebuild(failure.raised)
     message = f"{role} raised {failure.raised} {at}."
     if failure.raised.type_name == "TypeError" and not without_ours(cause.__traceback__):  # it was the call itself
         message += f"\n{role} is called as {role}(key, {'value' if failure.phase == 'map' else 'values'})."
     if failure.raised.type_name != "NestedRunError":  # inline, that works
-        again = "" if original is not None else 'run it again with engine="inline", then '
-        message += f"\nTo step through it: {again}%debug (in a script: python -m pdb)."
-    error = kind(message).with_traceback(without_ours(cause.__traceback__))
+        message += f"\n{_way_in(original is not None, replay)}"
+    error = kind(message).set_replay(replay).with_traceback(without_ours(cause.__traceback__))
     error.__cause__ = cause.with_traceback(None)
     return error
 
 
-def bad_record(failure: Failure) -> BadRecord:
-    """A failure that was set aside, for `result.errors`."""
-    key, value = _record_of(failure)
+def _way_in(is_here: bool, replay: Replay | None) -> str:
+    """How to step through what failed."""
+    if is_here:
+        return "To step through it: %debug (in a script: python -m pdb)."
+    if replay is None or replay.missing:
+        return 'To step through it: run it again with engine="inline", then %debug (in a script: python -m pdb).'
+    return (
+        "To step through it here: jmr.replay(), then %debug (in a script, under python -m pdb: catch this error, and "
+        "call its replay())."
+    )
+
+
+def bad_record(failure: Failure, plan: Plan, *, travels: bool = True) -> BadRecord:
+    """A failure that was set aside, for `result.errors`; `travels` as in `Replay`."""
+    from jmr.engines.replay import Replay, function_of  # few jobs need it
+
+    key, value, missing = _record_of(failure)
     error = rebuild(failure.raised)
     text = tracebacks.named("".join(traceback.format_exception(error)))
-    return BadRecord(failure.phase, key, value, error, text)
+    function = function_of(failure.phase, plan)
+    replay = Replay(failure.phase, function, missing=missing, travels=travels)
+    return BadRecord(failure.phase, key, value, error, text, replay)
 
 
-def _record_of(failure: Failure) -> tuple[Any, Any]:
-    """The record, or its key's text where it cannot be had: one bad record must not cost the result."""
+def _record_of(failure: Failure) -> tuple[Any, Any, str]:
+    """The record, or its key's text where it cannot be had; and why: one bad record must not cost the result."""
+    if failure.record is None:
+        return failure.key_text, None, "it cannot be pickled"
     try:
-        key, value = load(failure.record) if failure.record is not None else (failure.key_text, None)
-    except Exception:  # unpickling runs the object's own code
-        return failure.key_text, None
-    return key, value
+        key, value = load(failure.record)
+    except Exception as error:  # unpickling runs the object's own code
+        return failure.key_text, None, f"it cannot be unpickled: {describe(error)}"
+    return key, value, "" if failure.is_whole else "its value cannot be pickled"
 
 
 def _error_around(failure: Failure, where: str) -> JmrError:

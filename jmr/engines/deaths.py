@@ -1,7 +1,7 @@
 """Names the record or group that ended its slot, and how.
 
 The coordinator does not unpickle, so it hands over the task's input and an index; in the calling thread, the index
-becomes a key.
+becomes a key. A group that combinefn was given in a map task stands in no input: its slot has left a copy.
 """
 
 from __future__ import annotations
@@ -9,76 +9,107 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from jmr.codec.values import Buffer, dump_at_most, load
 from jmr.coordinator.books import told_exit
 from jmr.coordinator.mail import JobPoisoned
-from jmr.errors import SlotDiedError, describe
+from jmr.engines.base import SUBJECTS
+from jmr.engines.replay import MOST_KEPT_BYTES, Replay, found, function_of, told_missing
+from jmr.errors import SlotDiedError, describe, printable
+from jmr.plan import Plan
 from jmr.progress.words import size
 from jmr.result import BadRecord
-from jmr.shuffle.files import fetch, fetch_all
-from jmr.tasks.map import records_of
-from jmr.tasks.reduce import group_at
-from jmr.wire.messages import CANNOT_ANSWER
+from jmr.tasks.folding import is_group
+from jmr.wire.messages import CANNOT_ANSWER, TAIL_BYTES
 
 __all__ = ["bad_record_of", "error_of_death"]
 
+#: Of what the slot had printed: so many lines, and so much of each.
+_LAST_LINES, _LINE_WIDTH = 5, 200
 
-def error_of_death(poison: JobPoisoned, folder: str) -> SlotDiedError:
-    """Say which record or group did it, how the slot ended, and how often that was tried.
 
-    Parameters
-    ----------
-    poison
-        From the coordinator.
-    folder
-        The function that reduce tasks call: "reducefn", or "combinefn" where that is left out.
-    """
-    is_map = poison.split is not None
-    role, subject = ("mapfn", "record") if is_map else (folder, "group")
-    task = f"split {poison.task}" if is_map else poison.task
+def error_of_death(poison: JobPoisoned, plan: Plan) -> SlotDiedError:
+    """Say which record or group did it, how the slot ended, what it had printed last, and how often that was tried."""
+    return _error_at(poison, plan, _culprit(poison))
+
+
+def bad_record_of(poison: JobPoisoned, plan: Plan) -> BadRecord:
+    """The record or group, for `result.errors`."""
     culprit = _culprit(poison)
+    key, value = (*(culprit or ()), None, None)[:2]
+    error = _error_at(poison, plan, culprit)
+    text = f"SlotDiedError: {error}\n"
+    return BadRecord(_phase(poison, plan), key, value, error, text, _replay(poison, plan, culprit, keeps=False))
+
+
+def _error_at(poison: JobPoisoned, plan: Plan, culprit: tuple[Any, ...] | None) -> SlotDiedError:
+    phase = _phase(poison, plan)
+    is_map = poison.origin.split is not None
+    role, subject = f"{phase}fn", SUBJECTS[phase]
+    task = f"split {poison.task}" if is_map else poison.task
     times = "once" if poison.n_deaths == 1 else f"{poison.n_deaths} times"
+    how = f"{told_exit(poison.status)}{_where(poison.stack)}; peak memory {size(poison.peak_bytes)}."
+    last = _last_lines(bytes(poison.printed))
     if poison.status == CANNOT_ANSWER:
         return SlotDiedError(
             f"the process of {poison.task} could not send its answer, {times} (worker {poison.slot}): a function of "
-            "yours closed a file descriptor that is not its own, or replaced something that Python itself needs."
+            f"yours closed a file descriptor that is not its own, or replaced something that Python itself needs.{last}"
         )
     if culprit is None:
         return SlotDiedError(
-            f"the process of {poison.task} ended {times} (worker {poison.slot}), and at no single {subject}: "
-            f"{told_exit(poison.status)}{_where(poison.stack)}; peak memory {size(poison.peak_bytes)}. "
-            "Look at combinefn, at how your values are pickled, and at threads that your functions leave behind."
+            f"the process of {poison.task} ended {times} (worker {poison.slot}), and at no single {subject}: {how}"
+            f"{last}\nLook at how your values are pickled, and at threads that your functions leave behind."
         )
     return SlotDiedError(
         f"{role} ended its process {times}, at {subject} key={describe(culprit[0])} ({task}, worker {poison.slot}): "
-        f"{told_exit(poison.status)}{_where(poison.stack)}; peak memory {size(poison.peak_bytes)}. "
-        f"To look into it: call {role} on that {subject} in a process of its own (`python` in a terminal), not in your "
-        'kernel, which it would end; or leave it out with on_error="skip".'
-    )
+        f"{how}{last}\nTo look into it: jmr.replay() calls {role} on that {subject} again, in a process of its own, "
+        f'and shows what it prints and how it ends. To go on without that {subject}: on_error="skip".'
+    ).set_replay(_replay(poison, plan, culprit))
 
 
-def bad_record_of(poison: JobPoisoned, folder: str) -> BadRecord:
-    """The record or group, for `result.errors`."""
-    culprit = _culprit(poison)
-    key, value = culprit if culprit is not None else (None, None)
-    error = error_of_death(poison, folder)
-    phase = folder.removesuffix("fn") if poison.split is None else "map"
-    return BadRecord(phase, key, value, error, f"SlotDiedError: {error}\n")
+def _phase(poison: JobPoisoned, plan: Plan) -> str:
+    """Whose call it was."""
+    if poison.origin.split is None:
+        return "combine" if plan.reducefn is None and plan.combinefn is not None else "reduce"
+    return "combine" if poison.index is not None and is_group(poison.index) else "map"
 
 
-def _culprit(poison: JobPoisoned) -> tuple[Any, Any] | None:
-    """The record or the group (its key, its values); None if the slot had not said where it was."""
+def _replay(poison: JobPoisoned, plan: Plan, culprit: tuple[Any, ...] | None, *, keeps: bool = True) -> Replay:
+    """With a copy of the record, unless somebody else `keeps` it."""
+    blob, missing = None, ""
+    if culprit is None or len(culprit) < 2:
+        missing = "its slot left no copy of it"
+    elif keeps:
+        blob = dump_at_most(culprit, MOST_KEPT_BYTES)
+        missing = "" if blob is not None else told_missing()
+    phase = _phase(poison, plan)
+    return Replay(phase, function_of(phase, plan), blob, missing=missing, was_fatal=True)
+
+
+def _culprit(poison: JobPoisoned) -> tuple[Any, ...] | None:
+    """The record, or the group's key and values; or its key alone. None if the slot had not said where it was."""
     if poison.index is None:
         return None
     try:
-        if poison.split is not None:
-            split = b"".join(poison.split) if isinstance(poison.split, list) else fetch(poison.split)
-            return records_of(split)[poison.index]
-        return group_at(
-            lambda: fetch_all(poison.inputs, poison.inline), poison.n_partitions, poison.n_parts, poison.index
-        )
+        if is_group(poison.index):
+            return _group_left(poison.group)
+        return found(poison.origin, poison.index)
     except Exception:  # unpickling runs the objects' own code; the death is told without
         return None
 
 
+def _group_left(blob: Buffer) -> tuple[Any, ...] | None:
+    group = load(blob) if blob else None
+    return group if isinstance(group, tuple) and 1 <= len(group) <= 2 else None
+
+
 def _where(stack: Sequence[str]) -> str:
     return f", in {', called by '.join(stack[:3])}" if stack else ""
+
+
+def _last_lines(printed: bytes) -> str:
+    """What the slot had printed last, with whatever cannot be printed escaped; lines of which the beginning is cut."""
+    lines = printed.decode(errors="backslashreplace").splitlines()
+    if len(printed) >= TAIL_BYTES and len(lines) > 1:
+        del lines[0]  # its beginning is not there
+    told = [printable(line, _LINE_WIDTH) for line in lines if line.strip()][-_LAST_LINES:]
+    return "".join(["\nIt had printed last:", *(f"\n    {line}" for line in told)]) if told else ""

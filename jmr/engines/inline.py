@@ -48,14 +48,17 @@ class InlineEngine:
         try:
             partition = self._run(plan, report, failures)
         except TaskError as error:
-            told = error_from(error.failure, "inline", error.__cause__)
+            from jmr.engines.replay import held  # few jobs need it
+
+            replay = held(error.failure.phase, plan, error.record)
+            told = error_from(error.failure, "inline", error.__cause__, replay)
             raise told from told.__cause__
         except PassThroughError as error:
             of_source = error.original
         if of_source is not None:
             raise of_source  # as a plain loop would, with nothing of ours before it
         report.errors.n_total = report.n_skipped = failures.n_failures
-        report.errors += map(bad_record, failures.first)
+        report.errors += [bad_record(failure, plan, travels=False) for failure in failures.first]
         yield partition
 
     def cancel(self) -> None:

@@ -82,8 +82,6 @@ class ClusterEngine:
         #: Shows what slots print.
         self._outlet: Outlet | None = None
         self._lender: Lender | None = None
-        #: The function that reduce tasks call.
-        self._folder = "reducefn"
         self._job = 0
         self._ended = self._is_clean = False
         self._cancelled = threading.Event()
@@ -94,7 +92,6 @@ class ClusterEngine:
         """Yield partitions as their reduce tasks finish."""
         try:
             self._name = plan.name
-            self._folder = "reducefn" if plan.combinefn is None or plan.reducefn is not None else "combinefn"
             self._open(plan, report)
             self._feed(plan, report)
             while (partition := self._next_partition()) is not None:
@@ -234,10 +231,12 @@ class ClusterEngine:
             case PoisonSetAside(order, poison):
                 from jmr.engines.deaths import bad_record_of  # it imports what slots do, and few jobs need it
 
-                self._bad.append((order, 1, [bad_record_of(poison, self._folder)]))
+                assert self._plan is not None
+                self._bad.append((order, 1, [bad_record_of(poison, self._plan)]))
             case JobDone(failures):
                 self._ended = True
-                self._bad += [_set_aside(order, blob) for order, blob in failures]
+                assert self._plan is not None
+                self._bad += [_set_aside(order, blob, self._plan) for order, blob in failures]
             case JobFailed() | JobPoisoned() | JobStopped() | WorkersLost():
                 self._ended = True
                 raise self._error_of(mail)
@@ -245,14 +244,14 @@ class ClusterEngine:
                 return
 
     def _error_of(self, ending: JobFailed | JobPoisoned | JobStopped | WorkersLost) -> JmrError:
+        assert self._plan is not None
         match ending:
-            case JobFailed(task, number, slot, failure):
-                split = "split " if task.startswith("map") else ""
-                return error_from(load(failure), f"{split}{task}, attempt {number}, worker {slot}")
+            case JobFailed():
+                return _error_of_failure(ending, self._plan)
             case JobPoisoned():
                 from jmr.engines.deaths import error_of_death
 
-                return error_of_death(ending, self._folder)
+                return error_of_death(ending, self._plan)
             case JobStopped():
                 return JobCancelled(f"job {self._name!r} was cancelled")
             case WorkersLost(reason):
@@ -327,6 +326,15 @@ def _decoded(blob: Any) -> Partition:
         ) from error
 
 
-def _set_aside(order: tuple[int, int], blob: Any) -> tuple[tuple[int, int], int, list[BadRecord]]:
+def _error_of_failure(failed: JobFailed, plan: Plan) -> JmrError:
+    from jmr.engines.replay import replay_of  # few jobs need it
+
+    split = "split " if failed.task.startswith("map") else ""
+    failure = load(failed.failure)
+    replay = replay_of(failure, plan, failed.origin)
+    return error_from(failure, f"{split}{failed.task}, attempt {failed.number}, worker {failed.slot}", replay=replay)
+
+
+def _set_aside(order: tuple[int, int], blob: Any, plan: Plan) -> tuple[tuple[int, int], int, list[BadRecord]]:
     failures = load(blob)
-    return order, failures.n_failures, [bad_record(failure) for failure in failures.first]
+    return order, failures.n_failures, [bad_record(failure, plan) for failure in failures.first]

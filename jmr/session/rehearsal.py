@@ -85,7 +85,9 @@ def rehearse(plan: Plan, n: int, clock: Clock) -> Rehearsal:
     try:
         return _rehearsed(plan, source.n_records, split, byte_length(functions), clock)
     except TaskError as error:
-        told = error_from(error.failure, "preview", error.__cause__)
+        from jmr.engines.replay import held  # few previews need it
+
+        told = error_from(error.failure, "preview", error.__cause__, held(error.failure.phase, plan, error.record))
         raise told from told.__cause__
 
 

@@ -20,6 +20,7 @@ from jmr.tasks.partition import IdentityKeyError
 
 __all__ = [
     "KEPT_FAILURES",
+    "REFUSALS",
     "ContractError",
     "Failure",
     "Failures",
@@ -29,6 +30,8 @@ __all__ = [
     "checked_pair",
     "checked_pairs",
     "diagnose",
+    "dumped",
+    "failure_of",
     "is_of_user_code",
     "outside",
 ]
@@ -41,6 +44,10 @@ class ContractError(TypeError):
     """A user function returned something that cannot be used; the text says what, and what to return instead."""
 
 
+#: What jmr refuses user code with; see `Failure.refused`.
+REFUSALS = (ContractError, IdentityKeyError, NotPicklableError)
+
+
 class PassThroughError(BaseException):
     """Carries an exception through the loops that call user code, which must not blame their function for it."""
 
@@ -50,11 +57,20 @@ class PassThroughError(BaseException):
 
 
 class TaskError(Exception):
-    """Ends an attempt; carries what the kernel must be told."""
+    """Ends an attempt; carries what the kernel must be told.
 
-    def __init__(self, failure: Failure) -> None:
+    Parameters
+    ----------
+    failure
+        Travels.
+    record
+        The key, and the value or values, for whoever is in this process.
+    """
+
+    def __init__(self, failure: Failure, record: tuple[Any, Any] | None = None) -> None:
         super().__init__(failure)
         self.failure = failure
+        self.record = record
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +82,15 @@ class Failure:
     phase: str
     key_text: str
     #: Of what was set aside: the blob of (key, value), or of (key, what the value looks like) if the value cannot be
-    #: pickled; None if the key cannot.
+    #: pickled; None if the key cannot. Of what ends a job, None where `index` says where the record lies.
     record: bytes | None
     raised: Raised
     #: Whether jmr refused what user code did, rather than user code raising.
     refused: bool
+    #: Whether `record` is all of it.
+    is_whole: bool = False
+    #: Of the record in its split, or of the group in its partition; None if it is in neither, or that is not known.
+    index: int | None = None
 
 
 @dataclass(slots=True)
@@ -82,10 +102,19 @@ class Failures:
     first: list[Failure] = field(default_factory=list)
     n_failures: int = 0
 
-    def add(self, phase: str, key: Any, value: Any, error: BaseException) -> None:
+    def add(self, phase: str, key: Any, value: Any, error: BaseException, index: int | None = None) -> None:
         """Set one more aside, or end the attempt.
 
         A record is pickled only if it is kept: a group may be large, and an attempt that fails has to say so at once.
+
+        Parameters
+        ----------
+        phase, index
+            As in `Failure`.
+        key, value
+            The record, or the group.
+        error
+            What user code raised, or why what it gave cannot be used.
 
         Raises
         ------
@@ -93,20 +122,33 @@ class Failures:
             Nothing is set aside in this job.
         """
         if not self.skips:
-            raise TaskError(_failure(phase, key, None, error)) from error
+            raise TaskError(failure_of(phase, key, error, index=index), (key, value)) from error
         self.n_failures += 1
         if len(self.first) < KEPT_FAILURES:
-            record = _dumped((key, value)) or _dumped((key, describe(value)))
-            self.first.append(_failure(phase, key, record, error))
+            record = dumped((key, value))
+            is_whole = record is not None
+            record = record or dumped((key, describe(value)))
+            self.first.append(failure_of(phase, key, error, record, index=index, is_whole=is_whole))
 
 
-def _failure(phase: str, key: Any, record: bytes | None, error: BaseException) -> Failure:
+def failure_of(
+    phase: str,
+    key: Any,
+    error: BaseException,
+    record: bytes | None = None,
+    *,
+    index: int | None = None,
+    is_whole: bool = False,
+) -> Failure:
+    """What is kept of a call that failed."""
     return Failure(
         phase=phase,
         key_text=describe(key),
         record=record,
         raised=raised_from(error),
-        refused=isinstance(error, (ContractError, IdentityKeyError, NotPicklableError)),
+        refused=isinstance(error, REFUSALS),
+        is_whole=is_whole,
+        index=index,
     )
 
 
@@ -123,7 +165,8 @@ def outside(phase: str, error: Exception) -> TaskError:
     return TaskError(Failure(phase, "", None, raised_from(error), refused=False))
 
 
-def _dumped(record: tuple[Any, Any]) -> bytes | None:
+def dumped(record: tuple[Any, Any]) -> bytes | None:
+    """The blob of a record; None if it cannot be pickled."""
     try:
         return b"".join(values.dump(record))
     except Exception:  # the failure is told all the same, by its repr

@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import length_hint
 from typing import Any
 
 from jmr.codec.functions import blame
@@ -27,10 +28,11 @@ from jmr.tasks.contract import (
     checked_pair,
     checked_pairs,
     diagnose,
+    dumped,
     is_of_user_code,
     outside,
 )
-from jmr.tasks.folding import FOLDED_AT, Combinefn, Folder
+from jmr.tasks.folding import FOLDED_AT, NOWHERE, AtGroup, CarefulFolder, Combinefn, Folder
 from jmr.tasks.memory import uncollected
 from jmr.tasks.partition import TOKENS, Groups, split_by_partition
 
@@ -42,6 +44,7 @@ __all__ = [
     "dump_part",
     "map_records",
     "map_records_apart",
+    "pairs_of",
     "records_of",
     "run_map",
 ]
@@ -49,7 +52,6 @@ __all__ = [
 Mapfn = Callable[[Any, Any], Any]
 #: Tells the index of the record or group that is being worked on; NOWHERE when that is over.
 Cursor = Callable[[int], None]
-NOWHERE = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +63,11 @@ class MapTask:
     n_partitions: int
     #: Set bad records aside instead of failing.
     skips: bool
-    #: Indices of records to leave out: each killed its slot again and again.
+    #: Indices of records, and numbers of groups, to leave out: each killed its slot again and again.
     leave_out: frozenset[int] = frozenset()
     cursor: Cursor | None = None
+    #: The same for groups that combinefn is given.
+    at_group: AtGroup | None = None
 
 
 @dataclass(slots=True)
@@ -101,12 +105,24 @@ def run_map(task: MapTask, split: Buffer) -> MapOutput:
     try:
         output = _map_and_flush(task, keys, values, check=False)
     except NotPicklableError as error:
-        keys, values = load_columns(again, 2)
+        keys, values = load_columns(bytearray(again) if task.skips else again, 2)
         output = _map_and_flush(task, keys, values, check=True)
         if not task.skips:  # it went well this time: mapfn does not do the same twice
             raise outside("pickle", error) from error
+    if output.failures.first:
+        _restore_records(output.failures, again)
     output.seconds = time.perf_counter() - started
     return output
+
+
+def _restore_records(failures: Failures, split: Buffer) -> None:
+    """Have failures carry their records as they were before mapfn, which may have changed them, was given them."""
+    keys, values = load_columns(split, 2)
+    for position, failure in enumerate(failures.first):
+        if failure.index is not None:
+            record = dumped((keys[failure.index], values[failure.index]))
+            if record is not None:
+                failures.first[position] = replace(failure, record=record, is_whole=True)
 
 
 def records_of(split: Buffer) -> list[tuple[Any, Any]]:
@@ -130,17 +146,16 @@ def _grouped(
 ) -> tuple[Groups, int, set[int]]:
     """The groups, combined; how many pairs there were; and `id` of the lists of groups that are set aside."""
     groups = Groups()
-    folder = None if task.combinefn is None else Folder(task.combinefn, failures)
+    folder = _folder(task, failures)
     apart = check or task.skips or task.leave_out or task.cursor is not None
     if folder is not None and folder.is_sum and not apart:
         n_added = add_up(task.mapfn, keys, values, groups)
         if n_added is not None:
             return groups, n_added, set()
-    records = zip(keys, values, strict=True)
     if apart:
-        map_records_apart(task, records, groups, failures, folder, check=check)
+        map_records_apart(task, zip(keys, values, strict=True), groups, failures, folder, check=check)
     else:
-        map_records(task.mapfn, records, groups, failures, folder)
+        _map_numbered(task.mapfn, keys, values, groups, failures, folder=folder)
     if task.cursor:
         task.cursor(NOWHERE)  # whatever happens from here on is no single record's doing
     n_pairs = sum(map(len, groups.values()))
@@ -148,6 +163,27 @@ def _grouped(
         return groups, n_pairs, set()
     folder.fold_all(groups)
     return groups, n_pairs + folder.n_folded, folder.failed
+
+
+def _folder(task: MapTask, failures: Failures) -> Folder | None:
+    if task.combinefn is None:
+        return None
+    if task.at_group is None:
+        return Folder(task.combinefn, failures)
+    return CarefulFolder(task.combinefn, failures, task.at_group, task.leave_out)
+
+
+def _map_numbered(
+    mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups, failures: Failures, *, folder: Folder | None
+) -> None:
+    """Call `map_records`, which does not count; how many records it has left tells which one failed."""
+    left = iter(keys)
+    try:
+        map_records(mapfn, zip(left, values, strict=True), groups, failures, folder)
+    except TaskError as error:
+        if error.failure.phase == "map":
+            error.failure = replace(error.failure, index=len(keys) - length_hint(left) - 1)
+        raise
 
 
 def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups) -> int | None:
@@ -252,12 +288,12 @@ def map_records_apart(
         if task.cursor:
             task.cursor(index)
         try:
-            pairs = _pairs_of(task.mapfn, key, value, check=check)
+            pairs = pairs_of(task.mapfn, key, value, check=check)
             looked_up = _looked_up(groups, pairs)
         except BaseException as error:
             if not is_of_user_code(error):
                 raise
-            failures.add("map", key, value, error)
+            failures.add("map", key, value, error, index)
             continue
         if task.cursor:
             task.cursor(NOWHERE)  # combinefn is not this record's affair
@@ -278,7 +314,8 @@ def _looked_up(groups: Groups, pairs: list[tuple[Any, Any]]) -> list[list[Any]]:
         raise
 
 
-def _pairs_of(mapfn: Mapfn, key: Any, value: Any, *, check: bool) -> list[tuple[Any, Any]]:
+def pairs_of(mapfn: Mapfn, key: Any, value: Any, *, check: bool) -> list[tuple[Any, Any]]:
+    """Call mapfn; whatever it returns that cannot be used, or with `check` cannot be pickled, is refused."""
     pairs = mapfn(key, value)
     emitted = [] if pairs is None else [tuple(checked_pair(pair)) for pair in checked_pairs(pairs)]
     trial = Groups()

@@ -29,7 +29,17 @@ from jmr.tasks.memory import uncollected
 from jmr.tasks.partition import Groups
 from jmr.tasks.places import places
 
-__all__ = ["Merged", "ReduceTask", "deal", "group_at", "merge", "reduce_groups", "run_reduce"]
+__all__ = [
+    "Merged",
+    "ReduceTask",
+    "check_result",
+    "collected",
+    "deal",
+    "group_at",
+    "merge",
+    "reduce_groups",
+    "run_reduce",
+]
 
 Reducefn = Callable[[Any, list[Any]], Any]
 #: (split number, blob), in split order.
@@ -105,7 +115,7 @@ def _reduced_part(task: ReduceTask, merged: Merged, failures: Failures, n_before
         with uncollected():
             return dump_columns(*reduced)
     except Exception:  # pickling runs the objects' own code
-        return dump_columns(*_picklable_only(task, merged, reduced, failures))
+        return dump_columns(*_picklable_only(task, merged, reduced, failures, n_before))
 
 
 def deal(inputs: Inputs, n_partitions: int, n_parts: int) -> Iterator[tuple[int, int, list[Buffer]]]:
@@ -186,17 +196,19 @@ def reduce_groups(
     keys: list[Any] = []
     orders: list[int] = []
     results: list[Any] = []
+    copies = task.skips and not (task.reducefn is None and task.combinefn is None)
     for index, ((key, values), order) in enumerate(zip(merged.groups.items(), merged.orders, strict=True), n_before):
         if index in task.leave_out or id(values) in merged.dead:
             continue
         if task.cursor:
             task.cursor(index)
+        given = values.copy() if copies else values  # reducefn may change it, and a bad group is kept as it was
         try:
-            result = _reduced(task, key, values)
+            result = _reduced(task, key, given)
         except BaseException as error:
             if not is_of_user_code(error):
                 raise
-            failures.add(task.phase, key, values, error)
+            failures.add(task.phase, key, values, error, index)
         else:
             keys.append(key)
             orders.append(order)
@@ -210,24 +222,38 @@ def _reduced(task: ReduceTask, key: Any, values: list[Any]) -> Any:
     if task.reducefn is None:
         # The list must not show how the source was split, so what combinefn left in each split is folded once more.
         return values if task.combinefn is None else [checked_fold(task.combinefn(key, values))]
-    result = task.reducefn(key, values)
+    return collected(task.reducefn(key, values))
+
+
+def collected(result: Any) -> Any:
+    """What reducefn returned, or the items of a generator."""
     return list(result) if isinstance(result, GeneratorType) else result
 
 
 def _picklable_only(
-    task: ReduceTask, merged: Merged, reduced: tuple[list[Any], list[int], list[Any]], failures: Failures
+    task: ReduceTask,
+    merged: Merged,
+    reduced: tuple[list[Any], list[int], list[Any]],
+    failures: Failures,
+    n_before: int,
 ) -> tuple[list[Any], list[int], list[Any]]:
     """Find the results that do not pickle: the first ends the task, or all are set aside."""
     kept: tuple[list[Any], list[int], list[Any]] = ([], [], [])
     for key, order, result in zip(*reduced, strict=True):
-        culprit = blame("result", result)
-        if culprit is None:
+        try:
+            check_result(task.phase, result)
+        except NotPicklableError as error:
+            values = merged.groups[key]
+            index = next(i for i, group in enumerate(merged.groups.values(), n_before) if group is values)
+            failures.add(task.phase, key, values, error, index)
+        else:
             for column, item in zip(kept, (key, order, result), strict=True):
                 column.append(item)
-            continue
-        told = culprit.told("Return what it is made of.")
-        error = NotPicklableError(
-            f"{task.phase}fn returned a result that cannot be sent back: {culprit.path} is {told}"
-        )
-        failures.add(task.phase, key, merged.groups[key], error)
     return kept
+
+
+def check_result(phase: str, result: Any) -> None:
+    """Refuse what cannot be pickled, and say what of it."""
+    if culprit := blame("result", result):
+        told = culprit.told("Return what it is made of.")
+        raise NotPicklableError(f"{phase}fn returned a result that cannot be sent back: {culprit.path} is {told}")

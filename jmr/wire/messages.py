@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANNOT_ANSWER",
+    "GROUP_BYTES",
     "KINDS",
     "NOTICE",
+    "TAIL_BYTES",
     "AttemptFailed",
     "Blob",
     "CloseJob",
@@ -51,6 +53,8 @@ __all__ = [
 
 #: Exit code of a slot that could not send its answer.
 CANNOT_ANSWER = 86
+#: Most bytes of the end of what a slot has printed, and of a group that combinefn is given.
+TAIL_BYTES, GROUP_BYTES = 2_000, 1 << 16
 #: Among the streams of a slot: its warnings and log records.
 NOTICE = 3
 #: (path or None for inline, offset, length, crc or None for what lies in memory): where one partition of one map output
@@ -185,7 +189,7 @@ class KillSlot:
 
 @dataclass(slots=True)
 class SlotExited:
-    """A slot's process is gone."""
+    """A slot's process is gone; blobs: the end of what it had printed for its job; the group, as `Spot` has it."""
 
     slot: int
     #: Exit code, or minus the signal's number.
@@ -194,6 +198,7 @@ class SlotExited:
     peak_bytes: int
     #: Where a signal such as SIGSEGV hit the user's code, innermost first: "name (file:line)".
     stack: Sequence[str] = ()
+    blobs: Sequence[Blob] = ()
 
 
 @dataclass(slots=True)

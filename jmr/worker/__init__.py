@@ -4,6 +4,7 @@
     output        printed bytes -> whole lines, by job, capped
     notices       warnings and log records, each distinct one once
     slot          runs attempts, one at a time
+    spot          where a slot is, for its supervisor to see when it is gone
     surroundings  cwd, sys.path, environment of the kernel, taken on in a slot
     modules       the user's modules, imported anew when they were edited
     abroad        what a slot does besides on another host than the coordinator's

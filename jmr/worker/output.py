@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 
-from jmr.wire.messages import NOTICE, Printed
+from jmr.wire.messages import NOTICE, TAIL_BYTES, Printed
 
-__all__ = ["NOTICE_BYTES", "Allowance", "OutputReader", "mark", "notice", "read_notice"]
+__all__ = ["NOTICE_BYTES", "Allowance", "OutputReader", "Tail", "mark", "notice", "read_notice"]
 
 _OWN_BURST, _OWN_BYTES_PER_SECOND = 1 << 16, 1 << 14
 _SHARED_BURST, _SHARED_BYTES_PER_SECOND = 1 << 22, 1 << 18
@@ -99,14 +99,51 @@ class Allowance:
         return True
 
 
-class OutputReader:
-    """One stream of one slot; `shared` is the allowance of all streams of the host."""
+class Tail:
+    r"""The end of what came.
 
-    def __init__(self, name: str, stream: int, shared: Allowance) -> None:
+    Examples
+    --------
+    >>> tail = Tail()
+    >>> for lines in (b"duck\n" * 1_000, b"goose\n"):
+    ...     tail.add(lines)
+    >>> tail.text[-12:], len(tail.text)
+    (b'\nduck\ngoose\n', 2000)
+    """
+
+    def __init__(self) -> None:
+        self.text = b""
+
+    def add(self, lines: bytes) -> None:
+        """Take whole lines."""
+        self.text = (self.text + lines[-TAIL_BYTES:])[-TAIL_BYTES:]
+
+    def clear(self) -> None:
+        """Begin again."""
+        self.text = b""
+
+
+class OutputReader:
+    """One stream of one slot.
+
+    Parameters
+    ----------
+    name
+        The slot's.
+    stream
+        1 or 2.
+    shared
+        The allowance of all streams of the host.
+    tail
+        Gets every line of the slot's job, whether it is passed on or not; of all streams of the slot.
+    """
+
+    def __init__(self, name: str, stream: int, shared: Allowance, tail: Tail | None = None) -> None:
         self._name = name
         self._stream = stream
         self._own = Allowance(_OWN_BURST, _OWN_BYTES_PER_SECOND)
         self._shared = shared
+        self._tail = Tail() if tail is None else tail
         #: Whose output comes now.
         self.job = 0
         #: A mark, or a notice, that has come in part.
@@ -133,6 +170,7 @@ class OutputReader:
                 return self._given()
             if found[1]:
                 self._end_job()
+                self._tail.clear()
                 self.job = int(found[1])
             else:
                 self._notice(data[found.end() : start])
@@ -174,6 +212,7 @@ class OutputReader:
             self._messages.append(Printed(self.job, self._name, NOTICE, blobs=[body]))
         else:
             self._n_hidden_before += 1
+        self._tail.add(read_notice(body)[0].encode(errors="backslashreplace") + b"\n")
 
     def _read(self, text: bytes) -> None:
         """Pass on the lines that end here, and keep what follows them."""
@@ -203,6 +242,7 @@ class OutputReader:
 
     def _pass(self, lines: bytes) -> None:
         """Pass on as many lines, from the first, as the allowances let through."""
+        self._tail.add(lines)
         end = len(lines) if self._spend(len(lines)) else 0
         while (after := lines.find(b"\n", end) + 1) and self._spend(after - end):
             end = after

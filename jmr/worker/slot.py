@@ -21,12 +21,12 @@ import time
 import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jmr.codec import process
 from jmr.codec.failures import raised_from
-from jmr.codec.values import Buffer, dump, load, swap_classes
+from jmr.codec.values import Buffer, dump, dump_at_most, load, swap_classes
 from jmr.shuffle.files import Dealt, Room, SpillError, Stored, fetch, fetch_all, let_go, store, write_all
 from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
 from jmr.tasks.map import NOWHERE, MapTask, run_map
@@ -52,6 +52,7 @@ from jmr.worker.modules import Generation, UserModules
 from jmr.worker.notices import Hearing, Notices, identity_of, write_to
 from jmr.worker.output import mark
 from jmr.worker.peak import forget_peak_memory, peak_memory_bytes
+from jmr.worker.spot import Spot
 from jmr.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ __all__ = ["Slot"]
 
 #: Young objects before a collection: user code makes lists by the million, and few of them in cycles.
 _GC_THRESHOLD = 50_000
+#: Of the values that combinefn failed on: a few dozen.
+_FAILED_GROUP_BYTES = 1 << 24
 
 
 @dataclass(slots=True)
@@ -79,11 +82,11 @@ class _OpenJob:
 class Slot:
     """The loop of one slot's process."""
 
-    def __init__(self, number: int, connection: socket.socket, cursor: memoryview, crash_file: int) -> None:
+    def __init__(self, number: int, connection: socket.socket, spot: Spot, crash_file: int) -> None:
         self._number = number
         self._crash_file = crash_file
         self._connection = connection
-        self._cursor = cursor
+        self._spot = spot
         self._identity = identity_of(connection.fileno())
         self._receiver = Receiver()
         self._jobs: dict[int, _OpenJob] = {}
@@ -151,7 +154,7 @@ class Slot:
                 return self._map(message, functions)
             return self._reduce(message, functions)
         except TaskError as error:
-            return self._refusal([error.failure]) or _failed(error.failure)
+            return self._refusal([error.failure]) or _failed(_with_group(error))
         except SpillError as error:
             return _failed(Failure("spill", "", None, raised_from(error), refused=True))
         except PassThroughError as error:
@@ -159,7 +162,7 @@ class Slot:
         except BaseException as error:
             return _failed(Failure("slot", "", None, raised_from(error), refused=False))
         finally:
-            self._tell(NOWHERE)
+            self._spot.tell(NOWHERE)
             self._modules.note(began)
             _flush()
             self._notices.tell_repeated()
@@ -239,7 +242,8 @@ class Slot:
             n_partitions=settings.n_partitions,
             skips=settings.skips,
             leave_out=frozenset(message.leave_out),
-            cursor=self._tell if message.careful else None,
+            cursor=self._spot.tell if message.careful else None,
+            at_group=self._spot.tell_group if message.careful else None,
         )
         split = whole(message.blobs[0]) if message.split_at is None else self._fetch(message.split_at)
         output = run_map(task, split)
@@ -280,7 +284,7 @@ class Slot:
             combinefn=functions["combinefn"],
             skips=self._jobs[message.job].settings.skips,
             leave_out=frozenset(message.leave_out),
-            cursor=self._tell if message.careful else None,
+            cursor=self._spot.tell if message.careful else None,
         )
         pieces, failures = run_reduce(task, self._parts(message))
         if refusal := self._refusal(failures.first):
@@ -316,9 +320,6 @@ class Slot:
         """Where a range is on this host."""
         return where if self._abroad is None else self._abroad.found(where)
 
-    def _tell(self, index: int) -> None:
-        self._cursor[0] = index
-
 
 def _dump_failures(failures: Failures) -> bytes:
     return b"".join(dump(failures)) if failures.n_failures else b""
@@ -326,6 +327,15 @@ def _dump_failures(failures: Failures) -> bytes:
 
 def _failed(failure: Failure) -> AttemptFailed:
     return AttemptFailed(blobs=[b"".join(dump(failure))])
+
+
+def _with_group(error: TaskError) -> Failure:
+    """With what combinefn was given in a map task, which is part of no input, unless that is large."""
+    failure, record = error.failure, error.record
+    if record is None or failure.phase != "combine" or failure.index is not None:
+        return failure
+    blob = dump_at_most(record, _FAILED_GROUP_BYTES)
+    return failure if blob is None else replace(failure, record=blob, is_whole=True)
 
 
 def _become_a_slot(crash_file: int) -> None:

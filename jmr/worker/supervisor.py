@@ -2,7 +2,7 @@
 
     coordinator ──ForkSlot + socket──> fork ──> slot
     slot's fds 1, 2 ──pipe──> lines ──Printed──> coordinator
-    slot exits ──SIGCHLD──> SlotExited (signal, cursor, peak memory) ──> coordinator
+    slot exits ──SIGCHLD──> SlotExited (signal, cursor, peak memory, last lines) ──> coordinator
     coordinator gone (end of file) ──> every slot and its children are killed, its directories are removed
 
 It imports what slots need once, then forks, so a slot costs a few milliseconds. Being single-threaded it may fork
@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import mmap
 import os
 import re
 import resource
@@ -30,7 +29,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from jmr.tasks.map import NOWHERE
 from jmr.wire.frames import Receiver, encode
 from jmr.wire.messages import (
     Drain,
@@ -42,13 +40,13 @@ from jmr.wire.messages import (
     SlotExited,
     WorkerReady,
 )
-from jmr.worker.output import Allowance, OutputReader
+from jmr.worker.output import Allowance, OutputReader, Tail
 from jmr.worker.slot import Slot
+from jmr.worker.spot import Spot
 
 __all__ = ["Supervisor", "main"]
 
 _PR_SET_PDEATHSIG = 1
-_CURSOR_BYTES = 8
 _READ_BYTES = 1 << 16
 _CRASH_FRAME = re.compile(r'File "(.+)", line (\d+) in (.+)')
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -78,12 +76,14 @@ class _Child:
     number: int
     name: str
     pid: int
-    cursor: mmap.mmap
+    spot: Spot
     #: Where its faulthandler writes.
     crash_file: int
     #: Read ends of its fds 1 and 2.
     pipes: dict[int, int]
     readers: dict[int, OutputReader] = field(default_factory=dict)
+    #: Of what it printed.
+    tail: Tail = field(default_factory=Tail)
 
 
 class Supervisor:
@@ -165,22 +165,21 @@ class Supervisor:
                 raise AssertionError(f"a supervisor does not answer {message}")
 
     def _fork(self, number: int, name: str, descriptor: int) -> None:
-        cursor = mmap.mmap(-1, _CURSOR_BYTES)
-        cursor[:] = NOWHERE.to_bytes(_CURSOR_BYTES, sys.byteorder, signed=True)
+        spot = Spot()
         (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
         crash_file = _anonymous_file()
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            self._become_slot(number, descriptor, cursor, crash_file, {1: out_write, 2: err_write}, parent)
+            self._become_slot(number, descriptor, spot, crash_file, {1: out_write, 2: err_write}, parent)
         with contextlib.suppress(OSError):  # the child does the same; whoever comes first
             os.setpgid(pid, pid)
         for unneeded in (descriptor, out_write, err_write):
             os.close(unneeded)
-        child = _Child(number, name, pid, cursor, crash_file, {1: out_read, 2: err_read})
+        child = _Child(number, name, pid, spot, crash_file, {1: out_read, 2: err_read})
         for stream, pipe in child.pipes.items():
             os.set_blocking(pipe, False)
-            child.readers[stream] = OutputReader(name, stream, self._allowance)
+            child.readers[stream] = OutputReader(name, stream, self._allowance, child.tail)
             self._selector.register(pipe, selectors.EVENT_READ, (child, stream))
         self._children[number] = child
 
@@ -188,7 +187,7 @@ class Supervisor:
         self,
         number: int,
         descriptor: int,
-        cursor: mmap.mmap,
+        spot: Spot,
         crash_file: int,
         pipes: dict[int, int],
         parent: int,
@@ -208,7 +207,7 @@ class Supervisor:
                 os.dup2(pipe, stream)
                 os.close(pipe)
             gc.enable()
-            Slot(number, socket.socket(fileno=descriptor), memoryview(cursor).cast("q"), crash_file).run()
+            Slot(number, socket.socket(fileno=descriptor), spot, crash_file).run()
         finally:
             os._exit(1)
 
@@ -265,12 +264,12 @@ class Supervisor:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(pipe)
             os.close(pipe)
-        cursor = int.from_bytes(child.cursor[:], sys.byteorder, signed=True)
-        child.cursor.close()
-        at = None if cursor == NOWHERE else cursor
+        at, group = child.spot.index, child.spot.group
+        child.spot.close()
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         stack = _stack(child.crash_file)
-        self._send(SlotExited(child.number, os.waitstatus_to_exitcode(status), at, peak, stack))
+        last = [child.tail.text, group]
+        self._send(SlotExited(child.number, os.waitstatus_to_exitcode(status), at, peak, stack, blobs=last))
 
     def _send(self, message: Message) -> None:
         for piece in encode(message):
