@@ -4,12 +4,13 @@
     jmr.submit(source, mapfn, reducefn)    returns a Job at once: .result(), .cancel(), .done(), await
     jmr.preview(source, mapfn, reducefn)   shows what becomes of the first records, here and now
     jmr.run_file("triangular.py")          runs a file that defines source, mapfn and reducefn
+    jmr.replay()                           runs the record that the last job failed at again, here: for %debug
     jmr.Cluster(workers=4)                 processes of your own, here or on other hosts: the default inside its `with`
     jmr.last                               the card of the job that ended last
 
     %load_ext jmr                          brings the magics to IPython:
     %%mapreduce counts                     a cell that defines source, mapfn and reducefn
-    %mapreduce source mapfn reducefn       the same as an expression; both take --preview
+    %mapreduce source mapfn reducefn       the same as an expression; both take --preview and --debug
     %jmr                                   what the slots do; %jmr jobs, workers, listen, stop
 
     $ jmr run triangular.py                a task file without a notebook
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from jmr.session.calling import run
     from jmr.session.job import Job, submit
     from jmr.session.preview import preview
+    from jmr.session.replaying import replay
     from jmr.session.taskfile import run_file
     from jmr.views.summary import Summary
 
@@ -107,6 +109,7 @@ __all__ = [
     "WorkerError",
     "load_ipython_extension",
     "preview",
+    "replay",
     "run",
     "run_file",
     "submit",
@@ -119,6 +122,7 @@ _HOMES = {
     "Result": "jmr.result",
     "load_ipython_extension": "jmr.notebook.magics",
     "preview": "jmr.session.preview",
+    "replay": "jmr.session.replaying",
     "run": "jmr.session.calling",
     "run_file": "jmr.session.taskfile",
     "submit": "jmr.session.job",

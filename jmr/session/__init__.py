@@ -1,8 +1,9 @@
 """The calling thread: from the call to the result.
 
-calling  run: the call -> a checked plan, and the engine for it
-running  plan and engine -> Result, with a progress view around it
-job      submit: the same in a thread of its own, and the handle on it
+calling    run: the call -> a checked plan, and the engine for it
+running    plan and engine -> Result, with a progress view around it
+job        submit: the same in a thread of its own, and the handle on it
+replaying  replay: the record that the last job failed at, once more
 
 preview    look before you run: a few records, run here, and what they say of the whole job
 rehearsal  the tasks of a slot, in this process, with everything written down

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from jmr.engines.base import Engine
-from jmr.errors import FinalError, JmrError, JobCancelled, describe, printable, without_ours
+from jmr.errors import FinalError, JmrError, JobCancelled, Replay, describe, printable, without_ours
 from jmr.plan import Plan
 from jmr.progress.report import Report, State
 from jmr.result import BadRecords, Result, Stats, in_order
@@ -66,12 +66,13 @@ def run_plan(plan: Plan, engine: Engine, report: Report, cancel: Cancel) -> Resu
         except BaseException as error:
             report.error = _in_one_line(error)
             report.end(State.FAILED)
+            _remember(plan, error)
             raise
         report.end(State.DONE)
     errors, report.errors = report.errors, BadRecords()  # the last job's report stays, and need not hold records
     result = Result(items, stats=_stats(report), errors=errors, timeline=report.timeline, summary=Summary(report))
     if plan.final is not None:
-        _call_final(plan.final, result)
+        _call_final(plan, plan.final, result)
     return result
 
 
@@ -112,7 +113,14 @@ def _stats(report: Report) -> Stats:
     )
 
 
-def _call_final(final: Callable[[Any, Any], Any], result: Result) -> None:
+def _remember(plan: Plan, error: BaseException) -> None:
+    """As the last failure; a job that was cancelled has not failed."""
+    from jmr.session.replaying import remember  # few jobs need it
+
+    remember(plan.name, error, _in_one_line(error))
+
+
+def _call_final(plan: Plan, final: Callable[[Any, Any], Any], result: Result) -> None:
     try:
         keys = sorted(result)
     except Exception:  # keys that do not compare may say so in any way they like
@@ -129,4 +137,12 @@ def _call_final(final: Callable[[Any, Any], Any], result: Result) -> None:
             error = FinalError(message).with_traceback(frames)
             error.result = result
             error.__cause__ = cause.with_traceback(None)
+            error.set_replay(_held(plan, key, result[key]))
+            _remember(plan, error)
             raise error  # noqa: B904 - it brings its own cause
+
+
+def _held(plan: Plan, key: Any, value: Any) -> Replay | None:
+    from jmr.engines.replay import held  # few jobs need it
+
+    return held("final", plan, (key, value))
