@@ -5,6 +5,7 @@ line        a magic's line: words, expressions, options
 cell        runs a cell in the user's namespace, and finds source, mapfn and reducefn there
 completion  what Tab offers on the magics' lines
 commands    %jmr
+debugging   --debug
 magics      what IPython calls
 """
 

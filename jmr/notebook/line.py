@@ -118,6 +118,7 @@ _JOB_OPTIONS = (
     argument("--engine", metavar="ENGINE", help="inline: one plain loop in the kernel, for %%debug; or a jmr.Cluster"),
     argument("--name", help="shown with the progress"),
     argument("--no-progress", action="store_true", help="silence"),
+    argument("--debug", action="store_true", help="if a function fails: run its record again, here, and open %%debug"),
     argument(
         "--preview",
         metavar="N",

@@ -118,7 +118,7 @@ class JmrMagics(Magics):  # type: ignore[misc]
         arguments = {"name": name} | job_arguments(options, (namespace, namespace), "%%mapreduce")
         if options.preview is not None:
             return _preview(options, parts, arguments)
-        result = _run(notes, **parts, **arguments)
+        result = _run(self.shell if options.debug else None, notes, **parts, **arguments)
         if name is None:
             return result
         self.shell.push({name: result})
@@ -153,12 +153,12 @@ class JmrMagics(Magics):  # type: ignore[misc]
         namespace = self.shell.user_ns, local_ns or self.shell.user_ns
         arguments = job_arguments(options, namespace, "%mapreduce")
         if options.mapfn is None:
-            return _run_file(_path_in(options.source), options, arguments)
+            return _run_file(self.shell, _path_in(options.source), options, arguments)
         given = {role: getattr(options, role) for role in INHERITED if getattr(options, role) is not None}
         parts = {role: evaluated(unquoted(text), namespace, "%mapreduce") for role, text in given.items()}
         if options.preview is not None:
             return _preview(options, parts, arguments)
-        return _run((), **parts, **arguments)
+        return _run(self.shell if options.debug else None, (), **parts, **arguments)
 
     @line_magic("jmr")
     def jmr_line(self, line: str) -> None:
@@ -238,12 +238,19 @@ def _notes(inherited: list[str]) -> list[str]:
     return [f"{names} from {'an earlier cell' if len(inherited) == 1 else 'earlier cells'}"]
 
 
-def _run(notes: Any, **arguments: Any) -> Any:
-    """The session is loaded when the first job runs, so that `%load_ext` is instant."""
+def _run(debugging: Any, notes: Any, **arguments: Any) -> Any:
+    """The session is loaded when the first job runs, so that `%load_ext` is instant.
+
+    `debugging` is the shell whose debugger opens if a function fails; None for no debugger.
+    """
     __tracebackhide__ = True
     from jmr.session import calling
 
-    return calling.run_with_notes(notes, **arguments)
+    if debugging is None:
+        return calling.run_with_notes(notes, **arguments)
+    from jmr.notebook.debugging import debugged
+
+    return debugged(debugging, lambda: calling.run_with_notes(notes, **arguments))
 
 
 def _preview(options: argparse.Namespace, parts: dict[str, Any], arguments: dict[str, Any]) -> Any:
@@ -267,11 +274,13 @@ def _path_in(word: str) -> str:
     return os.path.expanduser(path)
 
 
-def _run_file(path: str, options: argparse.Namespace, arguments: dict[str, Any]) -> Any:
+def _run_file(shell: Any, path: str, options: argparse.Namespace, arguments: dict[str, Any]) -> Any:
     __tracebackhide__ = True
     from jmr.session.taskfile import TaskFile, run_file
 
-    if options.preview is None:
+    if options.preview is None and not options.debug:
         return run_file(path, **arguments)
     with TaskFile(path) as task:
-        return _preview(options, task.parts, arguments)
+        if options.preview is not None:
+            return _preview(options, task.parts, arguments)
+        return _run(shell, (), **task.parts, **{"name": task.name} | arguments)
