@@ -98,7 +98,10 @@ def test_a_death_is_told_with_its_task_slot_and_signal(cluster, tmp_path):
     report = report_of(dies_once)
     (died,) = [attempt for attempt in report.timeline if attempt.outcome == "died"]
     assert report.n_failures == 1
-    assert report.last_failure == f"{died.task} on {died.slot} ended: killed by signal 11 (SIGSEGV)"
+    assert (
+        report.last_failure
+        == f"{died.task} on {died.slot} ended: killed by signal 11 (SIGSEGV; C code touched memory that is not its own)"
+    )
     assert report.slots[died.slot].n_failures == 1
 
 

@@ -280,7 +280,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
     "segfault": (
         {"mapfn": lambda k, v: ctypes.string_at(0) if k == 5 else []},
         errors.SlotDiedError,
-        ["record key=5", "signal 11 (SIGSEGV)", "in string_at (", "test_errors.py"],
+        ["record key=5", "signal 11 (SIGSEGV; C code touched memory", "in string_at (", "test_errors.py"],
     ),
     "kill -9": (
         {"mapfn": kill(signal.SIGKILL)},

@@ -23,6 +23,18 @@ __all__ = ["Books", "told_exit"]
 #: Outcomes that somebody who looks on should hear of; the last thing a stopped attempt did was nobody's fault.
 _FAILURES = {"raised": "raised", "died": "ended", "lost": "was lost with its worker", "refused": "was refused"}
 
+#: What signals mean that are not sent by people.
+_HINTS = {
+    "SIGABRT": "C code called abort(), as it does when it finds its memory damaged",
+    "SIGBUS": "a file in memory became shorter, or memory is used up",
+    "SIGFPE": "C code divided by zero",
+    "SIGILL": "C code is made for another CPU, or is damaged",
+    "SIGKILL": "perhaps the system ran out of memory",
+    "SIGSEGV": "C code touched memory that is not its own",
+    "SIGXCPU": "its CPU time was used up: see ulimit -t",
+    "SIGXFSZ": "it wrote a file larger than allowed: see ulimit -f",
+}
+
 
 class Books:
     """Of one job."""
@@ -89,7 +101,7 @@ def told_exit(status: int) -> str:
     Examples
     --------
     >>> told_exit(-11)
-    'killed by signal 11 (SIGSEGV)'
+    'killed by signal 11 (SIGSEGV; C code touched memory that is not its own)'
     >>> told_exit(3)
     'exited with code 3'
     """
@@ -99,5 +111,5 @@ def told_exit(status: int) -> str:
         name = signal.Signals(-status).name
     except ValueError:
         name = "unknown"
-    hint = "; perhaps the system ran out of memory" if name == "SIGKILL" else ""
+    hint = f"; {_HINTS[name]}" if name in _HINTS else ""
     return f"killed by signal {-status} ({name}{hint})"

@@ -165,7 +165,7 @@ def replay_of(failure: Failure, plan: Plan, origin: Origin) -> Replay | None:
     if failure.index is None:
         return Replay(failure.phase, function, missing="what combinefn was given is too large, or cannot be pickled")
     n_bytes = _n_bytes(origin)
-    if n_bytes > MOST_READ_BYTES or origin.n_parts > 1:
+    if n_bytes > MOST_READ_BYTES:
         task = "split" if origin.split is not None else "partition"
         return Replay(
             failure.phase, function, missing=f"it lies in a {task} of {size(n_bytes)}, too much to read again"
