@@ -132,6 +132,7 @@ def test_slot_that_is_killed_on_another_host_is_a_death(hosts: Hosts) -> None:
     h1, h2, *_ = hosts
     body = """
 def die(key, value):
+    print("at", key, flush=True)
     if key == 7 and here() != HOME:
         os.kill(os.getpid(), signal.SIGKILL)
     yield key, value
@@ -139,7 +140,7 @@ with jmr.Cluster(**LISTEN) as cluster:
     try:
         jmr.run({i: i for i in range(20)}, die, max_attempts=2, progress=False)
     except jmr.SlotDiedError as error:
-        say("died:", error)
+        say("died:", repr(str(error)))
     result = jmr.run({i: i for i in range(20)}, die, max_attempts=2, on_error="skip", progress=False)
     say("skipped", sorted({*range(20)} - {*result}), [bad.key for bad in result.errors])
 """
@@ -148,7 +149,46 @@ with jmr.Cluster(**LISTEN) as cluster:
     told = coordinator.wait_for("died: .*$")[0]
     assert "key=7" in told
     assert "h2/" in told
+    assert "had printed last:\\n" in told
+    assert "    at 7\\nTo look into it" in told
     coordinator.wait_for(r"skipped \[7\] \[7\]")
+    coordinator.end()
+    joined.wait_for("is gone")
+
+
+def test_what_failed_on_another_host_is_replayed_here(hosts: Hosts) -> None:
+    h1, h2, *_ = hosts
+    body = """
+def fails(key, values):
+    values.append(here())
+    if key == 7:
+        raise ValueError(values)
+    return []
+def fold(key, values):
+    return fails(key, values) or 0
+def replayed(replay):
+    try:
+        replay()
+    except ValueError as live:
+        return live
+source = {i: [i] for i in range(20)}
+with jmr.Cluster(**LISTEN) as cluster:
+    for functions in {"mapfn": fails}, {"reducefn": fold}, {"combinefn": fold, "reducefn": fold}:
+        functions = {"mapfn": lambda key, value: [(key, value)], **functions}
+        try:
+            jmr.run(source, **functions, progress=False)
+        except jmr.FunctionError as error:
+            say(type(error).__name__, error.__cause__, error.key, error.value, replayed(error.replay))
+        (bad,) = jmr.run(source, **functions, progress=False, on_error="skip").errors
+        say("bad", bad.error, bad.key, bad.value, replayed(bad.replay))
+"""
+    joined = worker(h2, "--slots", "2")
+    coordinator = script(h1, body)
+    coordinator.wait_for(r"MapError \[7, 'h2'\] 7 \[7\] \[7, 'h1'\]$")
+    coordinator.wait_for(r"bad \[7, 'h2'\] 7 \[7\] \[7, 'h1'\]$")
+    for kind in "ReduceError", "CombineError":
+        coordinator.wait_for(kind + r" \[\[7\], 'h2'\] 7 \[\[7\]\] \[\[7\], 'h1'\]$")
+        coordinator.wait_for(r"bad \[\[7\], 'h2'\] 7 \[\[7\]\] \[\[7\], 'h1'\]$")
     coordinator.end()
     joined.wait_for("is gone")
 
