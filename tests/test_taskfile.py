@@ -610,6 +610,18 @@ def test_a_failed_job_shows_the_users_lines_and_one_message(write: Write) -> Non
     assert said.stderr.count('  File "') == 1
 
 
+@pytest.mark.slow
+def test_a_failed_job_tells_what_can_be_done_from_a_command_line(write: Write) -> None:
+    said = command("run", write("source = {1: 0}\ndef mapfn(k, v):\n    return 1 / v"), "--no-progress")
+    assert said.stderr.endswith("\nTo step through it: put breakpoint() there, and run it with --engine inline.\n")
+    died = write("import os\nsource = {1: 0}\ndef mapfn(k, v):\n    print('so far', flush=True)\n    os._exit(3)")
+    said = command("run", died, "--no-progress")
+    assert said.stderr.endswith(
+        " MB.\nIt had printed last:\n    so far\nTo look into it: have it print where it is; its last lines are told. "
+        "To go on without it: --on-error skip.\n"
+    )
+
+
 def test_a_failing_final_shows_its_line_and_what_it_had_printed(write: Write) -> None:
     said = quietly(path := write(TRIANGULAR + "def final(key, value):\n    print(key, 1 / (key - 2))"))
     assert (said.returncode, said.stdout) == (1, "0 -0.5\n1 -1.0\n")
