@@ -12,6 +12,7 @@ what was counted make up all the lines that there were. Pure: the clock is the c
 from __future__ import annotations
 
 import re
+from collections import deque
 
 from jmr.wire.messages import NOTICE, TAIL_BYTES, Printed
 
@@ -100,27 +101,32 @@ class Allowance:
 
 
 class Tail:
-    r"""The end of what came.
+    r"""The end of what a slot printed, of both streams as it came: one may tell later than the other of a new job.
 
     Examples
     --------
     >>> tail = Tail()
-    >>> for lines in (b"duck\n" * 1_000, b"goose\n"):
-    ...     tail.add(lines)
-    >>> tail.text[-12:], len(tail.text)
-    (b'\nduck\ngoose\n', 2000)
+    >>> for job, lines in ((1, b"swan\n"), (2, b"duck\n" * 1_000), (1, b"swan\n"), (2, b"goose\n")):
+    ...     tail.add(job, lines)
+    >>> tail.of(2)[-12:], len(tail.of(2)) <= 2000, tail.of(1)
+    (b'\nduck\ngoose\n', True, b'swan\n')
     """
 
     def __init__(self) -> None:
-        self.text = b""
+        self._parts: deque[tuple[int, bytes]] = deque()
+        self._n_bytes = 0
 
-    def add(self, lines: bytes) -> None:
+    def add(self, job: int, lines: bytes) -> None:
         """Take whole lines."""
-        self.text = (self.text + lines[-TAIL_BYTES:])[-TAIL_BYTES:]
+        part = lines[-TAIL_BYTES:]
+        self._parts.append((job, part))
+        self._n_bytes += len(part)
+        while self._n_bytes - len(self._parts[0][1]) >= TAIL_BYTES:
+            self._n_bytes -= len(self._parts.popleft()[1])
 
-    def clear(self) -> None:
-        """Begin again."""
-        self.text = b""
+    def of(self, job: int) -> bytes:
+        """What belongs to a job."""
+        return b"".join(part for of, part in self._parts if of == job)[-TAIL_BYTES:]
 
 
 class OutputReader:
@@ -170,7 +176,6 @@ class OutputReader:
                 return self._given()
             if found[1]:
                 self._end_job()
-                self._tail.clear()
                 self.job = int(found[1])
             else:
                 self._notice(data[found.end() : start])
@@ -212,7 +217,7 @@ class OutputReader:
             self._messages.append(Printed(self.job, self._name, NOTICE, blobs=[body]))
         else:
             self._n_hidden_before += 1
-        self._tail.add(read_notice(body)[0].encode(errors="backslashreplace") + b"\n")
+        self._tail.add(self.job, read_notice(body)[0].encode(errors="backslashreplace") + b"\n")
 
     def _read(self, text: bytes) -> None:
         """Pass on the lines that end here, and keep what follows them."""
@@ -242,7 +247,7 @@ class OutputReader:
 
     def _pass(self, lines: bytes) -> None:
         """Pass on as many lines, from the first, as the allowances let through."""
-        self._tail.add(lines)
+        self._tail.add(self.job, lines)
         end = len(lines) if self._spend(len(lines)) else 0
         while (after := lines.find(b"\n", end) + 1) and self._spend(after - end):
             end = after

@@ -268,7 +268,7 @@ class Supervisor:
         child.spot.close()
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         stack = _stack(child.crash_file)
-        last = [child.tail.text, group]
+        last = [child.tail.of(child.readers[1].job), group]
         self._send(SlotExited(child.number, os.waitstatus_to_exitcode(status), at, peak, stack, blobs=last))
 
     def _send(self, message: Message) -> None:
