@@ -443,3 +443,30 @@ def test_a_syntax_error_in_the_cell_is_shown_like_any_other(kernel):
     said = traceback_of(outputs)
     assert re.search(r"Cell In\[\d+\], line 2\n +x = = 1", said)
     assert outputs[-1]["content"]["ename"] == "SyntaxError"
+
+
+# --debug
+
+DEBUGGED = """
+%mapreduce {"a": "1", "b": "x"} (lambda key, text: [(key, int(text))]) --debug --no-progress
+"""
+
+
+def test_a_debugger_opens_in_the_cell_of_the_failed_job_and_answers(kernel):
+    cell = kernel.start(DEBUGGED, in_notebook=True)
+    for command in ("p ('here', key, text)", "q"):
+        asked = kernel.client.get_stdin_msg(timeout=PATIENCE)
+        assert asked["content"]["prompt"] == "ipdb> "
+        kernel.client.input(command)
+    outputs = kernel.ended(cell)
+    assert "('here', 'b', 'x')" in printed(outputs)
+    first, last = (output["content"] for output in outputs if output["msg_type"] == "error")
+    assert (first["ename"], last["ename"]) == ("ValueError", "MapError")
+    assert len(last["traceback"]) == 1, "its frames were shown before"
+    assert kernel.run("1 + 1")[0]["content"]["data"]["text/plain"] == "2"
+
+
+def test_no_debugger_opens_where_a_notebook_is_run_without_a_reader(kernel):
+    (error,) = (o["content"] for o in kernel.run(DEBUGGED) if o["msg_type"] == "error")
+    assert error["ename"] == "MapError"
+    assert "--debug: this front end takes no input" in "".join(error["traceback"])
