@@ -99,7 +99,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     before = dict(sys.modules)
     yield home
     for name in sys.modules.keys() - before.keys():
-        places = [shipping.file_of(sys.modules[name]) or "", *shipping._locations(sys.modules[name])]
+        places = [shipping.file_of(sys.modules[name]) or "", *shipping.folders_of(sys.modules[name])]
         if any(place.startswith(str(tmp_path)) for place in places):
             del sys.modules[name]
 

@@ -9,6 +9,7 @@
     modules       the user's modules, imported anew when they were edited
     abroad        what a slot does besides on another host than the coordinator's
     names         what code may import, read off it
+    sources       the user's source files, each read once in a state
     shipping      at the kernel: the user's modules as source, for slots abroad
     imports       there: modules made of it
 

@@ -27,7 +27,17 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-__all__ = ["CLOCK_SECONDS", "Generation", "TakenOut", "UserModules", "file_of", "is_users", "put_back", "take_out"]
+__all__ = [
+    "CLOCK_SECONDS",
+    "Generation",
+    "TakenOut",
+    "UserModules",
+    "file_of",
+    "folders_of",
+    "is_users",
+    "put_back",
+    "take_out",
+]
 
 #: By so much may a file's time lag behind the clock.
 CLOCK_SECONDS = 0.02
@@ -147,6 +157,14 @@ def file_of(module: object) -> str | None:
     """A module's file; without its __getattr__, which may do anything."""
     path = getattr(module, "__dict__", {}).get("__file__")
     return path if isinstance(path, str) else None
+
+
+def folders_of(module: object) -> list[str]:
+    """Where a package's modules lie; empty for a plain module."""
+    try:
+        return [str(folder) for folder in getattr(module, "__dict__", {}).get("__path__") or ()]
+    except Exception:  # whatever somebody has put there
+        return []
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from jmr.codec.functions import captured, codes
 from jmr.codec.values import PLAIN_TYPES
 from jmr.worker.modules import file_of, is_users
 
-__all__ = ["PROGRAMS", "names_in_functions", "names_in_source"]
+__all__ = ["PROGRAMS", "absolute", "names_in_functions", "names_in_source"]
 
 #: Modules that are run, not imported.
 PROGRAMS = frozenset({"__main__", "__mp_main__", "__task__"})
@@ -76,6 +76,22 @@ def names_in_source(source: bytes) -> list[list[str]]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     return [names for node in ast.walk(tree) if (names := _imported(node))]
+
+
+def absolute(name: str, package: str) -> str:
+    """What a name with leading dots means in a package; no name at all if that is outside of everything.
+
+    Examples
+    --------
+    >>> absolute("..c", "a.b")
+    'a.c'
+    """
+    relative = name.lstrip(".")
+    if relative == name:
+        return name
+    parts = package.split(".")
+    n_kept = len(parts) + 1 - (len(name) - len(relative))
+    return ".".join([*parts[:n_kept], *([relative] if relative else [])]) if n_kept > 0 else ""
 
 
 def _imported(node: ast.AST) -> list[str]:

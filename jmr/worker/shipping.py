@@ -21,17 +21,16 @@ from __future__ import annotations
 import importlib.machinery
 import os
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 from jmr.worker.importable import importable
 from jmr.worker.imports import Shipment, ShippedModule, prefixes
-from jmr.worker.modules import CLOCK_SECONDS, file_of, is_users
-from jmr.worker.names import PROGRAMS, names_in_functions, names_in_source
+from jmr.worker.modules import file_of, folders_of, is_users
+from jmr.worker.names import PROGRAMS, absolute, names_in_functions
+from jmr.worker.sources import Source, read_source
 
 __all__ = ["shipment_for"]
 
@@ -69,7 +68,7 @@ class _Search:
         self._found: dict[str, ShippedModule] = {}
         #: Packages that are folders without an __init__.py, as far as they were come across.
         self._folders: dict[str, str] = {}
-        self._to_follow: deque[ShippedModule] = deque()
+        self._to_follow: deque[tuple[ShippedModule, Source]] = deque()
         #: Of each name that was looked up: whether it is such a folder.
         self._looked_up: dict[str, bool] = {}
         self._trees: set[str] = set()
@@ -91,11 +90,11 @@ class _Search:
     def follow(self) -> None:
         """Take what the sources import, until they lead to nothing new."""
         while self._to_follow:
-            module = self._to_follow.popleft()
+            module, source = self._to_follow.popleft()
             package = module.name if module.is_package else module.name.rpartition(".")[0]
-            for names in _sources[module.path].imports():
+            for names in source.imports():
                 for name in names:
-                    self._look_up(_absolute(name, package))
+                    self._look_up(absolute(name, package))
 
     def found(self) -> dict[str, ShippedModule]:
         """All of it, with the folders that lead to it."""
@@ -113,7 +112,7 @@ class _Search:
         """Take an imported module, or the outermost package of the user's that it is in."""
         for prefix in prefixes(name):
             module = sys.modules.get(prefix)
-            path, locations = file_of(module), _locations(module)
+            path, locations = file_of(module), folders_of(module)
             if path is None and locations:
                 self._folders.setdefault(prefix, locations[0])
             elif path is not None and is_users(path) and (locations or prefix == name):
@@ -176,9 +175,9 @@ class _Search:
             self._add_file(module, path, is_package)
 
     def _add_file(self, name: str, path: str, is_package: bool) -> None:
-        if name not in self._found and (source := _read(path)) is not None:
+        if name not in self._found and (source := read_source(path)) is not None:
             self._found[name] = ShippedModule(name, source.content, path, is_package)
-            self._to_follow.append(self._found[name])
+            self._to_follow.append((self._found[name], source))
 
 
 # ---- where a name leads
@@ -198,7 +197,7 @@ def _spec_of(name: str, place: Sequence[str] | None) -> importlib.machinery.Modu
         return None
     if name in sys.modules:
         module = sys.modules[name]
-        if file_of(module) is not None or not (locations := _locations(module)):
+        if file_of(module) is not None or not (locations := folders_of(module)):
             return None
         spec = importlib.machinery.ModuleSpec(name, None, is_package=True)
         spec.submodule_search_locations = locations
@@ -211,24 +210,6 @@ def _spec_of(name: str, place: Sequence[str] | None) -> importlib.machinery.Modu
     if found is None or (found.loader is not None and not is_users(found.origin or "")):
         return None
     return found
-
-
-def _locations(module: object) -> list[str]:
-    """Where a package's modules lie; empty for a plain module."""
-    try:
-        return [str(folder) for folder in getattr(module, "__dict__", {}).get("__path__") or ()]
-    except Exception:  # whatever somebody has put there
-        return []
-
-
-def _absolute(name: str, package: str) -> str:
-    """What a name with leading dots means in a package; no name at all if that is outside of everything."""
-    relative = name.lstrip(".")
-    if relative == name:
-        return name
-    parts = package.split(".")
-    n_kept = len(parts) + 1 - (len(name) - len(relative))
-    return ".".join([*parts[:n_kept], *([relative] if relative else [])]) if n_kept > 0 else ""
 
 
 def _is_users_folder(folder: str) -> bool:
@@ -245,43 +226,3 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
             return list(islice(entries, _MOST_ENTRIES))
     except OSError:  # removed, or not to be read
         return []
-
-
-# ---- sources
-
-
-@dataclass(slots=True)
-class _Source:
-    """A file as it was read."""
-
-    stamp: tuple[int, int]
-    content: bytes
-    names: list[list[str]] | None = None
-
-    def imports(self) -> list[list[str]]:
-        """What it imports, found out once."""
-        if self.names is None:
-            self.names = names_in_source(self.content)
-        return self.names
-
-
-#: By path, for the life of the process.
-_sources: dict[str, _Source] = {}
-
-
-def _read(path: str) -> _Source | None:
-    """A file as it is now, from memory if it has not changed; None if it cannot be read."""
-    try:
-        found = os.stat(path)
-        stamp = found.st_mtime_ns, found.st_size
-        known = _sources.get(path)
-        if known is not None and known.stamp == stamp:
-            return known
-        with open(path, "rb") as file:
-            source = _Source(stamp, file.read())
-    except (OSError, ValueError):
-        return None
-    if stamp[0] > (time.time() - CLOCK_SECONDS) * 1e9:  # edited once more right now, it might keep its time
-        source.stamp = -1, -1
-    _sources[path] = source
-    return source
