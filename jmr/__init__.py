@@ -33,6 +33,7 @@ A record's way through the package, room by room; a module imports only from roo
     links        connections on an event loop: to a process here, to another host
     shuffle      where map outputs lie: inline, in files in memory, or on disk
     worker       the far end: a supervisor process, and the slots it forks
+    checkpoint   what a job leaves behind, so that the same job, run again, does only what is left
     launch       starts workers
     coordinator  the near end: an event loop around scheduler, wire and shuffle
     interrupts   Ctrl-C, while user code runs in the calling thread

@@ -25,6 +25,7 @@ ROOMS = [
     "links",
     "shuffle",
     "worker",
+    "checkpoint",
     "launch",
     "coordinator",
     "interrupts",

@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "load_all",
     "load_columns",
+    "reduced",
     "swap_classes",
 ]
 
@@ -61,6 +62,8 @@ _LENGTH = struct.Struct("<Q")
 #: Buffers and blobs start at multiples of this, so that arrays over them are aligned.
 _ALIGN = 16
 _PROTOCOL = 5
+#: The last protocol in which an object's memory is a part of it.
+_IN_BAND = 4
 #: Pieces smaller than this in sum are joined: a copy is quicker than another item in a list.
 _JOINED_BYTES = 1 << 16
 #: Columns of fewer values are pickled together: each pickle costs as much as some dozen values.
@@ -152,6 +155,26 @@ def dump_at_most(obj: object, most_bytes: int) -> bytes | None:
         return b"".join(_pieces(body, buffers))
     except (Exception, _TooLarge):  # pickling runs the objects' own code
         return None
+
+
+def reduced(obj: object) -> str | tuple[Any, ...]:
+    """What an object is taken apart into to be pickled, in the terms of `object.__reduce_ex__`.
+
+    Not for functions, classes and modules, nor for what has a way of its own, such as a list.
+
+    Raises
+    ------
+    Exception
+        Whatever the object's own code raised; TypeError, or `NotPicklableError`, if it cannot be pickled.
+
+    Examples
+    --------
+    >>> reduced(range(3))
+    (<class 'range'>, (0, 3, 1))
+    """
+    reduce = _Pickler.dispatch_table.get(type(obj))
+    parts: str | tuple[Any, ...] = obj.__reduce_ex__(_IN_BAND) if reduce is None else reduce(obj)
+    return parts
 
 
 def dump_columns(*columns: list[Any], kinds: Sequence[set[type]] | None = None) -> list[Buffer]:

@@ -35,6 +35,8 @@ __all__ = [
     "file_of",
     "folders_of",
     "is_users",
+    "is_users_folder",
+    "look_afresh",
     "put_back",
     "take_out",
 ]
@@ -49,6 +51,18 @@ _INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}"
 def is_users(path: str) -> bool:
     """Whether a file is source code that is neither Python's own, nor installed, nor jmr's."""
     return path.endswith(".py") and not path.startswith(_libraries()) and not any(part in path for part in _INSTALLED)
+
+
+def is_users_folder(folder: str) -> bool:
+    """Whether a module in this folder would be the user's."""
+    return is_users(os.path.join(folder, "__init__.py"))
+
+
+def look_afresh() -> None:
+    """Have the user's folders listed again: a file that was made just now may not have changed its folder's time."""
+    for folder, finder in list(sys.path_importer_cache.items()):
+        if finder is not None and is_users_folder(folder) and hasattr(finder, "invalidate_caches"):
+            finder.invalidate_caches()
 
 
 @dataclass(slots=True)

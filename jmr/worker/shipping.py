@@ -28,7 +28,7 @@ from typing import Any
 
 from jmr.worker.importable import importable
 from jmr.worker.imports import Shipment, ShippedModule, prefixes
-from jmr.worker.modules import file_of, folders_of, is_users
+from jmr.worker.modules import file_of, folders_of, is_users, is_users_folder, look_afresh
 from jmr.worker.names import PROGRAMS, absolute, names_in_functions
 from jmr.worker.sources import Source, read_source
 
@@ -52,7 +52,7 @@ def shipment_for(functions: Iterable[Callable[..., Any] | None]) -> Shipment:
     They, and the names that can be imported here. Sources are kept for the next job, and read again once their file's
     time or size has changed.
     """
-    _look_afresh()
+    look_afresh()
     search = _Search()
     search.add_loaded()
     for names, children in names_in_functions(functions):
@@ -134,7 +134,7 @@ class _Search:
             if spec.loader is not None:
                 self._add(prefix, spec.origin or "", spec.submodule_search_locations or [])
                 return False
-            place = [folder for folder in spec.submodule_search_locations or () if _is_users_folder(folder)]
+            place = [folder for folder in spec.submodule_search_locations or () if is_users_folder(folder)]
             if not place:
                 return False
             self._folders.setdefault(prefix, place[0])
@@ -183,13 +183,6 @@ class _Search:
 # ---- where a name leads
 
 
-def _look_afresh() -> None:
-    """Have the user's folders listed again: a file that was made just now may not have changed its folder's time."""
-    for folder, finder in list(sys.path_importer_cache.items()):
-        if finder is not None and _is_users_folder(folder) and hasattr(finder, "invalidate_caches"):
-            finder.invalidate_caches()
-
-
 def _spec_of(name: str, place: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
     """What an import of the name would find, unless it is not to be shipped, or is among what is loaded."""
     package, _, child = name.rpartition(".")
@@ -210,10 +203,6 @@ def _spec_of(name: str, place: Sequence[str] | None) -> importlib.machinery.Modu
     if found is None or (found.loader is not None and not is_users(found.origin or "")):
         return None
     return found
-
-
-def _is_users_folder(folder: str) -> bool:
-    return is_users(os.path.join(folder, "__init__.py"))
 
 
 def _has_compiled(folder: str) -> bool:

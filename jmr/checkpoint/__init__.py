@@ -1,0 +1,8 @@
+"""What a job leaves behind, so that the same job, run again, does only what is left.
+
+fingerprints  of functions and of records: the same if, and only if, they would give the same
+printing      any object to a digest, by its value alone
+values        what data is made of
+code          what functions and classes are made of, with all that they use
+modules       what a module is: the user's by its source, an installed one by its version
+"""
