@@ -38,20 +38,22 @@ _BY_ITSELF |= {"__annotations__", "__annotations_cache__", "__annotate_func__"}
 #: Of a class's flags: made by a class statement, or as by one.
 _MADE_AT_RUN_TIME = 1 << 9
 _OF_IMPORT = frozenset({"__builtins__", "__doc__", "__file__", "__loader__", "__name__", "__package__", "__spec__"})
+#: What may be found by its name.
+_BY_NAME = (types.FunctionType, types.BuiltinFunctionType, functools._lru_cache_wrapper, type)
 #: Its registry is what it does; what it found so far, and when, changes with each call.
 _GENERIC = functools.singledispatch(lambda _: None).__code__  # type: ignore[attr-defined]
 
 
 def is_code(obj: object) -> bool:
     """Whether an object is a function, a class or a module, whose value does not depend on who uses it."""
-    return isinstance(obj, types.FunctionType | type | types.ModuleType)
+    return isinstance(obj, (types.FunctionType, type, types.ModuleType))
 
 
 def code_parts(obj: object, modules: Modules) -> Parts | None:
     """Take apart a function, a class, or a module; None for anything else."""
     if isinstance(obj, types.ModuleType):
         return _module(obj, modules)
-    if not isinstance(obj, types.FunctionType | types.BuiltinFunctionType | functools._lru_cache_wrapper | type):
+    if not isinstance(obj, _BY_NAME):
         return None
     module = _home(obj)
     if module is not None:

@@ -13,12 +13,12 @@ import sys
 
 from jmr.checkpoint.code import is_code
 from jmr.checkpoint.modules import Modules
-from jmr.checkpoint.printing import DIGEST_BYTES, Printer, new_hash
+from jmr.checkpoint.printing import DIGEST_BYTES, Parts, Printer, new_hash
 from jmr.checkpoint.values import parts_of
 from jmr.codec.functions import blame
 from jmr.errors import NotPicklableError, describe
 
-__all__ = ["RecordsPrint", "print_of_functions", "print_of_records"]
+__all__ = ["ClassPrints", "RecordsPrint", "print_of_functions", "print_of_records"]
 
 #: Raised by whoever changes what a print is made of.
 _FORMAT = 1
@@ -61,8 +61,34 @@ def print_of_functions(*functions: object) -> str:
     return digest.hexdigest()[: 2 * DIGEST_BYTES]
 
 
+class ClassPrints:
+    """The prints of the classes that a job's records are of, and of functions in them: as they are at first sight."""
+
+    def __init__(self) -> None:
+        self._modules = Modules()
+        self._prints: dict[int, tuple[object, bytes]] = {}
+
+    def parts_of(self, obj: object) -> Parts:
+        """Take any object apart."""
+        return parts_of(obj, self._modules)
+
+    def print_alone(self, obj: object) -> bytes | None:
+        """The print of a class or function, whichever record it was met in; None for anything else."""
+        if not is_code(obj):
+            return None
+        known = self._prints.get(id(obj))
+        if known is None:
+            known = self._prints[id(obj)] = obj, Printer(self.parts_of).print_of(obj)
+        return known[1]
+
+
 class RecordsPrint:
     """The print of some records, read in one batch or several.
+
+    Parameters
+    ----------
+    classes
+        Those of records that were printed before, if any were.
 
     Examples
     --------
@@ -73,11 +99,10 @@ class RecordsPrint:
     True
     """
 
-    def __init__(self) -> None:
-        self._modules = Modules()
+    def __init__(self, classes: ClassPrints | None = None) -> None:
+        classes = ClassPrints() if classes is None else classes
         self._columns = new_hash(), new_hash()
-        self._printer = Printer(lambda obj: parts_of(obj, self._modules), self._print_of_code)
-        self._codes: dict[int, tuple[object, bytes]] = {}
+        self._printer = Printer(classes.parts_of, classes.print_alone)
         self._n_records = 0
 
     def add(self, keys: list[object], values: list[object], kinds: tuple[set[type], set[type]] | None = None) -> None:
@@ -112,14 +137,6 @@ class RecordsPrint:
         for column in self._columns:
             digest.update(column.digest())
         return digest.hexdigest()[: 2 * DIGEST_BYTES]
-
-    def _print_of_code(self, obj: object) -> bytes | None:
-        """Of a record's class, once: it is the same whichever record it was met in."""
-        if not is_code(obj):
-            return None
-        if id(obj) not in self._codes:
-            self._codes[id(obj)] = obj, Printer(lambda part: parts_of(part, self._modules)).print_of(obj)
-        return self._codes[id(obj)][1]
 
 
 def print_of_records(keys: list[object], values: list[object], kinds: tuple[set[type], set[type]] | None = None) -> str:

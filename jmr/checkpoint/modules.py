@@ -15,10 +15,10 @@ import hashlib
 import importlib.machinery
 import importlib.metadata
 import os
-import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import TypeGuard
 
 import jmr
@@ -32,6 +32,9 @@ from jmr.worker.sources import read_source
 __all__ = ["Modules"]
 
 _NOT_THERE = "not there"
+_SUFFIXES = frozenset(importlib.machinery.all_suffixes())
+#: Of one folder.
+_MOST_ENTRIES = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +81,17 @@ class Modules:
     def _behind(self, name: str, is_whole: bool) -> dict[str, str]:
         """By name: all that counts, and what it is."""
         told: dict[str, str] = {}
-        left = [f"{name}.*" if is_whole else name]
+        left, folders = [name], set[str]()
+        if is_whole:
+            left.append(f"{name}.*")
         while left:
             dotted = left.pop()
             for prefix in prefixes(dotted.removesuffix(".*")):
                 if prefix not in told and not self._tell(prefix, told, left):
                     break
             else:
-                if dotted.endswith(".*") and _is_users_own(self._find(dotted[:-2])):
-                    left += self._parts_of(dotted[:-2])
+                if dotted.endswith(".*"):
+                    left += self._within(dotted[:-2], folders)
         return told
 
     def _tell(self, name: str, told: dict[str, str], left: list[str]) -> bool:
@@ -100,11 +105,13 @@ class Modules:
             told[root] = self._version(root) if found is not None or root in sys.stdlib_module_names else _NOT_THERE
         return False
 
-    def _parts_of(self, package: str) -> list[str]:
-        """The modules of a package, with all in them."""
+    def _within(self, package: str, seen: set[str]) -> Iterator[str]:
+        """The modules of a package of the user's, and its packages with all in them; of folders not seen before."""
         found = self._find(package)
-        folders = [] if found is None else found.folders
-        return [f"{package}.{part.name}{'.*' if part.ispkg else ''}" for part in pkgutil.iter_modules(folders)]
+        for folder in found.folders if _is_users_own(found) else ():
+            if (real := os.path.realpath(folder)) not in seen:  # links may lead round in circles
+                seen.add(real)
+                yield from (f"{package}.{name}" for name in _names_in(folder))
 
     def _find(self, name: str) -> _Found | None:
         if name not in self._found:
@@ -156,6 +163,19 @@ def _is_users_own(found: _Found | None) -> TypeGuard[_Found]:
     if found.path is None:
         return any(map(is_users_folder, found.folders))
     return is_users(os.path.splitext(found.path)[0] + ".py")  # or what was compiled, beside it
+
+
+def _names_in(folder: str) -> Iterator[str]:
+    try:
+        entries = list(islice(os.scandir(folder), _MOST_ENTRIES))
+    except OSError:  # removed, or not to be read
+        return
+    for entry in entries:
+        stem, dot, suffix = entry.name.partition(".")
+        if dot + suffix in _SUFFIXES and stem.isidentifier():
+            yield stem
+        elif stem.isidentifier() and stem != "__pycache__" and not dot and entry.is_dir():
+            yield f"{stem}.*"
 
 
 def _read(path: str | None, name: str, is_package: bool) -> tuple[str, list[str]]:

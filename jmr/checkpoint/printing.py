@@ -41,6 +41,7 @@ _SINGLE = PLAIN_TYPES | {complex, type(...)}
 _SEVERAL = frozenset({tuple, list, dict})
 _SIMPLE = _SINGLE | _SEVERAL
 _SIZED = frozenset({str, bytes})
+_SHORT = _SINGLE - _SIZED
 #: Of these, all of one type can be sorted.
 _SORTABLE: tuple[set[type], ...] = ({str}, {int}, {bytes})
 #: Items that are looked at and written together.
@@ -48,7 +49,9 @@ _AT_ONCE = 1 << 10
 #: What is larger, or deeper, is not simple: it could be shared, so that its copies would fill the memory.
 _MOST_BYTES, _MOST_ITEMS, _MOST_LEVELS = 1 << 22, 1 << 14, 100
 #: No first byte of what marshal writes.
-_DIGEST, _BACK, _ACROSS = b"\x80", b"\x81", b"\x82"
+_DIGEST, _BACK, _ACROSS, _WHOLE = b"\x80", b"\x81", b"\x82", b"\x83"
+#: Bytes of an object that stand for themselves: to make a digest takes longer than all the rest.
+_MOST_WHOLE = 96
 #: Objects whose digests are remembered.
 _MOST_KNOWN = 1 << 16
 
@@ -68,10 +71,12 @@ class Parts:
     is_ordered: bool = True
     #: Bytes whose number follows from the items.
     raw: Iterable[Buffer] = ()
+    #: So many items to begin with are not like the rest: all of those may be simple.
+    n_apart: int = 0
 
 
 class Printer:
-    """Prints objects, as long as nobody changes them meanwhile.
+    """Prints objects, as long as nobody changes them meanwhile. Of no more use once it has raised an exception.
 
     Parameters
     ----------
@@ -107,6 +112,8 @@ class Printer:
         #: The outermost open object that the innermost one leads to, by its depth.
         self._reach = 0
         self._is_cyclic = False
+        #: Of what `_at_once` had no answer for.
+        self._parts = Parts("")
 
     def print_of(self, obj: object) -> bytes:
         """The digest of one object."""
@@ -128,13 +135,18 @@ class Printer:
     def forget(self) -> None:
         """Objects may change from here on."""
         self._known.clear()
+        self._known_cyclic.clear()
 
     def _at_once(self, item: object) -> bytes | None:
         """What is written of an item; None if it must be visited first."""
-        if type(item) in _SIMPLE and _are_simple([item], {type(item)}):
+        kind = type(item)
+        if kind in _SHORT or (kind in _SIMPLE and _are_simple([item], {kind})):
             return marshal.dumps(item, _FORMAT)  # type: ignore[arg-type]
         at = id(item)
-        if (known := self._known.get(at) or self._known_cyclic.get(at)) is not None:
+        if (known := self._known.get(at)) is not None:
+            return known[1]
+        if (known := self._known_cyclic.get(at)) is not None:
+            self._is_cyclic = True
             return known[1]
         if at in self._open:
             self._reach = min(self._reach, self._open[at])
@@ -145,23 +157,44 @@ class Printer:
             self._reach = min(self._reach, reach)
             return _ACROSS + _number(len(self._unfinished) - n_before)
         alone = self._print_alone(item)
-        return None if alone is None else _DIGEST + alone
+        if alone is not None:
+            return _DIGEST + alone
+        parts = self._take_apart(item)
+        written = None if parts.raw or len(parts.items) > _MOST_WHOLE else self._as_leaf(item, parts)
+        self._parts = parts
+        return written
+
+    def _as_leaf(self, obj: object, parts: Parts) -> bytes | None:
+        """What is written of an object that holds nothing but what is short and simple: as by a visit, but sooner."""
+        rest = parts.items[parts.n_apart :]
+        if not parts.is_ordered or not _are_simple(rest, set(map(type, rest))):
+            return None
+        was_cyclic, self._is_cyclic = self._is_cyclic, False
+        pieces = [self._at_once(item) for item in parts.items[: parts.n_apart]]
+        written = None
+        if not any(piece is None or piece[:1] in (_BACK, _ACROSS) for piece in pieces):
+            start = b"".join((_start_of(parts), *pieces, _simply(rest)))  # type: ignore[arg-type]
+            if len(start) <= _MOST_WHOLE:
+                written = _whole(start)
+                self._remember(obj, written)
+        self._is_cyclic |= was_cyclic
+        return written
 
     def _walked(self, root: object) -> bytes:
         """Visit an object, and all in it that must be: not by recursion, for lists may be linked and trees deep."""
-        visits = [self._enter(root)]
+        visits = [self._enter(root, self._parts)]
         while True:
             visit = visits[-1]
             if self._advance(visit):
-                visits.append(self._enter(visit.item))
+                visits.append(self._enter(visit.item, self._parts))
                 continue
             written = self._leave(visits.pop())
             if not visits:
                 return written
             visits[-1].add(written)
 
-    def _enter(self, obj: object) -> _Visit:
-        visit = _Visit(obj, self._take_apart(obj), len(self._unfinished), self._reach, self._is_cyclic)
+    def _enter(self, obj: object, parts: Parts) -> _Visit:
+        visit = _Visit(obj, parts, len(self._unfinished), self._reach, self._is_cyclic)
         self._open[id(obj)] = self._reach = len(self._open)
         self._is_cyclic = False
         return visit
@@ -174,7 +207,7 @@ class Printer:
                 some = items[visit.n_added : visit.n_added + _AT_ONCE]
                 visit.n_looked_at += len(some)
                 if _are_simple(some, set(map(type, some))):
-                    visit.digest.update(_simply(some))
+                    visit.add(_simply(some))
                     visit.n_added = visit.n_looked_at
                     continue
             visit.item = items[visit.n_added]
@@ -219,6 +252,7 @@ class _Visit:
         "obj",
         "outer_reach",
         "raw",
+        "start",
         "was_cyclic",
     )
 
@@ -227,7 +261,7 @@ class _Visit:
         self.items, self.raw = parts.items, parts.raw
         self.n_unfinished, self.outer_reach, self.was_cyclic = n_unfinished, outer_reach, was_cyclic
         #: How many items are in the digest, and of how many it was found out whether they are simple.
-        self.n_added = self.n_looked_at = 0
+        self.n_added, self.n_looked_at = 0, parts.n_apart
         self.item: object = None
         #: What was written of items that have no order.
         self.loose: list[bytes] | None = None
@@ -236,21 +270,43 @@ class _Visit:
                 self.items = sorted(parts.items)  # type: ignore[type-var]
             else:
                 self.loose = []
-        self.digest = new_hash()
-        self.digest.update(marshal.dumps((parts.kind, len(parts.items)), _FORMAT))
+        self.start = _start_of(parts)
+        #: Made when there is more than it would be shorter than.
+        self.digest: _Hash | None = None
 
-    def add(self, written: bytes) -> None:
+    def add(self, written: Buffer) -> None:
+        """Add what was written of an item, or of some that have an order."""
         if self.loose is None:
-            self.digest.update(written)
+            self._feed(written)
         else:
-            self.loose.append(written)
+            self.loose.append(bytes(written))
 
     def written(self) -> bytes:
-        for piece in sorted(self.loose or ()):
-            self.digest.update(piece)
+        """What is written of the object, when all of its items have been added."""
+        if self.loose is not None:
+            self._feed(b"".join(sorted(self.loose)))
         for raw in self.raw:
-            self.digest.update(raw)
+            self._feed(raw)
+        if self.digest is None:
+            return _whole(self.start)
         return _DIGEST + self.digest.digest()[:DIGEST_BYTES]
+
+    def _feed(self, piece: Buffer) -> None:
+        if self.digest is None:
+            if len(self.start) + len(piece) <= _MOST_WHOLE:
+                self.start += piece
+                return
+            self.digest = new_hash()
+            self.digest.update(self.start)
+        self.digest.update(piece)
+
+
+def _start_of(parts: Parts) -> bytes:
+    return marshal.dumps((parts.kind, len(parts.items)), _FORMAT)
+
+
+def _whole(written: bytes) -> bytes:
+    return _WHOLE + bytes((len(written),)) + written
 
 
 def _simply(items: Sequence[object]) -> memoryview:

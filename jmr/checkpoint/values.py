@@ -10,6 +10,7 @@ Types count: 1, 1.0 and True are three values, and so are -0.0 and 0.0. So does 
 
 from __future__ import annotations
 
+import copyreg
 import sys
 import types
 import weakref
@@ -44,10 +45,11 @@ def parts_of(obj: object, modules: Modules) -> Parts:
     parts = code_parts(obj, modules)
     if parts is not None:
         return parts
-    if isinstance(obj, set | frozenset) and _reduces_as(obj, set, frozenset):
+    if isinstance(obj, (set, frozenset)) and _reduces_as(obj, set, frozenset):
         return Parts("kind of set", [type(obj), obj.__getstate__(), frozenset(obj)])
     numpy = sys.modules.get("numpy")
-    if numpy is not None and _reduces_as(obj, numpy.generic, numpy.ndarray):
+    arrays = () if numpy is None else (numpy.generic, numpy.ndarray)
+    if isinstance(obj, arrays) and _reduces_as(obj, *arrays):
         return _array(obj, numpy)
     return _reduced(obj)
 
@@ -57,9 +59,12 @@ def _reduced(obj: object) -> Parts:
     if isinstance(parts, str):
         return Parts("by name", [type(obj), getattr(obj, "__module__", None), parts])
     make, arguments, state, items, pairs, set_state = (*parts, *(None,) * 4)[:6]
+    kind = "object"
+    if make is copyreg.__newobj__:  # type: ignore[attr-defined]
+        kind, (make, *arguments) = "new object", arguments
     listed = list(items or ())
-    head = [make, len(arguments), *arguments, state, set_state, len(listed)]
-    return Parts("object", [*head, *listed, *chain.from_iterable(pairs or ())])
+    rest = [state, set_state, len(listed), *listed, *chain.from_iterable(pairs or ())]
+    return Parts(kind, [make, len(arguments), *arguments, *rest], n_apart=1)
 
 
 def _reduces_as(obj: object, *kinds: type) -> bool:
@@ -98,6 +103,9 @@ def _type_variable(obj: TypeVar) -> Parts:
 
 def _array(array: Any, numpy: Any) -> Parts:
     head = [type(array), array.dtype, array.shape]
+    if array.dtype.names is not None:  # there may be gaps between the fields, which hold anything
+        fields = numpy.asarray(array)
+        return Parts("array of structures", [*head, *[fields[name] for name in array.dtype.names]])
     if array.dtype.kind in _BY_BYTES and not array.dtype.hasobject:
         return Parts("array", head, raw=_pieces(numpy.asarray(array), numpy))
     return Parts("array of objects", [*head, *numpy.asarray(array).ravel().tolist()])
