@@ -4,5 +4,7 @@ fingerprints  of functions and of records: the same if, and only if, they would 
 printing      any object to a digest, by its value alone
 values        what data is made of
 code          what functions and classes are made of, with all that they use
+bytecode      what compiled code is made of
 modules       what a module is: the user's by its source, an installed one by its version
+installed     which version that is
 """

@@ -10,19 +10,18 @@ is used as a whole, or by `import *`, all of it counts. Nothing is imported.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import importlib.machinery
-import importlib.metadata
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import TypeGuard
 
 import jmr
 from jmr.checkpoint.bytecode import print_of_source
+from jmr.checkpoint.installed import Installed
 from jmr.codec.values import is_by_value
 from jmr.worker.imports import prefixes
 from jmr.worker.modules import file_of, folders_of, is_users, is_users_folder, look_afresh
@@ -53,6 +52,7 @@ class Modules:
         self._prints: dict[tuple[str, bool], str] = {}
         self._found: dict[str, _Found | None] = {}
         self._versions: dict[str, str] = {}
+        self._installed = Installed()
         self._is_afresh = False
 
     def print_of(self, name: str, *, is_whole: bool = False) -> str:
@@ -149,12 +149,11 @@ class Modules:
     def _version_now(self, root: str) -> str:
         if root == "jmr":
             return jmr.__version__
-        versions = [_version_of(root)]
-        if versions == [None]:
-            versions = [_version_of(name) for name in sorted(set(_distributions().get(root, ())))]
-        known = [version for version in versions if version is not None]
         found = self._find(root)
-        return " ".join(known) or _stamp(None if found is None else found.path or next(iter(found.folders), None))
+        path = "" if found is None else found.path or ""
+        places = [path] if found is None or not found.folders else found.folders
+        versions = [self._installed.version(root, os.path.dirname(place)) for place in places]
+        return " ".join(filter(None, versions)) or _stamp(path)
 
 
 def _is_users_own(found: _Found | None) -> TypeGuard[_Found]:
@@ -190,26 +189,13 @@ def _read(path: str | None, name: str, is_package: bool) -> tuple[str, list[str]
     return print_of_source(source.content), [target for target in imported if target]
 
 
-def _stamp(path: str | None) -> str:
+def _stamp(path: str) -> str:
     """When a file, or the archive that it is in, was changed."""
     while path:
         try:
             found = os.stat(path)
         except OSError:
-            path = os.path.dirname(path) if os.path.dirname(path) != path else None
+            path = os.path.dirname(path) if os.path.dirname(path) != path else ""
             continue
         return f"{found.st_mtime_ns} {found.st_size}"
     return _NOT_THERE
-
-
-def _version_of(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except Exception:  # there is none of that name, or it is damaged
-        return None
-
-
-@functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    """For each name that can be imported, what was installed. All of that is read: a tenth of a second."""
-    return importlib.metadata.packages_distributions()
