@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import itertools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 import jmr
+from jmr.checkpoint import modules, printing
 from jmr.checkpoint.fingerprints import print_of_functions
 from jmr.codec.values import dump_by_value
 from jmr.errors import NotPicklableError
 
 CHECKOUT = Path(jmr.__file__).parent.parent
-_names = itertools.count()
 
 
 def cell(code, *, number=1, line=1, before="", name="mapfn"):
@@ -158,6 +158,7 @@ def test_what_matters_changes_a_print(old, new):
     assert print_of(edited(old, new)) != print_of(HELPERS)
 
 
+@pytest.mark.slow
 def test_all_that_matters_changes_it_to_something_else():
     prints = {print_of(edited(old, new)) for old, new in OTHER.values()}
     assert len(prints) == len(OTHER)
@@ -168,12 +169,12 @@ def test_cell_numbers_file_names_lines_and_other_cells_do_not_matter():
     assert print_of(HELPERS) == print_of(HELPERS, number=12, line=300) == print_of(HELPERS, before=before)
 
 
-def test_a_function_that_was_called_ten_thousand_times_has_the_print_that_it_had():
+def test_a_function_that_was_called_five_hundred_times_has_the_print_that_it_had():
     """Python rewrites the code of what is called often."""
     mapfn = cell(HELPERS)
     before = print_of_functions(mapfn)
-    for _ in range(10_000):
-        list(mapfn("key", type("Text", (str,), {"unused": 1})("the cat") if not _ else TEXT))
+    for _ in range(500):
+        list(mapfn("key", TEXT))
     assert print_of_functions(mapfn) == before
 
 
@@ -247,6 +248,8 @@ CLASSES = {
     "a metaclass": ("class M(type):\n  x = 1\nclass A(metaclass=M): pass", "x = 1", "x = 2"),
     "slots": ("class A:\n  __slots__ = ('x', 'y')", "'y'", "'z'"),
     "a cached property": ("import functools as f\nclass A:\n  @f.cached_property\n  def f(self): return 1", "1", "2"),
+    "a cached partial": ("import functools as f\nA = f.lru_cache(f.partial(int, base=2))", "base=2", "base=3"),
+    "the order of fields": ("class A:\n  x: int\n  y: int", "x: int\n  y", "y: int\n  x"),
     "an annotation": ("class A:\n  x: int", "int", "str"),
     "a class that uses itself": ("class A:\n  def f(self): return A(1)", "A(1)", "A(2)"),
     "an error": ("class A(ValueError):\n  x = 1", "ValueError", "TypeError"),
@@ -298,10 +301,9 @@ def test_another_minor_version_of_python_has_other_prints(monkeypatch):
     assert print_of_functions(len) != before
 
 
+@pytest.mark.slow
 def test_what_is_installed_is_not_walked(monkeypatch):
     """Only its version counts, however large it is."""
-    from jmr.checkpoint import printing
-
     visits = []
     monkeypatch.setattr(printing.Printer, "_enter", counted(printing.Printer._enter, visits))
     print_of("import pandas as pd, numpy as np\ndef mapfn(k, v): return pd.DataFrame(v), np.linalg.norm, pd.concat")
@@ -481,6 +483,26 @@ def test_an_installed_module_counts_by_its_version(project, monkeypatch, code, n
     before = print_of(code)
     installed(folder, "1.1", name)
     assert print_of(code) != before
+
+
+def test_a_compiled_function_counts_by_the_version_of_its_module(monkeypatch):
+    code = "from numpy import dot\ndef mapfn(k, v): return dot(v, v)"
+    before = print_of(code)
+    monkeypatch.setattr(modules.Modules, "_version_now", lambda *_: "another")
+    assert print_of(code) != before
+
+
+def test_a_module_that_is_found_by_a_finder_of_its_own_counts(project, monkeypatch):
+    """As projects are that were installed to be edited."""
+    write(project / "src" / "own_e.py", OWN)
+
+    class Finder:
+        def find_spec(self, name, path, target=None):
+            if name == "own_e":
+                return importlib.util.spec_from_file_location(name, project / "src" / "own_e.py")
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
+    assert changes("def mapfn(k, v):\n    import own_e", project / "src" / "own_e.py", OWN.replace("3", "4"))
 
 
 def test_an_installed_module_without_a_version_counts_by_its_file(project, monkeypatch):

@@ -60,7 +60,7 @@ def code_parts(obj: object, modules: Modules) -> Parts | None:
         return Parts("by its name", [obj.__qualname__, modules.print_of(module)])
     match obj:
         case type():
-            return _class(obj)
+            return _class(obj, modules)
         case types.FunctionType():
             return _function(obj, modules)
         case functools._lru_cache_wrapper():
@@ -71,12 +71,11 @@ def code_parts(obj: object, modules: Modules) -> Parts | None:
 
 def _home(obj: Any) -> str | None:
     """The module in which every process finds this very object by its name."""
-    name = getattr(obj, "__module__", None)
-    module = sys.modules.get(name) if isinstance(name, str) else None
-    if module is None or is_by_value(name):
+    name, qualified = getattr(obj, "__module__", None), getattr(obj, "__qualname__", None)
+    found: object = sys.modules.get(name) if isinstance(name, str) and not is_by_value(name) else None
+    if found is None or not isinstance(qualified, str):
         return None
-    found: object = module
-    for part in obj.__qualname__.split("."):
+    for part in qualified.split("."):
         found = getattr(found, part, None)
     return name if found is obj else None
 
@@ -92,7 +91,7 @@ def _function(function: types.FunctionType, modules: Modules) -> Parts:
         "code": function.__code__,
         "defaults": function.__defaults__,
         "keyword defaults": _sorted(function.__kwdefaults__ or {}),
-        "annotations": _sorted(_annotations(function)),
+        "annotations": _annotations(function),
         "attributes": _sorted(vars(function)),
         "closure": function.__closure__,
     }
@@ -120,16 +119,16 @@ def _imported(function: types.FunctionType) -> list[str]:
 # ---- classes
 
 
-def _class(cls: type) -> Parts:
-    body = {name: value for name, value in vars(cls).items() if name not in _BY_ITSELF}
+def _class(cls: type, modules: Modules) -> Parts:
     if not cls.__flags__ & _MADE_AT_RUN_TIME:
-        return Parts("type of Python's own", [cls.__module__, cls.__qualname__])
+        return Parts("compiled class", [cls.__qualname__, modules.print_of(cls.__module__)])
+    body = [part for name, value in vars(cls).items() if name not in _BY_ITSELF for part in (name, value)]
     facts: dict[str, object] = {
         "name": (cls.__name__, cls.__qualname__),
         "metaclass": type(cls),
         "bases": cls.__bases__,
-        "body": _sorted(body),
-        "annotations": _sorted(_annotations(cls)),
+        "body": body,
+        "annotations": _annotations(cls),
     }
     if "_abc_impl" in vars(cls):
         registered = abc._get_dump(cls)[0]  # type: ignore[attr-defined]

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import jmr
 from jmr.checkpoint.bytecode import print_of_source
@@ -30,6 +30,7 @@ from jmr.worker.sources import read_source
 
 __all__ = ["Modules"]
 
+_PYTHONS_OWN = (importlib.machinery.BuiltinImporter, importlib.machinery.FrozenImporter, importlib.machinery.PathFinder)
 _NOT_THERE = "not there"
 _SUFFIXES = frozenset(importlib.machinery.all_suffixes())
 #: Of one folder.
@@ -132,13 +133,7 @@ class Modules:
         if not self._is_afresh:
             look_afresh()
             self._is_afresh = True
-        try:
-            spec = importlib.machinery.PathFinder.find_spec(child, within.folders if within else None)
-        except Exception:  # of somebody else's finder, for an entry of sys.path
-            return None
-        if spec is None:
-            return None
-        return _Found(None if spec.loader is None else spec.origin, list(spec.submodule_search_locations or ()))
+        return _found_by_finders(child, within.folders if within else None)
 
     def _version(self, root: str) -> str:
         """What is installed under a name that is imported."""
@@ -154,6 +149,21 @@ class Modules:
         places = [path] if found is None or not found.folders else found.folders
         versions = [self._installed.version(root, os.path.dirname(place)) for place in places]
         return " ".join(filter(None, versions)) or _stamp(path)
+
+
+def _found_by_finders(name: str, folders: list[str] | None) -> _Found | None:
+    """Where an import would find a module, by the last part of its name, in a package's folders or outside of all."""
+    finders: list[Any] = [importlib.machinery.PathFinder]
+    if folders is None:
+        finders += [finder for finder in sys.meta_path if finder not in _PYTHONS_OWN]
+    for finder in finders:
+        try:
+            spec = finder.find_spec(name, folders)
+            if spec is not None:
+                return _Found(None if spec.loader is None else spec.origin, list(spec.submodule_search_locations or ()))
+        except Exception:  # of somebody else's finder
+            continue
+    return None
 
 
 def _is_users_own(found: _Found | None) -> TypeGuard[_Found]:

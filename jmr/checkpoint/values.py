@@ -51,13 +51,14 @@ def parts_of(obj: object, modules: Modules) -> Parts:
     arrays = () if numpy is None else (numpy.generic, numpy.ndarray)
     if isinstance(obj, arrays) and _reduces_as(obj, *arrays):
         return _array(obj, numpy)
-    return _reduced(obj)
+    return _reduced(obj, modules)
 
 
-def _reduced(obj: object) -> Parts:
+def _reduced(obj: object, modules: Modules) -> Parts:
     parts = reduced(obj)
     if isinstance(parts, str):
-        return Parts("by name", [type(obj), getattr(obj, "__module__", None), parts])
+        module = getattr(obj, "__module__", None)
+        return Parts("by name", [type(obj), parts, modules.print_of(module) if isinstance(module, str) else None])
     make, arguments, state, items, pairs, set_state = (*parts, *(None,) * 4)[:6]
     kind = "object"
     if make is copyreg.__newobj__:  # type: ignore[attr-defined]
