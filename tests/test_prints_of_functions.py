@@ -498,8 +498,8 @@ def test_a_module_that_is_found_by_a_finder_of_its_own_counts(project, monkeypat
 
     class Finder:
         def find_spec(self, name, path, target=None):
-            if name == "own_e":
-                return importlib.util.spec_from_file_location(name, project / "src" / "own_e.py")
+            path = project / "src" / "own_e.py"
+            return importlib.util.spec_from_file_location(name, path) if name == "own_e" else None
 
     monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
     assert changes("def mapfn(k, v):\n    import own_e", project / "src" / "own_e.py", OWN.replace("3", "4"))

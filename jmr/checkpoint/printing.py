@@ -139,6 +139,15 @@ class Printer:
 
     def _at_once(self, item: object) -> bytes | None:
         """What is written of an item; None if it must be visited first."""
+        written = self._already(item)
+        if written is None:
+            parts = self._parts = self._take_apart(item)
+            if not parts.raw and len(parts.items) <= _MOST_WHOLE:
+                written = self._as_leaf(item, parts)
+        return written
+
+    def _already(self, item: object) -> bytes | None:
+        """What is written of an item that is simple, or has been met before."""
         kind = type(item)
         if kind in _SHORT or (kind in _SIMPLE and _are_simple([item], {kind})):
             return marshal.dumps(item, _FORMAT)  # type: ignore[arg-type]
@@ -157,12 +166,7 @@ class Printer:
             self._reach = min(self._reach, reach)
             return _ACROSS + _number(len(self._unfinished) - n_before)
         alone = self._print_alone(item)
-        if alone is not None:
-            return _DIGEST + alone
-        parts = self._take_apart(item)
-        written = None if parts.raw or len(parts.items) > _MOST_WHOLE else self._as_leaf(item, parts)
-        self._parts = parts
-        return written
+        return None if alone is None else _DIGEST + alone
 
     def _as_leaf(self, obj: object, parts: Parts) -> bytes | None:
         """What is written of an object that holds nothing but what is short and simple: as by a visit, but sooner."""
@@ -170,7 +174,7 @@ class Printer:
         if not parts.is_ordered or not _are_simple(rest, set(map(type, rest))):
             return None
         was_cyclic, self._is_cyclic = self._is_cyclic, False
-        pieces = [self._at_once(item) for item in parts.items[: parts.n_apart]]
+        pieces = [self._already(item) for item in parts.items[: parts.n_apart]]
         written = None
         if not any(piece is None or piece[:1] in (_BACK, _ACROSS) for piece in pieces):
             start = b"".join((_start_of(parts), *pieces, _simply(rest)))  # type: ignore[arg-type]
