@@ -23,6 +23,7 @@ __all__ = [
     "SlotResumed",
     "SlotUnwanted",
     "SplitAdded",
+    "SplitRestored",
 ]
 
 
@@ -53,6 +54,14 @@ class SplitAdded:
 
 
 @dataclass(slots=True)
+class SplitRestored:
+    """The next split of a job's source is there, and what its map task would leave was kept from an earlier run."""
+
+    now: float
+    job: int
+
+
+@dataclass(slots=True)
 class InputEnded:
     """A job's source has no more splits."""
 
@@ -67,6 +76,8 @@ class ReduceTasksKnown:
     now: float
     job: int
     n_tasks: int
+    #: Indices of those whose results were kept from an earlier run.
+    done: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -161,6 +172,7 @@ Event = (
     JobOpened
     | LimitChanged
     | SplitAdded
+    | SplitRestored
     | InputEnded
     | ReduceTasksKnown
     | SlotJoined

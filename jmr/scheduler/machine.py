@@ -52,6 +52,7 @@ from jmr.scheduler.events import (
     SlotResumed,
     SlotUnwanted,
     SplitAdded,
+    SplitRestored,
 )
 from jmr.scheduler.jobs import Job, JobState, Phase, Task, TaskState
 from jmr.scheduler.pools import Pool, Pools
@@ -86,10 +87,13 @@ class Scheduler:
                 return self._change_limit(job, max_slots)
             case SplitAdded(_, job):
                 return self._add_split(job)
+            case SplitRestored(_, job):
+                self._count_restored(job)
+                return []
             case InputEnded(_, job):
                 return self._end_input(job)
-            case ReduceTasksKnown(_, job, n_tasks):
-                return self._begin_reduce(job, n_tasks)
+            case ReduceTasksKnown(_, job, n_tasks, done):
+                return self._begin_reduce(job, n_tasks, done)
             case SlotJoined(_, slot, worker):
                 self._pools.join(slot, worker)
                 self._pools.put_back(slot)
@@ -142,6 +146,11 @@ class Scheduler:
         self._pools.get_in_line(job)
         return self._assign()
 
+    def _count_restored(self, job_id: int) -> None:
+        job = self._jobs.get(job_id)
+        if job is not None:
+            job.n_map_tasks += 1
+
     def _end_input(self, job_id: int) -> list[Effect]:
         job = self._jobs.get(job_id)
         if job is None:
@@ -149,13 +158,14 @@ class Scheduler:
         job.input_ended = True
         return self._advance(job)
 
-    def _begin_reduce(self, job_id: int, n_tasks: int) -> list[Effect]:
+    def _begin_reduce(self, job_id: int, n_tasks: int, done: frozenset[int]) -> list[Effect]:
         job = self._jobs.get(job_id)
         if job is None:
             return []
         job.state = JobState.REDUCING
         for index in range(n_tasks):
-            job.add(Phase.REDUCE, index)
+            if index not in done:
+                job.add(Phase.REDUCE, index)
         self._pools.get_in_line(job)
         return self._advance(job) + self._assign()
 
