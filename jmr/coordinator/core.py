@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from tornado.ioloop import IOLoop
@@ -27,7 +27,7 @@ from jmr.launch.local import LocalSupervisor
 from jmr.shuffle.budget import Budget, memory_budget
 from jmr.shuffle.directory import Directories
 from jmr.shuffle.files import Room
-from jmr.wire.messages import Range
+from jmr.wire.messages import MapDone, Range
 
 if TYPE_CHECKING:
     from jmr.coordinator.others import Others
@@ -84,9 +84,22 @@ class Coordinator:
         """Queue the next split of a job's source."""
         self._call(self._desk.add_split, job, split)
 
-    def end_input(self, job: int) -> None:
-        """Say that a job's source has no more."""
-        self._call(self._desk.end_input, job)
+    def add_done_split(self, job: int, done: MapDone) -> None:
+        """Count the next split of a job's source as mapped: this is what its map task left in an earlier run."""
+        self._call(self._desk.add_done_split, job, done)
+
+    def end_input(self, job: int, reduced: Collection[tuple[int, ...]] = ()) -> None:
+        """Say that a job's source has no more.
+
+        Parameters
+        ----------
+        job
+            Its number.
+        reduced
+            The partitions, in order, of reduce tasks whose results are there from an earlier run. Those among them that
+            this job would have are told by `PartitionKept`, and do not run.
+        """
+        self._call(self._desk.end_input, job, frozenset(reduced))
 
     def cancel(self, job: int, ending: Ending) -> None:
         """Stop a job's attempts; `ending` is its last mail, unless it had ended before."""

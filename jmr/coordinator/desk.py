@@ -129,8 +129,8 @@ class Desk:
                 if slot in self._slots:
                     self._slots[slot].worker.kill(slot)
             case effects.PlanReduce(number):
-                n_tasks = self.jobs[number].plan_reduce()
-                self._apply(events.ReduceTasksKnown(time.monotonic(), number, n_tasks))
+                n_tasks, done = self.jobs[number].plan_reduce(), self.jobs[number].tell_reduced()
+                self._apply(events.ReduceTasksKnown(time.monotonic(), number, n_tasks, done))
             case effects.EndJob(number):
                 job = self.jobs[number]
                 self._end(job, JobDone(job.failures))
@@ -151,6 +151,7 @@ class Desk:
             spec.options.skips,
             room.directory,
             room.memory_directory,
+            spec.kept_directory,
             at,
             is_remote=False,
             blobs=[blob, spec.surroundings, b""],
@@ -184,8 +185,18 @@ class Desk:
         job.add_split(split)
         self._apply(events.SplitAdded(time.monotonic(), number))
 
-    def end_input(self, number: int) -> None:
-        """No more map tasks will come."""
+    def add_done_split(self, number: int, done: MapDone) -> None:
+        """Count a map task as done, by what it left in an earlier run."""
+        job = self.jobs.get(number)
+        if job is None or job.ending is not None:
+            return
+        job.add_done_split(done)
+        self._apply(events.SplitRestored(time.monotonic(), number))
+
+    def end_input(self, number: int, reduced: frozenset[tuple[int, ...]]) -> None:
+        """No more map tasks will come; `reduced` as of `Coordinator.end_input`."""
+        if number in self.jobs:
+            self.jobs[number].reduced = reduced
         self._apply(events.InputEnded(time.monotonic(), number))
 
     def cancel(self, number: int, ending: Ending) -> None:

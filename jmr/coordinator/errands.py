@@ -247,6 +247,7 @@ class Errands:
             opening,
             directory=there.directory,
             memory_directory=there.memory_directory,
+            kept_directory=None,  # that is a directory of this host
             functions_at=functions_at,
         )
 

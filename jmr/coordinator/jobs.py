@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jmr.codec.values import Buffer, byte_length
 from jmr.coordinator.books import Books
-from jmr.coordinator.mail import Ending, JobPoisoned, Mail, Origin, PartitionReady, SplitDone
+from jmr.coordinator.mail import Ending, JobPoisoned, Mail, Origin, PartitionKept, PartitionReady, SplitDone
 from jmr.progress.outlet import Outlet
 from jmr.progress.report import Report
 from jmr.scheduler.effects import StartAttempt
@@ -62,6 +62,8 @@ class JobSpec:
     outlet: Outlet
     #: Where the coordinator's mail goes; unbounded, so that the loop never waits for a reader.
     mailbox: queue.SimpleQueue[Mail]
+    #: Where this host's slots leave map outputs, if they are to outlive the job.
+    kept_directory: str | None = None
 
 
 @dataclass(slots=True)
@@ -84,6 +86,8 @@ class Job:
     splits: dict[int, list[Buffer] | Range] = field(default_factory=dict)
     n_splits: int = 0
     reduce_plan: list[ReduceInput] = field(default_factory=list)
+    #: The partitions of reduce tasks whose results are there already.
+    reduced: frozenset[tuple[int, ...]] = frozenset()
     #: Blobs of what tasks set aside; see `JobDone`.
     failures: list[tuple[tuple[int, int], Buffer]] = field(default_factory=list)
     #: Told when nothing of the job runs any more and all that was printed has arrived.
@@ -121,6 +125,14 @@ class Job:
         self.n_splits += 1
         self.spec.report.n_map_tasks = self.n_splits
 
+    def add_done_split(self, done: MapDone) -> None:
+        """Take what the next split's map task left in an earlier run."""
+        index = self.n_splits
+        self.n_splits += 1
+        self.spec.report.n_map_tasks = self.n_splits
+        self._count_failures((0, index), done)
+        self._take_output(index, done)
+
     def order(self, attempt: StartAttempt) -> StartMap | StartReduce:
         """The message that starts an attempt, with its input."""
         task = attempt.task
@@ -142,6 +154,19 @@ class Job:
         self.spec.report.begin_reduce(len(self.reduce_plan))
         return len(self.reduce_plan)
 
+    def tell_reduced(self) -> frozenset[int]:
+        """Tell which reduce tasks need not run; returns their indices."""
+        if not self.reduced:
+            return frozenset()
+        report, done = self.spec.report, set()
+        for index, task in enumerate(self.reduce_plan):
+            if tuple(task.partitions) in self.reduced:
+                done.add(index)
+                report.n_reduce_tasks_done += 1
+                report.reduced_bytes += task.n_bytes
+                self.tell(PartitionKept(index, task.partitions))
+        return frozenset(done)
+
     def told_refusals(self) -> str:
         """Why no worker can run it."""
         advice = dict.fromkeys(refusal.advice for _, refusal in self.refusals.values())
@@ -161,25 +186,46 @@ class Job:
 
     def commit(self, task: TaskId, done: MapDone | ReduceDone) -> None:
         """Take a task's output as its one and only, and let go of its input."""
-        report = self.spec.report
-        report.n_skipped += done.n_failures
-        if done.n_failures:
-            self.failures.append((order_of(task), whole(done.blobs[0])))
+        self._count_failures(order_of(task), done)
         if isinstance(done, ReduceDone):
+            report, plan = self.spec.report, self.reduce_plan[task.index]
             report.n_reduce_tasks_done += 1
-            report.reduced_bytes += self.reduce_plan[task.index].n_bytes
-            self.tell(PartitionReady(whole(done.blobs[1])))
+            report.reduced_bytes += plan.n_bytes
+            failures, blob = map(whole, done.blobs)
+            self.tell(PartitionReady(blob, task.index, plan.partitions, done.n_failures, failures))
             return
         split = self.splits.pop(task.index)
         at, n_bytes = (None, byte_length(split)) if isinstance(split, list) else (split, split[2])
-        self.budget.use(self.outputs.add(task.index, done))
+        self._take_output(task.index, done)
+        n_output = sum(done.lengths)
+        left = None if self.spec.kept_directory is None else done
+        self.tell(
+            SplitDone(
+                done.n_records,
+                n_bytes,
+                at,
+                done.kept_split,
+                n_output,
+                done.seconds,
+                done.flush_seconds,
+                task.index,
+                left,
+            )
+        )
+
+    def _count_failures(self, order: tuple[int, int], done: MapDone | ReduceDone) -> None:
+        self.spec.report.n_skipped += done.n_failures
+        if done.n_failures:
+            self.failures.append((order, whole(done.blobs[0])))
+
+    def _take_output(self, index: int, done: MapDone) -> None:
+        self.budget.use(self.outputs.add(index, done))
+        report = self.spec.report
         report.n_records += done.n_records
         report.n_pairs += done.n_pairs
         report.n_combined_pairs += done.n_combined_pairs
         report.shuffled_bytes = self.outputs.total_bytes
         report.n_map_tasks_done += 1
-        n_output = sum(done.lengths)
-        self.tell(SplitDone(done.n_records, n_bytes, at, done.kept_split, n_output, done.seconds, done.flush_seconds))
 
     def origin(self, task: TaskId) -> Origin:
         """Where its records or groups come from."""

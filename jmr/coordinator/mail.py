@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jmr.codec.values import Buffer
-from jmr.wire.messages import Range
+from jmr.wire.messages import MapDone, Range
 
 __all__ = [
     "Ending",
@@ -16,6 +16,7 @@ __all__ = [
     "JobStopped",
     "Mail",
     "Origin",
+    "PartitionKept",
     "PartitionReady",
     "PoisonSetAside",
     "SplitDone",
@@ -36,6 +37,10 @@ class SplitDone:
     output_bytes: int
     seconds: float
     flush_seconds: float
+    #: Of the task.
+    index: int
+    #: What it left, where somebody wants to keep that.
+    left: MapDone | None
 
 
 @dataclass(slots=True)
@@ -43,6 +48,20 @@ class PartitionReady:
     """A reduce task's result."""
 
     blob: Buffer
+    #: Of the task; and what it has reduced.
+    index: int
+    partitions: Sequence[int]
+    #: How many groups it set aside; and their blob.
+    n_failures: int
+    failures: Buffer
+
+
+@dataclass(slots=True)
+class PartitionKept:
+    """A reduce task need not run: its result is one of those that `Coordinator.end_input` named."""
+
+    index: int
+    partitions: Sequence[int]
 
 
 @dataclass(slots=True)
@@ -118,4 +137,4 @@ class WorkersLost:
 
 
 Ending = JobDone | JobFailed | JobPoisoned | JobStopped | WorkersLost
-Mail = SplitDone | PartitionReady | PoisonSetAside | Ending
+Mail = SplitDone | PartitionReady | PartitionKept | PoisonSetAside | Ending

@@ -22,6 +22,7 @@ from jmr.wire.messages import Range
 
 __all__ = [
     "INLINE_BYTES",
+    "NO_MEMORY",
     "Dealt",
     "Room",
     "SpillError",
@@ -41,6 +42,8 @@ __all__ = [
 
 #: A map output of at most this travels inside the slot's answer.
 INLINE_BYTES = 1 << 16
+#: A room for so many bytes in memory has none, not even for an empty map output: that becomes a file, too.
+NO_MEMORY = -1
 #: A range of at least this is mapped; a smaller one is read.
 _MAPPED_BYTES = 1 << 16
 #: Each mapping keeps a file descriptor for as long as an array lies in it, and the user's code needs some, too.

@@ -73,6 +73,8 @@ class OpenJob:
     #: Where map outputs too big to travel inline are written: on disk, and in memory if there is such a place.
     directory: str
     memory_directory: str | None
+    #: Where map outputs are written instead, whatever their size, to be kept for a later run of the job; else None.
+    kept_directory: str | None
     #: Where the functions lie, if what they capture is large: there is one copy for all slots of a host.
     functions_at: Range | None
     #: Whether the slot is on another host: files there are not those of the coordinator.

@@ -10,6 +10,7 @@ supervisor's to tell.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -25,9 +26,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jmr.codec import process
+from jmr.codec.classes import know_as
 from jmr.codec.failures import raised_from
+from jmr.codec.functions import KNOWN_AS
 from jmr.codec.values import Buffer, dump, dump_at_most, load, swap_classes
-from jmr.shuffle.files import Dealt, Room, SpillError, Stored, fetch, fetch_all, let_go, store, write_all
+from jmr.shuffle.files import NO_MEMORY, Dealt, Room, SpillError, Stored, fetch, fetch_all, let_go, store, write_all
 from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
 from jmr.tasks.map import NOWHERE, MapTask, run_map
 from jmr.tasks.memory import uncollected
@@ -193,6 +196,8 @@ class Slot:
             functions: dict[str, Any] = load(blob)
         except Exception as error:
             raise TaskError(Failure("functions", "", None, raised_from(error), refused=False)) from error
+        for cls, identity in functions.get(KNOWN_AS, ()):
+            know_as(cls, identity)
         return functions
 
     def _take_on_surroundings(self, number: int, job: _OpenJob) -> None:
@@ -272,8 +277,13 @@ class Slot:
         if self._abroad is not None:
             return self._abroad.store(message, partitions, self._send)
         settings = self._jobs[message.job].settings
-        room = Room(settings.directory, settings.memory_directory, message.memory_bytes)
-        return store(partitions, f"map-{message.task}-{message.number}", room)
+        name = f"map-{message.task}-{message.number}"
+        if settings.kept_directory is not None:
+            with contextlib.suppress(
+                SpillError
+            ):  # the job can go on where that disk is full; the kernel sees and says so
+                return store(partitions, name, Room(settings.kept_directory, None, NO_MEMORY))
+        return store(partitions, name, Room(settings.directory, settings.memory_directory, message.memory_bytes))
 
     def _refusal(self, failures: Sequence[Failure]) -> Message | None:
         return None if self._abroad is None else self._abroad.refusal(failures)
