@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,22 @@ import cloudpickle
 from jmr.codec.values import Buffer, dump, dump_by_value
 from jmr.errors import NotPicklableError, describe
 
-__all__ = ["LARGE_BYTES", "Culprit", "blame", "captured", "children", "codes", "dump_functions", "send_by_value"]
-
+__all__ = [
+    "KNOWN_AS",
+    "LARGE_BYTES",
+    "Culprit",
+    "blame",
+    "captured",
+    "children",
+    "codes",
+    "dump_functions",
+    "send_by_value",
+]
 
 #: From here on the job's functions, with what they capture, are worth a word.
 LARGE_BYTES = 10_000_000
+#: Among the functions' names: what is no function.
+KNOWN_AS = "known as"
 
 
 def send_by_value(module: types.ModuleType) -> None:
@@ -30,8 +41,17 @@ def send_by_value(module: types.ModuleType) -> None:
     cloudpickle.register_pickle_by_value(module)
 
 
-def dump_functions(functions: dict[str, Callable[..., Any] | None]) -> list[Buffer]:
+def dump_functions(
+    functions: dict[str, Callable[..., Any] | None], known_as: Sequence[tuple[type, str]] = ()
+) -> list[Buffer]:
     """Turn the job's functions, by name, into one blob.
+
+    Parameters
+    ----------
+    functions
+        With their names.
+    known_as
+        Classes with identities that they had in an earlier process; see `codec.classes`.
 
     Raises
     ------
@@ -39,7 +59,7 @@ def dump_functions(functions: dict[str, Callable[..., Any] | None]) -> list[Buff
         Names the function, and the path from it to the variable that cannot travel.
     """
     try:
-        return dump_by_value(functions)
+        return dump_by_value(functions | {KNOWN_AS: known_as} if known_as else functions)
     except Exception as error:
         for name, function in functions.items():
             if culprit := blame(name, function):
