@@ -29,6 +29,7 @@ from jmr.coordinator.mail import (
     JobPoisoned,
     JobStopped,
     Mail,
+    PartitionKept,
     PartitionReady,
     PoisonSetAside,
     SplitDone,
@@ -52,6 +53,7 @@ from jmr.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from jmr.engines.cluster import Cluster
+    from jmr.engines.keeping import Keeper
 
 __all__ = ["ClusterEngine"]
 
@@ -82,6 +84,8 @@ class ClusterEngine:
         #: Shows what slots print.
         self._outlet: Outlet | None = None
         self._lender: Lender | None = None
+        #: Where the job has a checkpoint.
+        self._keeper: Keeper | None = None
         self._job = 0
         self._ended = self._is_clean = False
         self._cancelled = threading.Event()
@@ -97,6 +101,8 @@ class ClusterEngine:
             while (partition := self._next_partition()) is not None:
                 yield partition
             self._collect_bad(report)
+            if self._keeper is not None:
+                self._keeper.finish()
         except KeyboardInterrupt:
             self._clean_up()
             raise
@@ -105,6 +111,8 @@ class ClusterEngine:
                 self._clean_up()
                 self._remove_files()
             finally:
+                if self._keeper is not None:
+                    self._keeper.close()
                 if self._outlet is not None:
                     self._outlet.close()
 
@@ -135,10 +143,14 @@ class ClusterEngine:
         """Open the job, and say how many slots it may use, as far as that is known."""
         n_local = self._cluster._limit(plan)
         n_slots = report.n_slots = n_local + self._coordinator.n_remote_slots
+        n_partitions = plan.n_partitions or max(_LEAST_PARTITIONS, _PARTITIONS_PER_SLOT * n_slots)
         self._plan = plan
+        keeper = self._keeper = None if plan.checkpoint is None else self._keep(plan, report)
+        if keeper is not None:
+            n_partitions = keeper.begin(n_partitions)
         self._outlet = Outlet(report.log, lambda: report.awaits_view)
         surroundings = Surroundings.here(n_threads=max(1, default_slots() // max(1, n_local)))
-        functions = dump_functions(plan.functions)
+        functions = dump_functions(plan.functions, () if keeper is None else keeper.known_as())
         if (n_bytes := byte_length(functions)) >= LARGE_BYTES:
             from jmr.engines.weight import remark
 
@@ -147,14 +159,15 @@ class ClusterEngine:
         self._room = self._coordinator.room(number)
         spec = JobSpec(
             options=JobOptions(plan.max_attempts, n_local, plan.skips),
-            n_partitions=plan.n_partitions or max(_LEAST_PARTITIONS, _PARTITIONS_PER_SLOT * n_slots),
+            n_partitions=n_partitions,
             functions=_shared(functions, self._room),
             surroundings=dump(surroundings),
             elsewhere=self._elsewhere() if self._cluster.has_remote else None,
             is_elastic=plan.workers is None,
             report=report,
             outlet=self._outlet,
-            mailbox=self._mailbox,
+            mailbox=self._mailbox if keeper is None else keeper.inbox,
+            kept_directory=None if keeper is None else keeper.directory,
         )
         with interrupts.deferred():
             self._coordinator.open_job(number, spec, plan.workers)
@@ -165,6 +178,12 @@ class ClusterEngine:
                 self.expect_remote()
         if self._cancelled.is_set():  # before there was anything to stop
             self.cancel()
+
+    def _keep(self, plan: Plan, report: Report) -> Keeper:
+        with interrupts.deferred():
+            from jmr.engines.keeping import Keeper  # few jobs need it
+
+        return Keeper(plan, report, self._mailbox)
 
     def _feed(self, plan: Plan, report: Report) -> None:
         assert self._room is not None
@@ -184,18 +203,26 @@ class ClusterEngine:
             self._take_mail(sizer, under_way, lender, wait=is_idle)
             if under_way.is_full(most):
                 continue
-            pieces, n_records = cut(source, sizer.next_size())
+            left = None
+            if self._keeper is None:
+                pieces, n_records = cut(source, sizer.next_size())
+            else:
+                pieces, n_records, left = self._keeper.cut(source, sizer.next_size())
             interrupts.check()
             if not n_records:
                 break
             n_sent += n_records
             n_bytes = byte_length(pieces)
             sizer.sent(n_records, n_bytes)
+            if left is not None:
+                sizer.finished(left.n_records, left.seconds, left.flush_seconds, sum(left.lengths))
+                self._coordinator.add_done_split(self._job, left)
+                continue
             under_way.add(n_bytes)
             at = lender.lend(pieces)
             self._coordinator.add_split(self._job, at or (pieces if source.blocks else [b"".join(pieces)]))
         report.n_records_total = n_sent  # a generator's length is known now, and a wrong __len__ is found out
-        self._coordinator.end_input(self._job)
+        self._coordinator.end_input(self._job, () if self._keeper is None else self._keeper.reduced())
 
     def _take_mail(self, sizer: SplitSizer, under_way: _UnderWay, lender: Lender, *, wait: bool) -> None:
         """Read what has come, after waiting for it if need be."""
@@ -221,9 +248,19 @@ class ClusterEngine:
             mail = self._receive(wait=True)
             if isinstance(mail, PartitionReady):
                 return _decoded(mail.blob)
+            if isinstance(mail, PartitionKept):
+                return self._kept_partition(mail)
             if mail is not None:
                 self._answer(mail)
         return None
+
+    def _kept_partition(self, mail: PartitionKept) -> Partition:
+        assert self._keeper is not None
+        assert self._plan is not None
+        blob, failures = self._keeper.result(mail)
+        if failures:
+            self._bad.append(_set_aside((1, mail.index), failures, self._plan))
+        return _decoded(blob)
 
     def _answer(self, mail: Mail) -> None:
         """Do what any other mail asks for: remember, or raise."""

@@ -24,7 +24,7 @@ from jmr.codec.values import PLAIN_TYPES, Buffer, byte_length, dump_columns
 from jmr.errors import NotPicklableError, describe
 from jmr.sources import Block, Records
 
-__all__ = ["SplitSizer", "cut"]
+__all__ = ["Look", "SplitSizer", "cut"]
 
 _SECONDS, _DEAR_SECONDS = 0.2, 2.0
 #: A task this long tells how dear the flush is.
@@ -140,7 +140,13 @@ class SplitSizer:
             self._is_dear = True
 
 
-def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monotonic) -> tuple[list[Buffer], int]:
+#: Is shown keys and values that are about to be pickled, and their types if these are known.
+Look = Callable[[list[Any], list[Any], tuple[set[type], set[type]] | None], None]
+
+
+def cut(
+    source: Records, n_records: int, clock: Callable[[], float] = time.monotonic, look: Look | None = None
+) -> tuple[list[Buffer], int]:
     """Read and pickle the next split.
 
     Parameters
@@ -151,6 +157,8 @@ def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monot
         Most records to take. Fewer are taken at the end, or where reading them takes too long to let slots wait.
     clock
         Tells seconds.
+    look
+        Is shown all records, in order, some at a time.
 
     Returns
     -------
@@ -158,10 +166,10 @@ def cut(source: Records, n_records: int, clock: Callable[[], float] = time.monot
     the source. The pieces may lie in the records' own memory, so they must be copied before the next call, unless the
     source has blocks.
     """
-    return _cut_blocks(source, n_records) if source.blocks else _cut_pairs(source, n_records, clock)
+    return _cut_blocks(source, n_records, look) if source.blocks else _cut_pairs(source, n_records, clock, look)
 
 
-def _cut_blocks(source: Records, n_records: int) -> tuple[list[Buffer], int]:
+def _cut_blocks(source: Records, n_records: int, look: Look | None) -> tuple[list[Buffer], int]:
     """Pickle some records at a time: those that follow may be larger than those before led to expect."""
     pieces: list[Buffer] = []
     n_read = n_bytes = 0
@@ -174,6 +182,8 @@ def _cut_blocks(source: Records, n_records: int) -> tuple[list[Buffer], int]:
         source.skip(n_fitting)
         if n_fitting < len(block.keys):
             block = block[:n_fitting]
+        if look is not None:
+            look(block.keys, block.values, block.kinds)
         dumped = _dump(block.keys, block.values, block.kinds)
         pieces += dumped
         n_read += n_fitting
@@ -200,7 +210,9 @@ def _n_fitting(block: Block) -> int:
     return max(1, bisect_right(list(accumulate(map(sum, zip(*sizes, strict=True)))), _BATCH_BYTES))
 
 
-def _cut_pairs(source: Records, n_records: int, clock: Callable[[], float]) -> tuple[list[Buffer], int]:
+def _cut_pairs(
+    source: Records, n_records: int, clock: Callable[[], float], look: Look | None
+) -> tuple[list[Buffer], int]:
     """Pickle a record that could change before the next one is read: an iterator may refill one buffer."""
     pieces: list[Buffer] = []
     keys: list[Any] = []
@@ -216,7 +228,7 @@ def _cut_pairs(source: Records, n_records: int, clock: Callable[[], float]) -> t
         elif _is_immutable(key) and _is_immutable(value):
             n_bytes += _text_bytes(key) + _text_bytes(value)
         else:
-            dumped = _dump(keys, values)
+            dumped = _seen(keys, values, look)
             n_dumped = byte_length(dumped)
             n_bytes += n_dumped
             keys, values = [], []
@@ -227,8 +239,14 @@ def _cut_pairs(source: Records, n_records: int, clock: Callable[[], float]) -> t
         if n_read >= n_records or n_bytes > _MOST_BYTES or clock() > deadline:
             break
     if keys:
-        pieces += _dump(keys, values)
+        pieces += _seen(keys, values, look)
     return pieces, n_read
+
+
+def _seen(keys: list[Any], values: list[Any], look: Look | None) -> list[Buffer]:
+    if look is not None:
+        look(keys, values, None)
+    return _dump(keys, values)
 
 
 def _text_bytes(value: object) -> int:

@@ -1,0 +1,216 @@
+"""A job with a checkpoint: what earlier runs of it left is taken from there, and what its tasks leave goes there.
+
+    source ──cut, where it was cut before──> a split's fingerprint ──kept?──> coordinator.add_done_split
+                                                                   └─else──> coordinator.add_split
+    the fingerprints of all ──kept?──> coordinator.end_input(reduced) ──PartitionKept──> a partition
+    coordinator ──mail──> Scribe ──> checkpoint
+
+This is the calling thread's side. A split counts as the same if its records do, the functions of its map task, with all
+that they use, and n_partitions; a reduce task's result, if all splits and the functions of its own do.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections import Counter
+
+from jmr import interrupts
+from jmr.checkpoint.fingerprints import RecordsPrint, print_of_functions
+from jmr.checkpoint.journal import KeptClass, KeptMap, KeptResult
+from jmr.checkpoint.ledger import key_of
+from jmr.checkpoint.opened import Checkpoint
+from jmr.codec.classes import class_named, count_known, know_as, known_classes
+from jmr.codec.values import Buffer
+from jmr.coordinator.mail import Mail, PartitionKept
+from jmr.engines.scribe import Notes, Scribe
+from jmr.engines.splitting import cut
+from jmr.errors import ArgumentValueError, NotPicklableError
+from jmr.plan import Plan
+from jmr.progress.report import Report
+from jmr.progress.words import plural
+from jmr.sources import Records
+from jmr.wire.messages import MapDone
+
+__all__ = ["Keeper"]
+
+
+class Keeper:
+    """Of one job.
+
+    Parameters
+    ----------
+    plan
+        Of the job; it names the directory.
+    report
+        Told what was kept, and what could not be.
+    outbox
+        Where the job's mail goes on to.
+
+    Raises
+    ------
+    ArgumentValueError
+        The directory cannot be used.
+    NotPicklableError
+        What the functions use has no fingerprint.
+    """
+
+    def __init__(self, plan: Plan, report: Report, outbox: queue.SimpleQueue[Mail]) -> None:
+        assert plan.checkpoint is not None
+        self._plan = plan
+        self._report = report
+        self._notes = Notes(report.notes)
+        folds = plan.combinefn if plan.reducefn is None else None
+        self._map_print = print_of_functions(plan.mapfn, plan.combinefn)
+        self._reduce_print = print_of_functions(plan.reducefn, folds)
+        self._checkpoint = Checkpoint(plan.checkpoint, lambda text: self._notes.put(text, text))
+        self._scribe = Scribe(self._checkpoint, outbox, self._notes)
+        self._mapping = ""
+        self._position = 0
+        #: How many splits there were of the same records.
+        self._n_same: Counter[str] = Counter()
+        self._n_classes = 0
+        #: Results that were kept, by their partitions: with their blobs, and what was set aside.
+        self._results: dict[tuple[int, ...], tuple[KeptResult, bytes, bytes]] = {}
+        self._n_maps_kept = self._n_results_kept = 0
+
+    # Before the job is opened.
+
+    def begin(self, usual: int) -> int:
+        """Begin the run; returns n_partitions: that of the call, else that of the last run, else the usual one."""
+        checkpoint, plan = self._checkpoint, self._plan
+        before = None if checkpoint.ledger.run is None else checkpoint.ledger.run.n_partitions
+        n_partitions = plan.n_partitions or before or usual
+        if before not in (None, n_partitions):
+            self._notes.put("partitions", f"n_partitions was {before} in {checkpoint.name}: everything is done again")
+        self._mapping = key_of(self._map_print, str(n_partitions))
+        try:
+            checkpoint.begin(plan.name, n_partitions, self._mapping)
+        except OSError as error:
+            raise ArgumentValueError(f"checkpoint={plan.checkpoint!r} cannot be written: {error}") from error
+        self._scribe.start()
+        return n_partitions
+
+    def known_as(self) -> list[tuple[type, str]]:
+        """Classes of this process, with the identities by which they are known in what was kept; so it knows them."""
+        found = []
+        for kept in self._checkpoint.ledger.classes.values():
+            cls = class_named(kept.module, kept.qualname)
+            if cls is not None and _print_of(cls) == kept.digest:
+                know_as(cls, kept.identity)
+                found.append((cls, kept.identity))
+        return found
+
+    @property
+    def inbox(self) -> queue.SimpleQueue[Mail]:
+        """Where the coordinator's mail is to go."""
+        return self._scribe.inbox
+
+    @property
+    def directory(self) -> str:
+        """Where slots of this host are to leave map outputs."""
+        return self._checkpoint.directory
+
+    # While the source is read.
+
+    def cut(self, source: Records, usual: int) -> tuple[list[Buffer], int, MapDone | None]:
+        """Read and pickle the next split: to where one ended in an earlier run, or else of the usual size.
+
+        Returns
+        -------
+        What `splitting.cut` does; and what the split's map task has left in an earlier run.
+        """
+        end = self._checkpoint.ledger.next_cut(self._position)
+        seen = RecordsPrint()
+        pieces, n_records = _cut(source, usual if end is None else end - self._position, seen, exactly=end is not None)
+        if not n_records:
+            return pieces, 0, None
+        self._position += n_records
+        digest = seen.hexdigest()
+        key = key_of(self._mapping, digest, str(self._n_same[digest]))  # mapfn may draw lots: not the same for two
+        self._n_same[digest] += 1
+        self._scribe.keys.append(key)
+        try:
+            self._note_classes()
+            self._checkpoint.cut(self._position)
+        except OSError as error:
+            self._notes.put("unnoted", f"{self._checkpoint.name} cannot be written: {error.strerror or error}")
+        found = self._checkpoint.kept_map(key, skips=self._plan.skips)
+        return pieces, n_records, None if found is None else self._restored(*found)
+
+    def _restored(self, kept: KeptMap, failures: bytes) -> MapDone:
+        self._n_maps_kept += 1
+        self._tell_kept()
+        return MapDone(**kept.done, path=kept.path, blobs=[failures, b""])
+
+    def _note_classes(self) -> None:
+        """Note by which identities classes are known in what will be kept: those that were pickled since the last."""
+        if count_known() == self._n_classes:
+            return
+        self._n_classes = count_known()
+        known = {kept.identity for kept in self._checkpoint.ledger.classes.values()}
+        for cls, identity in known_classes():
+            if identity not in known and (digest := _print_of(cls)) is not None:
+                self._checkpoint.keep_class(KeptClass(cls.__module__, cls.__qualname__, digest, identity))
+
+    # When all of it is read.
+
+    def reduced(self) -> list[tuple[int, ...]]:
+        """The partitions of reduce tasks whose results were kept."""
+        key = self._scribe.result_key = key_of(self._reduce_print, *self._scribe.keys)
+        found = self._checkpoint.kept_results(key, skips=self._plan.skips)
+        self._results = {result[0].partitions: result for result in found}
+        return list(self._results)
+
+    def result(self, mail: PartitionKept) -> tuple[bytes, bytes]:
+        """The blob of such a partition, and of what it had set aside."""
+        kept, blob, failures = self._results.pop(tuple(mail.partitions))
+        self._checkpoint.uses(kept)
+        self._n_results_kept += 1
+        self._tell_kept()
+        return blob, failures
+
+    def _tell_kept(self) -> None:
+        report = self._report
+        text = f"{self._n_maps_kept:,} of {plural(report.n_map_tasks, 'map task')}"
+        if report.n_reduce_tasks:
+            text += f" and {self._n_results_kept:,} of {plural(report.n_reduce_tasks, 'reduce task')}"
+        were = "was" if self._n_maps_kept + self._n_results_kept == 1 else "were"
+        self._notes.put("kept", f"{text} {were} kept in {self._checkpoint.name}")
+
+    # The end.
+
+    def finish(self) -> None:
+        """The job has its result."""
+        if self._n_maps_kept:
+            self._tell_kept()
+        try:
+            self._checkpoint.finish()
+        except OSError as error:
+            self._notes.put("unfinished", f"{self._checkpoint.name} cannot be tidied: {error.strerror or error}")
+
+    def close(self) -> None:
+        """Keep what has come, and let others use the directory. Harmless if repeated."""
+        self._scribe.close()
+        self._checkpoint.close()
+
+
+def _cut(source: Records, n_records: int, seen: RecordsPrint, *, exactly: bool) -> tuple[list[Buffer], int]:
+    """Like `cut`; `exactly` so many records, unless the source ends before."""
+    pieces, n_read = cut(source, n_records, look=seen.add)
+    while exactly and 0 < n_read < n_records:
+        interrupts.check()
+        if source.blocks is None:  # they may lie in memory that the next record overwrites
+            pieces = [b"".join(pieces)]
+        more, n_more = cut(source, n_records - n_read, look=seen.add)
+        if not n_more:
+            break
+        pieces += more
+        n_read += n_more
+    return pieces, n_read
+
+
+def _print_of(cls: type) -> str | None:
+    try:
+        return print_of_functions(cls)
+    except NotPicklableError:  # then nothing that needs it will be kept
+        return None
