@@ -40,6 +40,8 @@ class Plan:
     n_partitions: int | None = None
     max_attempts: int = 4
     on_error: Literal["raise", "skip"] = "raise"
+    #: A directory's path.
+    checkpoint: str | None = None
     progress: bool | None = None
     name: str = "job"
 
@@ -66,6 +68,8 @@ class Plan:
         on_error = options.get("on_error", "raise")
         if not isinstance(on_error, str) or on_error not in ("raise", "skip"):
             raise ArgumentValueError(f"on_error must be 'raise' or 'skip', not {describe(on_error)}")
+        if options.get("checkpoint") is not None:
+            options["checkpoint"] = _checked_path("checkpoint", options["checkpoint"])
         progress = options.get("progress")
         if progress is not None and not isinstance(progress, bool):
             raise ArgumentTypeError(f"progress must be True, False or None, not {describe(progress)}")
@@ -115,6 +119,16 @@ def checked_count(option: str, value: Any, *, most: int, least: int = 1) -> int:
     if not least <= count <= most:
         raise ArgumentValueError(f"{option} must be from {least} to {most:,}, not {count}")
     return count
+
+
+def _checked_path(option: str, value: Any) -> str:
+    """A str, or an object that stands for a path."""
+    path = type(value).__fspath__(value) if hasattr(type(value), "__fspath__") else value
+    if not isinstance(path, str):
+        raise ArgumentTypeError(f"{option} must be a directory's path, not {describe(value)} ({type(value).__name__})")
+    if not path or "\0" in path:
+        raise ArgumentValueError(f"{option} must be a directory's path, not {describe(value)}")
+    return path
 
 
 def _name_of(mapfn: Any) -> str:

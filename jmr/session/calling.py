@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jmr import interrupts
 from jmr.codec import process
-from jmr.errors import ArgumentTypeError, NestedRunError, describe, hide_ours, show_in_one_line
+from jmr.errors import (
+    ArgumentTypeError,
+    ArgumentValueError,
+    NestedRunError,
+    describe,
+    hide_ours,
+    show_in_one_line,
+)
 from jmr.plan import Plan
 
 if TYPE_CHECKING:
+    import os
+
     from jmr.engines.base import Engine
     from jmr.engines.cluster import Cluster
     from jmr.result import Result
@@ -36,6 +45,7 @@ def run(
     n_partitions: int | None = None,
     max_attempts: int = 4,
     on_error: Literal["raise", "skip"] = "raise",
+    checkpoint: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
     name: str | None = None,
 ) -> Result:
@@ -72,6 +82,11 @@ def run(
     on_error
         "raise": the first exception of a user function ends the job. "skip": a bad record contributes nothing, a
         failing group is left out; both are set aside in `result.errors`. `final` always raises.
+    checkpoint
+        A directory, which may be a new one: what is finished is kept there. The same job, run again after it failed or
+        its kernel died, goes on from there; when it was finished, it gives its result at once. What a change touches is
+        done again, and nothing else: of a record, its split (or, where one is inserted, also those after it); of
+        mapfn, combinefn or what they use, all; of reducefn, the reduce. One job at a time may use it.
     progress
         False: be silent. True: show it also where nobody seems to look. Default: a bar in a notebook, a line in a
         terminal, and elsewhere nothing, unless records were skipped.
@@ -122,6 +137,7 @@ def run(
         n_partitions=n_partitions,
         max_attempts=max_attempts,
         on_error=on_error,
+        checkpoint=checkpoint,
         progress=progress,
         name=name,
     )
@@ -167,6 +183,8 @@ def engine_for(plan: Plan) -> Engine:
         case None:
             return _on_slots(current_cluster(plan.workers))
         case "inline":
+            if plan.checkpoint is not None:
+                raise ArgumentValueError('engine="inline" keeps nothing in a checkpoint: leave out one of the two')
             from jmr.engines.inline import InlineEngine
 
             return InlineEngine()
