@@ -1,9 +1,10 @@
 """The command line.
 
-command  jmr: what can be asked of it
-task     jmr run: a task file, from its path to an exit code
-answer   a result as lines, or as JSON
-worker   jmr-worker: this host's CPUs for a coordinator on another
+command     jmr: what can be asked of it
+task        jmr run: a task file, from its path to an exit code
+answer      a result as lines, or as JSON
+checkpoint  jmr checkpoint: what one holds; remove it
+worker      jmr-worker: this host's CPUs for a coordinator on another
 """
 
 from __future__ import annotations

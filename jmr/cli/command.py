@@ -2,6 +2,7 @@
 
     jmr                  what there is
     jmr run TASKFILE     run a task file; its result, or what its `final` prints, is on stdout
+    jmr checkpoint ...   what a checkpoint's directory holds; remove it
 
 A command is a parser of its own, and a function of the options that gives the exit code. What it needs is loaded when
 it runs.
@@ -48,6 +49,14 @@ stderr: progress, messages, and what the file and its mapfn and reducefn print. 
 exit code: 0 done; 1 the job, or the file's own code, failed; 2 the command line or the task file is not right;
 130 interrupted; 141 nobody reads stdout any more
 """
+_CHECKPOINT = """\
+Look into a checkpoint, the directory that a job keeps finished work in, or remove it:
+
+  jmr run words.py --checkpoint words.kept
+  jmr checkpoint ls words.kept
+  jmr checkpoint rm words.kept
+"""
+_COMMANDS = ("run", "checkpoint")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,13 +85,12 @@ def _meant(given: Sequence[str]) -> str | None:
     command = next((word for word in given if not word.startswith("-")), "run")
     if command.endswith(".py"):
         return shlex.join(["run", *given])
-    if command == "run":
+    if command in _COMMANDS:
         return None
     import difflib
 
-    if not difflib.get_close_matches(command, ["run"]):
-        return None
-    return shlex.join("run" if word == command else word for word in given)
+    close = difflib.get_close_matches(command, _COMMANDS, n=1)
+    return shlex.join(close[0] if word == command else word for word in given) if close else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -93,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(command=None)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     _add_run(commands)
+    _add_checkpoint(commands)
     return parser
 
 
@@ -121,9 +130,33 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--engine", choices=["inline"], help="inline: one plain loop, so that breakpoint() works")
     parser.add_argument("--json", action="store_true", help="print the result as JSON; see below")
     parser.add_argument("--on-error", choices=["raise", "skip"], help="skip: leave bad records out, and say so")
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", help="keep in this directory what is finished, and go on from there"
+    )
     parser.add_argument("--name", help="shown with the progress; the file's name")
     parser.add_argument("--no-progress", action="store_true", help="no progress on stderr")
     parser.set_defaults(command=_run, refuse=parser.error)
+
+
+def _add_checkpoint(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "checkpoint",
+        help="look into a checkpoint, or remove it",
+        description=_CHECKPOINT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    what = parser.add_subparsers(metavar="ls|rm", required=True)
+    listing = what.add_parser("ls", help="say what it holds, and whether a job uses it")
+    removing = what.add_parser("rm", help="remove what jobs have put there, and nothing else")
+    for each, remove in ((listing, False), (removing, True)):
+        each.add_argument("directory", metavar="DIR", nargs="+")
+        each.set_defaults(command=_checkpoint, remove=remove)
+
+
+def _checkpoint(options: argparse.Namespace) -> int:
+    from jmr.cli.checkpoint import list_checkpoints, remove_checkpoints
+
+    return (remove_checkpoints if options.remove else list_checkpoints)(options.directory)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -133,8 +166,8 @@ def _run(options: argparse.Namespace) -> int:
         options.refuse(f"--engine {options.engine} runs it all in this process, so nobody could join: drop --listen")
     from jmr.cli.task import run_task
 
-    chosen = {"workers": options.workers, "engine": options.engine, "on_error": options.on_error, "name": options.name}
-    arguments = {name: value for name, value in chosen.items() if value is not None}
+    chosen = ("workers", "engine", "on_error", "checkpoint", "name")
+    arguments = {name: value for name in chosen if (value := getattr(options, name)) is not None}
     return run_task(
         options.taskfile, json=options.json, listen=options.listen, progress=not options.no_progress, **arguments
     )

@@ -195,13 +195,15 @@ def _values(what: str, choices: Iterable[str] | None, asked: Asked, names: Names
     elif what == "variable":
         offers = names.starting(word, lambda value: _kind(value) == "instance", function=False)
         yield from (offer for offer in offers if offer[0] not in ROLES)
+    elif what == "checkpoint":
+        yield from (offer for offer in _paths(word) if offer[0].endswith(os.sep))
     elif what in _NUMBERS:
         yield from names.starting(word, lambda value: type(value) is int, function=False)
     elif what in _FUNCTIONS:
         yield from names.starting(word, lambda value: callable(value) or _has_some(value, word), function=True)
     elif what == "source":
         yield from names.starting(word, lambda value: bool(word) or _kind(value) not in ("module", "class"))
-        yield from _task_files(word) if asked.magic == "%mapreduce" else ()
+        yield from _paths(word) if asked.magic == "%mapreduce" else ()
 
 
 def _has_some(value: object, word: str) -> bool:
@@ -209,8 +211,8 @@ def _has_some(value: object, word: str) -> bool:
     return bool(word) and _kind(value) == "module"
 
 
-def _task_files(word: str) -> Iterator[Offer]:
-    """Python files, and directories that may hold some."""
+def _paths(word: str) -> Iterator[Offer]:
+    """Python files, and directories."""
     if word[:1] in ("'", '"'):  # IPython's own knows paths in quotes
         return
     for path in sorted(glob.glob(glob.escape(os.path.expanduser(word)) + "*")):

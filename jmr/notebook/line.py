@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import keyword
+import os
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,7 @@ _JOB_OPTIONS = (
     argument("--n-partitions", metavar="N", help="how many parts the keys are reduced in; never changes the answer"),
     argument("--max-attempts", metavar="N", help="how often work may end its process before the job fails [4]"),
     argument("--on-error", choices=("raise", "skip"), metavar="WHAT", help="raise, or skip: bad records are set aside"),
+    argument("--checkpoint", metavar="DIR", help="keep in this directory what is finished, and go on from there"),
     argument("--engine", metavar="ENGINE", help="inline: one plain loop in the kernel, for %%debug; or a jmr.Cluster"),
     argument("--name", help="shown with the progress"),
     argument("--no-progress", action="store_true", help="silence"),
@@ -161,6 +163,8 @@ def job_arguments(options: argparse.Namespace, namespace: Namespace, magic: str)
     for count in ("workers", "n_partitions", "max_attempts"):
         if (text := getattr(options, count)) is not None:
             arguments[count] = evaluated(unquoted(text), namespace, f"{magic} --{count.replace('_', '-')}")
+    if options.checkpoint is not None:
+        arguments["checkpoint"] = os.path.expanduser(unquoted(options.checkpoint))
     if options.engine is not None:
         engine = unquoted(options.engine)
         where = f"{magic} --engine (inline, or a jmr.Cluster)"
