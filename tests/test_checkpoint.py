@@ -217,13 +217,13 @@ def test_a_directory_with_something_else_in_it_is_refused_and_left_alone(tmp_pat
 
 def test_a_directory_that_others_can_write_is_refused(tmp_path: Path) -> None:
     tmp_path.chmod(0o770)
-    with pytest.raises(ArgumentValueError, match="others can write to .* can run any code: chmod 700 it"):
+    with pytest.raises(ArgumentValueError, match=r"others can write to .* can run any code: chmod 700 it"):
         Folder(str(tmp_path))
 
 
 def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
-    with pytest.raises(ArgumentValueError, match="belongs to .*: what a checkpoint keeps can run any code"):
+    with pytest.raises(ArgumentValueError, match=r"belongs to .*: what a checkpoint keeps can run any code"):
         Folder(str(tmp_path))
 
 
@@ -231,7 +231,7 @@ def test_a_file_and_a_directory_without_a_parent_are_refused(tmp_path: Path) -> 
     (tmp_path / "file").touch()
     with pytest.raises(ArgumentValueError, match="is a file: name a directory"):
         Folder(str(tmp_path / "file"))
-    with pytest.raises(ArgumentValueError, match="cannot be made: .*No such file or directory"):
+    with pytest.raises(ArgumentValueError, match=r"cannot be made: .*No such file or directory"):
         Folder(str(tmp_path / "no" / "such"))
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-MAPREDUCE_OPTIONS = ["--workers", "--n-partitions", "--max-attempts", "--on-error", "--engine", "--name"]
+MAPREDUCE_OPTIONS = ["--workers", "--n-partitions", "--max-attempts", "--on-error", "--checkpoint", "--engine"]
 DEFINITIONS = """
 import string
 docs, n, _hidden = {}, 4, 5
@@ -51,7 +51,7 @@ def offered(ip: InteractiveShell, code: str) -> list[str]:
         ("%%mapreduce --", ["--source", "--mapfn", "--combinefn", "--reducefn", "--no-reduce", "--final", "--workers"]),
         ("%%mapreduce counts --w", ["--workers"]),
         ("%mapreduce docs count --", MAPREDUCE_OPTIONS),
-        ("%mapreduce docs count --workers 2 --max-attempts n --", ["--n-partitions", "--on-error", "--engine"]),
+        ("%mapreduce docs count --workers 2 --max-attempts n --", ["--n-partitions", "--on-error", "--checkpoint"]),
         ("%mapreduce docs count ", ["Words", "count", "--workers"]),
         ("%%mapreduce ", ["--source"]),
     ],
@@ -91,6 +91,10 @@ def test_task_files_are_offered_to_the_line_magic(ip):
     assert offered(ip, "%mapreduce t") == ["tasks/", "triangular.py"]
     assert offered(ip, "%mapreduce my") == ['"my tasks.py"']
     assert offered(ip, "%mapreduce ./tri") == ["./triangular.py"]
+
+
+def test_directories_are_offered_for_a_checkpoint(ip):
+    assert offered(ip, "%%mapreduce --checkpoint t") == ["tasks/"]
 
 
 def test_commands_of_jmr_are_offered(ip):

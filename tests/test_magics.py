@@ -200,6 +200,14 @@ def test_options_reach_the_job_as_arguments(ip, called):
     }
 
 
+def test_a_checkpoint_is_a_path_with_quotes_or_without(ip, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(ip, f"%%mapreduce --checkpoint ~/kept --no-progress{COUNT_WORDS}")
+    run(ip, "%mapreduce source mapfn reducefn --checkpoint '~/kept, too' --no-progress")
+    for name in ("kept", "kept, too"):
+        assert (tmp_path / name / "journal").exists()
+
+
 def test_the_job_is_called_after_the_name(ip, called):
     run(ip, "%%mapreduce counts" + COUNT_WORDS)
     assert called[0][1]["name"] == "counts"

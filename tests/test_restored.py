@@ -70,7 +70,7 @@ class Rerun:
         """What the last run had to say."""
         return self.result.summary._report.notes
 
-    def a_file(self, kind: type[KeptMap] | type[KeptResult]) -> Path:
+    def a_file(self, kind: type[KeptMap | KeptResult]) -> Path:
         """One that has something in it."""
         kept = entries(self.path, kind)[-1]
         return self.path / (kept.path if isinstance(kept, KeptMap) else kept.blob.path)
@@ -347,6 +347,46 @@ def test_two_jobs_on_one_checkpoint_are_refused(rerun: Rerun) -> None:
 
     jmr.run(again(), mapper(rerun.calls.path), total, checkpoint=rerun.path, n_partitions=4, progress=False)
     assert rerun.calls.take().total() == 6
+
+
+def test_the_records_of_a_slow_source_are_cut_where_they_were(tmp_path: Path, monkeypatch: Any) -> None:
+    """One that takes longer than slots may be left waiting, so that a split would end before its size is reached."""
+    calls, kept = Calls(tmp_path / "calls"), tmp_path / "kept"
+
+    def mapfn(key: int, value: int) -> Iterator[tuple[int, int]]:
+        note(calls.path, key)
+        yield key, value
+
+    def run() -> int:
+        jmr.run(((key, (key, "x")) for key in range(300)), mapfn, checkpoint=kept, workers=2, progress=False)
+        return calls.take().total()
+
+    assert run() == 300
+    monkeypatch.setattr("jmr.engines.splitting._READ_SECONDS", -1.0)
+    assert run() == 0
+
+
+def test_a_buffer_that_the_source_fills_again_is_seen_as_it_was(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("jmr.engines.splitting._READ_SECONDS", -1.0)
+    calls, kept = Calls(tmp_path / "calls"), tmp_path / "kept"
+
+    def source(fill: int) -> Iterator[tuple[int, bytearray]]:
+        buffer = bytearray(3 << 20)
+        for key in range(6):
+            buffer[:] = bytes([key * fill]) * len(buffer)
+            yield key, buffer
+
+    def mapfn(key: int, value: bytearray) -> Iterator[tuple[int, int]]:
+        note(calls.path, key)
+        yield key, value[-1]
+
+    def run(fill: int) -> tuple[list[int], int]:
+        result = jmr.run(source(fill), mapfn, lambda key, values: values[0], checkpoint=kept, workers=2, progress=False)
+        return list(result.values()), calls.take().total()
+
+    assert run(1) == ([0, 1, 2, 3, 4, 5], 6)
+    assert run(1) == ([0, 1, 2, 3, 4, 5], 0)
+    assert run(2) == ([0, 2, 4, 6, 8, 10], 5)
 
 
 def test_a_job_that_failed_lets_go_of_its_checkpoint(rerun: Rerun) -> None:

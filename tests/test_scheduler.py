@@ -38,6 +38,7 @@ from jmr.scheduler.events import (
     SlotResumed,
     SlotUnwanted,
     SplitAdded,
+    SplitRestored,
 )
 from jmr.scheduler.jobs import Job, JobOptions, Phase, TaskId
 from jmr.scheduler.machine import Scheduler
@@ -130,6 +131,20 @@ def test_a_job_goes_from_split_to_end(scheduler: Checked) -> None:
     assert scheduler(InputEnded(2.0, 1)) == [PlanReduce(1)]
     assert scheduler(ReduceTasksKnown(2.0, 1, 1)) == [StartAttempt(7, reduce_task(0), 1)]
     assert scheduler(AttemptFinished(3.0, 7)) == [Commit(reduce_task(0)), EndJob(1)]
+
+
+def test_a_task_that_an_earlier_run_has_done_is_counted_and_not_run(scheduler: Checked) -> None:
+    scheduler(opened(), SlotJoined(0, 1), SplitRestored(0, 1))
+    assert scheduler(SplitAdded(0, 1), SplitRestored(0, 1)) == [StartAttempt(1, map_task(1), 1)]
+    assert scheduler(InputEnded(0, 1)) == []
+    assert scheduler(AttemptFinished(1, 1)) == [Commit(map_task(1)), PlanReduce(1)]
+    assert scheduler(ReduceTasksKnown(1, 1, 3, frozenset({0, 2}))) == [StartAttempt(1, reduce_task(1), 1)]
+    assert scheduler(AttemptFinished(2, 1)) == [Commit(reduce_task(1)), EndJob(1)]
+
+
+def test_a_job_of_which_all_was_done_before_needs_no_slot(scheduler: Checked) -> None:
+    assert scheduler(opened(), SplitRestored(0, 1), InputEnded(0, 1)) == [PlanReduce(1)]
+    assert scheduler(ReduceTasksKnown(1, 1, 2, frozenset({0, 1}))) == [EndJob(1)]
 
 
 def test_a_job_without_records_ends_at_once(scheduler: Checked) -> None:

@@ -167,3 +167,16 @@ def test_a_list_ends_before_the_first_record_that_is_no_pair() -> None:
 def test_the_end_of_a_source_is_an_empty_split() -> None:
     source = records({})
     assert cut(source, 10) == ([], 0)
+
+
+@pytest.mark.parametrize(
+    "source", [[(i, [i]) for i in range(500)], ((i, bytearray([i])) for i in range(200)), [(1, 2)]]
+)
+def test_whoever_looks_sees_all_records_in_order_before_they_may_change(source: Any) -> None:
+    seen: list[tuple[Any, str]] = []
+    of = records(source)
+    n_records = 0
+    while n := cut(of, 60, look=lambda keys, values, _: seen.extend(zip(keys, map(repr, values), strict=True)))[1]:
+        n_records += n
+    assert len(seen) == n_records
+    assert [key for key, _ in seen] == ([1] if n_records == 1 else list(range(n_records)))

@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import textwrap
@@ -559,6 +560,15 @@ def test_the_command_prints_what_final_prints_and_progress_on_stderr(write: Writ
 
 
 @pytest.mark.slow
+def test_the_command_goes_on_from_a_checkpoint(write: Write) -> None:
+    folder = write(TRIANGULAR + FINAL, "triangular.py").parent
+    said = [command("run", "triangular.py", "--checkpoint", "kept", cwd=folder) for _ in range(2)]
+    assert [each.stdout for each in said] == ["0 0\n1 1\n2 3\n3 6\n4 10\n"] * 2
+    assert "were kept in kept" not in said[0].stderr
+    assert re.search(r"\((\d) of \1 map tasks and (\d) of \2 reduce tasks were kept in kept\)\n", said[1].stderr)
+
+
+@pytest.mark.slow
 def test_prints_of_mapfn_in_slots_are_no_part_of_the_result(write: Write) -> None:
     path = write("source = {'a': 1}\ndef mapfn(k, v):\n    print('mapped')\n    yield k, v\ndef final(k, v): print(k)")
     said = command("run", path, "--no-progress")
@@ -647,6 +657,8 @@ def test_a_file_that_raises_shows_its_lines_only(write: Write) -> None:
         (["run", "task.py", "--workers", "-1"], "jmr: workers must be from 0 to 10,000, not -1\n"),
         (["run", "old.py"], "jmr: old.py, line 1 is Python 2 (a print statement):\n    print 1\n"),
         (["walk"], "usage: jmr "),
+        (["checkpoint"], "usage: jmr checkpoint "),
+        (["chekpoint", "ls", "kept"], "usage: jmr "),
     ],
 )
 def test_a_wrong_call_or_file_exits_with_2(write: Write, arguments: list[str], message: str) -> None:
