@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import jmr
 from jmr.checkpoint.journal import Cut, KeptMap, KeptResult, Run
 from jmr.result import Result
 from tests.checkpoints import Calls, alone, entries, note, value_of
+from tests.namespaces import PATH, check_machine
 
 RECORDS = [(key, 10 * key) for key in range(6)]
 
@@ -404,3 +408,31 @@ def test_the_inline_engine_keeps_nothing_and_says_so(tmp_path: Path) -> None:
 def test_a_checkpoint_is_a_path(wrong: Any) -> None:
     with pytest.raises((jmr.ArgumentTypeError, jmr.ArgumentValueError), match="checkpoint must be a directory's path"):
         jmr.run({}, total, checkpoint=wrong)
+
+
+#: A disk that has less to spare than jobs leave to others: nothing can be kept there.
+FULL = """
+import os, sys
+import jmr
+source = {key: key for key in range(40)}
+job = source, lambda key, value: [(key % 3, bytes(1000))], lambda key, values: len(b"".join(values))
+result = jmr.run(*job, checkpoint="small", workers=2, progress=False)
+assert list(result.items()) == list(jmr.run(*job, engine="inline").items())
+print(*result.summary._report.notes, sep="; ")
+"""
+
+
+@pytest.mark.slow
+def test_a_job_whose_checkpoint_has_no_room_gives_its_answer_and_says_so(tmp_path: Path) -> None:
+    check_machine()
+    (tmp_path / "small").mkdir()
+    mount = 'mount -t tmpfs -o size=16M,mode=700 tmpfs small && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-ec", mount, "sh", sys.executable, "-c", FULL],
+        cwd=tmp_path,
+        env={**os.environ, "PATH": PATH, "PYTHONPATH": str(Path(jmr.__file__).parent.parent)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"\d+ outputs could not be kept in small: No space left on device\n", done.stdout), done.stdout
