@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
@@ -205,3 +206,30 @@ with jmr.Cluster(**LISTEN) as cluster:
         await_no_job_files(host)
     coordinator.tell("end")
     coordinator.end()
+
+
+def test_what_slots_on_another_host_leave_is_kept_for_another_run(hosts: Hosts) -> None:
+    """Small outputs come inline, larger ones as files in memory, or on disk; a class of the script is a key."""
+    body = """
+@dataclasses.dataclass(frozen=True)
+class Point:
+    x: int
+def blocks(key, value):
+    for i in range(4):
+        yield Point((key + i) % 7), random.Random(key).randbytes(value)
+def lengths(key, values):
+    return [len(value) for value in values]
+def run():
+    for n_bytes in 10, 300_000, 3_000_000:
+        source, kept = {i: n_bytes for i in range(12)}, f"/tmp/kept-{n_bytes}"
+        alike(source, blocks, lengths, checkpoint=kept)
+        expected = jmr.run(source, blocks, engine="inline", progress=False)
+        result = jmr.run(source, blocks, checkpoint=kept, progress=False)
+        assert list(result.items()) == list(expected.items())
+        assert {one.task.partition("-")[0] for one in result.timeline} == {"reduce"}
+        say(result.summary._report.notes)
+"""
+    said = run_in(hosts, body, "64M")
+    assert (
+        len(re.findall(r"\['(\d+) of \1 map tasks and 0 of \d+ reduce tasks were kept in /tmp/kept-\d+'\]", said)) == 3
+    )
