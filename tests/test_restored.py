@@ -193,6 +193,7 @@ def test_a_failed_job_goes_on_where_it_was(rerun: Rerun, tmp_path: Path) -> None
 
     with pytest.raises(jmr.MapError, match="not now"):
         rerun(mapfn=mapfn, workers=1)
+    assert jmr.last._report.notes == [f"what was finished is kept in {rerun.path}: run it again to go on"]
     rerun.calls.take()
     os.unlink(fails)
     assert rerun(mapfn=mapfn, workers=1) == [4, 5]

@@ -157,7 +157,7 @@ def read_journal(content: bytes) -> tuple[list[Entry], int]:
     >>> read_journal(line_of(Cut(7)) + line_of(Cut(9)).replace(b"9", b"8") + line_of(Ended())[:-5])
     ([Cut(end=7)], 2)
     """
-    lines = content.splitlines(keepends=True)
+    lines = [line for line in content.splitlines(keepends=True) if line != b"\n"]
     entries = [entry for line in lines if (entry := _entry_of(line)) is not None]
     return entries, len(lines) - len(entries)
 

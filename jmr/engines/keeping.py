@@ -31,7 +31,19 @@ from jmr.progress.words import plural
 from jmr.sources import Records
 from jmr.wire.messages import MapDone
 
-__all__ = ["Keeper"]
+__all__ = ["Keeper", "prints_of"]
+
+
+def prints_of(plan: Plan) -> tuple[str, str]:
+    """The fingerprints of the functions that map tasks call, and of those that reduce tasks call.
+
+    Raises
+    ------
+    NotPicklableError
+        What they use has none.
+    """
+    folds = plan.combinefn if plan.reducefn is None else None
+    return print_of_functions(plan.mapfn, plan.combinefn), print_of_functions(plan.reducefn, folds)
 
 
 class Keeper:
@@ -41,6 +53,8 @@ class Keeper:
     ----------
     plan
         Of the job; it names the directory.
+    prints
+        What `prints_of` gave.
     report
         Told what was kept, and what could not be.
     outbox
@@ -50,18 +64,14 @@ class Keeper:
     ------
     ArgumentValueError
         The directory cannot be used.
-    NotPicklableError
-        What the functions use has no fingerprint.
     """
 
-    def __init__(self, plan: Plan, report: Report, outbox: queue.SimpleQueue[Mail]) -> None:
+    def __init__(self, plan: Plan, prints: tuple[str, str], report: Report, outbox: queue.SimpleQueue[Mail]) -> None:
         assert plan.checkpoint is not None
         self._plan = plan
         self._report = report
         self._notes = Notes(report.notes)
-        folds = plan.combinefn if plan.reducefn is None else None
-        self._map_print = print_of_functions(plan.mapfn, plan.combinefn)
-        self._reduce_print = print_of_functions(plan.reducefn, folds)
+        self._map_print, self._reduce_print = prints
         self._checkpoint = Checkpoint(plan.checkpoint, lambda text: self._notes.put(text, text))
         self._scribe = Scribe(self._checkpoint, outbox, self._notes)
         self._mapping = ""
@@ -72,6 +82,7 @@ class Keeper:
         #: Results that were kept, by their partitions: with their blobs, and what was set aside.
         self._results: dict[tuple[int, ...], tuple[KeptResult, bytes, bytes]] = {}
         self._n_maps_kept = self._n_results_kept = 0
+        self._has_ended = False
 
     # Before the job is opened.
 
@@ -181,6 +192,7 @@ class Keeper:
 
     def finish(self) -> None:
         """The job has its result."""
+        self._has_ended = True
         if self._n_maps_kept:
             self._tell_kept()
         try:
@@ -192,6 +204,8 @@ class Keeper:
         """Keep what has come, and let others use the directory. Harmless if repeated."""
         self._scribe.close()
         self._checkpoint.close()
+        if not self._has_ended and self._n_maps_kept + self._scribe.n_kept:
+            self._notes.put("go on", f"what was finished is kept in {self._checkpoint.name}: run it again to go on")
 
 
 def _cut(source: Records, n_records: int, seen: RecordsPrint, *, exactly: bool) -> tuple[list[Buffer], int]:

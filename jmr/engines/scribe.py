@@ -68,7 +68,8 @@ class Scribe:
         self.result_key = ""
         #: Tasks from which a record or group was left out because it ends its process: perhaps not the next time.
         self._poisoned: set[tuple[int, int]] = set()
-        self._n_unkept = 0
+        #: Outputs and results.
+        self.n_kept = self._n_unkept = 0
         self._thread = threading.Thread(target=self._run, name="jmr-checkpoint", daemon=True)
 
     def start(self) -> None:
@@ -100,9 +101,11 @@ class Scribe:
             case SplitDone(index=index, left=MapDone() as left):
                 if (0, index) not in self._poisoned:
                     self._keep_output(index, left)
+                    self.n_kept += 1
             case PartitionReady():
                 if (1, mail.index) not in self._poisoned and all(phase for phase, _ in self._poisoned):
                     self._checkpoint.keep_result(self.result_key, mail.index, mail.partitions, mail.blob, mail.failures)
+                    self.n_kept += 1
             case PoisonSetAside(order):
                 self._poisoned.add(order)
             case _:

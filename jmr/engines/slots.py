@@ -112,7 +112,8 @@ class ClusterEngine:
                 self._remove_files()
             finally:
                 if self._keeper is not None:
-                    self._keeper.close()
+                    with interrupts.deferred():
+                        self._keeper.close()
                 if self._outlet is not None:
                     self._outlet.close()
 
@@ -145,7 +146,7 @@ class ClusterEngine:
         n_slots = report.n_slots = n_local + self._coordinator.n_remote_slots
         n_partitions = plan.n_partitions or max(_LEAST_PARTITIONS, _PARTITIONS_PER_SLOT * n_slots)
         self._plan = plan
-        keeper = self._keeper = None if plan.checkpoint is None else self._keep(plan, report)
+        keeper = None if plan.checkpoint is None else self._keep(plan, report)
         if keeper is not None:
             n_partitions = keeper.begin(n_partitions)
         self._outlet = Outlet(report.log, lambda: report.awaits_view)
@@ -180,10 +181,13 @@ class ClusterEngine:
             self.cancel()
 
     def _keep(self, plan: Plan, report: Report) -> Keeper:
+        """Open the job's checkpoint."""
         with interrupts.deferred():
-            from jmr.engines.keeping import Keeper  # few jobs need it
-
-        return Keeper(plan, report, self._mailbox)
+            from jmr.engines.keeping import Keeper, prints_of  # few jobs need it
+        prints = prints_of(plan)
+        with interrupts.deferred():  # what it has opened must be closed again
+            self._keeper = Keeper(plan, prints, report, self._mailbox)
+        return self._keeper
 
     def _feed(self, plan: Plan, report: Report) -> None:
         assert self._room is not None
