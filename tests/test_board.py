@@ -316,3 +316,8 @@ def test_many_hosts_are_folded_to_those_that_matter():
 def test_two_thousand_slots_are_few_bytes():
     slots = {f"h{i}/{j}": a_slot(f"h{i}", n_failures=1) for i in range(20) for j in range(100)}
     assert len(rows(slots, 1.0)) < 5_000
+
+
+def test_the_head_says_how_many_tasks_an_earlier_run_has_done():
+    report = a_report(n_slots=2, n_map_tasks=10, n_map_tasks_done=7, n_tasks_kept=5)
+    assert "2 slots · 5 tasks kept · 10 s" in text(board_at(report, 10.0))

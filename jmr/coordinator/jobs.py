@@ -130,6 +130,7 @@ class Job:
         index = self.n_splits
         self.n_splits += 1
         self.spec.report.n_map_tasks = self.n_splits
+        self.spec.report.n_tasks_kept += 1
         self._count_failures((0, index), done)
         self._take_output(index, done)
 
@@ -163,6 +164,7 @@ class Job:
             if tuple(task.partitions) in self.reduced:
                 done.add(index)
                 report.n_reduce_tasks_done += 1
+                report.n_tasks_kept += 1
                 report.reduced_bytes += task.n_bytes
                 self.tell(PartitionKept(index, task.partitions))
         return frozenset(done)

@@ -84,6 +84,8 @@ class Report:
     n_reduce_tasks_done: int = 0
     reduce_began: float | None = None
     n_keys: int = 0
+    #: Of the tasks that are done: those that an earlier run has done, as a checkpoint tells.
+    n_tasks_kept: int = 0
     #: Bad records and groups set aside by on_error="skip".
     n_skipped: int = 0
     #: Most memory that a slot had while it worked for the job; 0 if unknown.

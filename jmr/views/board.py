@@ -102,7 +102,8 @@ class Board:
             colour = COLOURS[State.CANCELLED]
         dot = f"<i style='background:{colour}'></i>"
         slots = plural(report.n_slots, "slot") if report.n_slots else ""
-        facts = filter(None, [slots, whole(report.elapsed(self._now)), self._left()])
+        kept = f"{plural(report.n_tasks_kept, 'task')} kept" if report.n_tasks_kept else ""
+        facts = filter(None, [slots, kept, whole(report.elapsed(self._now)), self._left()])
         told = " · ".join(f"<span>{fact}</span>" for fact in facts)
         return (
             f"<div class='jmr-head'><b>{escape(report.name)}</b><span class='jmr-pill'>{dot}{word}</span>"
