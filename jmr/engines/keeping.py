@@ -15,7 +15,7 @@ import queue
 from collections import Counter
 
 from jmr import interrupts
-from jmr.checkpoint.fingerprints import RecordsPrint, print_of_functions
+from jmr.checkpoint.fingerprints import ClassPrints, RecordsPrint, print_of_functions
 from jmr.checkpoint.journal import KeptClass, KeptMap, KeptResult
 from jmr.checkpoint.ledger import key_of
 from jmr.checkpoint.opened import Checkpoint
@@ -75,6 +75,7 @@ class Keeper:
         self._checkpoint = Checkpoint(plan.checkpoint, lambda text: self._notes.put(text, text))
         self._scribe = Scribe(self._checkpoint, outbox, self._notes)
         self._mapping = ""
+        self._class_prints = ClassPrints()
         self._position = 0
         #: How many splits there were of the same records.
         self._n_same: Counter[str] = Counter()
@@ -131,7 +132,7 @@ class Keeper:
         What `splitting.cut` does; and what the split's map task has left in an earlier run.
         """
         end = self._checkpoint.ledger.next_cut(self._position)
-        seen = RecordsPrint()
+        seen = RecordsPrint(self._class_prints)
         pieces, n_records = _cut(source, usual if end is None else end - self._position, seen, exactly=end is not None)
         if not n_records:
             return pieces, 0, None
