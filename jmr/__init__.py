@@ -14,6 +14,7 @@
     %jmr                                   what the slots do; %jmr jobs, workers, listen, stop
 
     $ jmr run triangular.py                a task file without a notebook
+    $ jmr checkpoint ls kept               what a job with checkpoint="kept" has finished; rm removes it
     $ jmr-worker 10.0.0.5                  lends this host's cores to a notebook that listens there
 
 `jmr.run?` has the arguments. Every exception is a `jmr.JmrError`.

@@ -343,6 +343,28 @@ def test_a_submitted_job_has_a_checkpoint_too(rerun: Rerun) -> None:
     assert not rerun.calls.take()
 
 
+def test_a_cancelled_job_goes_on_where_it_was(rerun: Rerun, tmp_path: Path) -> None:
+    waits, calls = str(tmp_path / "waits"), rerun.calls.path
+    Path(waits).touch()
+
+    def mapfn(key: int, large: bytearray) -> Iterator[tuple[int, int]]:
+        note(calls, key)
+        while key >= 3 and os.path.exists(waits):
+            os.sched_yield()
+        yield key % 2, value_of(large)
+
+    options = {"checkpoint": rerun.path, "n_partitions": 4, "workers": 2, "progress": False}
+    job = jmr.submit(alone(RECORDS), mapfn, total, **options)
+    while len(entries(rerun.path, KeptMap)) < 3:
+        os.sched_yield()
+    job.cancel()
+    with pytest.raises(jmr.JobCancelled):
+        job.result()
+    os.unlink(waits)
+    rerun.calls.take()
+    assert rerun(mapfn=mapfn) == [3, 4, 5]
+
+
 def test_two_jobs_on_one_checkpoint_are_refused(rerun: Rerun) -> None:
     def again() -> Iterator[tuple[int, bytearray]]:
         yield from alone(RECORDS[:1])

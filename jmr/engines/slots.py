@@ -46,9 +46,9 @@ from jmr.result import BadRecord, Partition
 from jmr.scheduler.jobs import JobOptions
 from jmr.shuffle.files import Room, SpillError, store_blob
 from jmr.shuffle.lending import Lender
-from jmr.sources import records
+from jmr.sources import Records, records
 from jmr.tasks.contract import KEPT_FAILURES
-from jmr.wire.messages import Range
+from jmr.wire.messages import MapDone, Range
 from jmr.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -170,8 +170,11 @@ class ClusterEngine:
             mailbox=self._mailbox if keeper is None else keeper.inbox,
             kept_directory=None if keeper is None else keeper.directory,
         )
+        self._begin(number, spec, plan.workers)
+
+    def _begin(self, number: int, spec: JobSpec, workers: int | None) -> None:
         with interrupts.deferred():
-            self._coordinator.open_job(number, spec, plan.workers)
+            self._coordinator.open_job(number, spec, workers)
             self._job = number
             self._is_for_remote = spec.elsewhere is not None
             self._cluster._runs(self)
@@ -196,6 +199,7 @@ class ClusterEngine:
         sizer = SplitSizer(max(1, report.n_slots), source.n_records)
         lender = self._lender = Lender(self._room)
         under_way = _UnderWay()
+        next_split = _cut if self._keeper is None else self._keeper.cut
         n_sent = 0
         while True:
             n_slots = max(1, report.n_slots)  # workers may come and go
@@ -207,11 +211,7 @@ class ClusterEngine:
             self._take_mail(sizer, under_way, lender, wait=is_idle)
             if under_way.is_full(most):
                 continue
-            left = None
-            if self._keeper is None:
-                pieces, n_records = cut(source, sizer.next_size())
-            else:
-                pieces, n_records, left = self._keeper.cut(source, sizer.next_size())
+            pieces, n_records, left = next_split(source, sizer.next_size())
             interrupts.check()
             if not n_records:
                 break
@@ -345,6 +345,11 @@ class _UnderWay:
     def remove(self, n_bytes: int) -> None:
         self._n -= 1
         self._n_bytes -= n_bytes
+
+
+def _cut(source: Records, n_records: int) -> tuple[list[Buffer], int, MapDone | None]:
+    """What `Keeper.cut` does, without a checkpoint."""
+    return *cut(source, n_records), None
 
 
 def _shared(functions: list[Buffer], room: Room) -> list[Buffer] | Range:
