@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from tests.hosts import Hosts
+    from tests.scheduling import Checked
 
 #: A skip for this reason is no failure, even where skips are.
 FORBIDDEN = "kernel forbids"
@@ -83,6 +84,16 @@ def cluster() -> Iterator[jmr.Cluster]:
     """Two slots of the test's own."""
     with jmr.Cluster(workers=2) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def scheduler() -> Iterator[Checked]:
+    """One that is checked after every event, and at the end."""
+    from tests.scheduling import Checked
+
+    checked = Checked()
+    yield checked
+    checked.scheduler.check()
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,13 @@
-"""The scheduler as scripts: events in, exact effects out; then random events, every job ends."""
+"""The scheduler as scripts: events in, exact effects out."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from jmr.scheduler.effects import (
     Commit,
-    Effect,
     EndJob,
     FailJob,
     NoWorkerLeft,
@@ -25,7 +21,6 @@ from jmr.scheduler.events import (
     AttemptFinished,
     AttemptRaised,
     AttemptRefused,
-    Event,
     InputEnded,
     JobCancelled,
     JobOpened,
@@ -40,78 +35,9 @@ from jmr.scheduler.events import (
     SplitAdded,
     SplitRestored,
 )
-from jmr.scheduler.jobs import Job, JobOptions, Phase, TaskId
+from jmr.scheduler.jobs import JobOptions
 from jmr.scheduler.machine import Scheduler
-from jmr.scheduler.pools import Pool
-
-
-class NaiveScheduler(Scheduler):
-    """Looks at all jobs, all running tasks and all pools each time."""
-
-    def _assign(self) -> list[Effect]:
-        effects: list[Effect] = []
-        while pairs := [(pool, job) for pool in self._pools.open if pool.idle for job in self._wanting(pool)]:
-            first = pairs[0][0]
-            neediest = min((job for pool, job in pairs if pool is first), key=lambda job: len(job.slots))
-            effects.append(self._start(neediest, first))
-        return effects
-
-    def _wanting(self, pool: Pool) -> list[Job]:
-        return [job for job in self._jobs.values() if job.queue and self._may_use(job, pool)]
-
-    def _may_use(self, job: Job, pool: Pool) -> bool:
-        workers = self._pools.worker_of
-        if not pool.is_local:
-            return not {workers[slot].number for slot in pool.idle} & job.barred
-        most = job.options.max_slots
-        return most is None or sum(workers[slot].number is None for slot in job.slots) < most
-
-    def is_quiet(self, job: int) -> bool:
-        return job not in self._jobs and not any(task.id.job == job for task in self._running.values())
-
-
-class Checked:
-    """A scheduler whose invariants are checked after every event, and whose answers are those of a naive one.
-
-    It is a twin that is asked for the neediest job: to ask the scheduler itself would tidy up its line.
-    """
-
-    def __init__(self) -> None:
-        self.scheduler = Scheduler()
-        self._naive = NaiveScheduler()
-        self._opened: set[int] = set()
-
-    def __call__(self, *events: Event) -> list[Effect]:
-        effects: list[Effect] = []
-        for event in events:
-            new = self.scheduler.handle(event)
-            assert new == self._naive.handle(event)
-            self.scheduler.check()
-            if isinstance(event, JobOpened):
-                self._opened.add(event.job)
-            for job in self._opened:
-                assert self.scheduler.is_quiet(job) == self._naive.is_quiet(job)
-            effects += new
-        return effects
-
-
-@pytest.fixture
-def scheduler() -> Iterator[Checked]:
-    checked = Checked()
-    yield checked
-    checked.scheduler.check()
-
-
-def map_task(index: int, job: int = 1) -> TaskId:
-    return TaskId(job, Phase.MAP, index)
-
-
-def reduce_task(index: int, job: int = 1) -> TaskId:
-    return TaskId(job, Phase.REDUCE, index)
-
-
-def opened(job: int = 1, **options: int | bool) -> JobOpened:
-    return JobOpened(0.0, job, JobOptions(**options))  # type: ignore[arg-type]
+from tests.scheduling import Checked, map_task, opened, reduce_task
 
 
 def test_a_limit_that_rises_lets_idle_slots_work(scheduler: Checked) -> None:
@@ -155,27 +81,44 @@ def test_a_job_without_records_ends_at_once(scheduler: Checked) -> None:
 def test_a_lost_slots_task_runs_again_first_in_line(scheduler: Checked) -> None:
     scheduler(opened(), SlotJoined(0.0, 1), SplitAdded(0.0, 1), SplitAdded(0.0, 1))
     assert scheduler(SlotDied(1.0, 1)) == []
-    assert scheduler(SlotJoined(1.0, 2)) == [StartAttempt(2, map_task(0), 2)]
+    assert scheduler(SlotJoined(1.0, 2)) == [StartAttempt(2, map_task(0), 2, careful=True)]
 
 
 def test_a_slot_that_was_lost_with_its_worker_is_no_tasks_fault(scheduler: Checked) -> None:
     scheduler(opened(max_attempts=1), SplitAdded(0.0, 1), SlotJoined(0.0, 1))
     assert scheduler(SlotLost(1.0, 1)) == []
-    assert scheduler(SlotJoined(1.0, 2)) == [StartAttempt(2, map_task(0), 2)]
+    assert scheduler(SlotJoined(1.0, 2)) == [StartAttempt(2, map_task(0), 2, careful=True)]
     assert scheduler(SlotDied(2.0, 2, 5)) == [PoisonTask(map_task(0), 5, 1)]
 
 
 def test_poison_ends_the_job_after_max_attempts(scheduler: Checked) -> None:
     scheduler(opened(max_attempts=2), SplitAdded(0.0, 1), SlotJoined(0.0, 1))
-    assert scheduler(SlotDied(1.0, 1), SlotJoined(1.0, 2)) == [StartAttempt(2, map_task(0), 2)]
-    assert scheduler(SlotDied(2.0, 2, 5)) == [PoisonTask(map_task(0), 5, 2)]
-    assert scheduler(SlotJoined(3.0, 3)) == []
+    assert scheduler(SlotDied(1.0, 1), SlotJoined(1.0, 2)) == [StartAttempt(2, map_task(0), 2, careful=True)]
+    assert scheduler(SlotDied(2.0, 2, 5), SlotJoined(2.0, 3)) == [StartAttempt(3, map_task(0), 3, careful=True)]
+    assert scheduler(SlotDied(3.0, 3, 5)) == [PoisonTask(map_task(0), 5, 2)], "the first was at who knows what"
+    assert scheduler(SlotJoined(4.0, 4)) == []
+
+
+def test_deaths_at_no_single_record_are_poison_as_well(scheduler: Checked) -> None:
+    scheduler(opened(max_attempts=2, skips=True), SplitAdded(0.0, 1), SlotJoined(0.0, 1))
+    scheduler(SlotDied(1.0, 1), SlotJoined(1.0, 2))
+    assert scheduler(SlotDied(2.0, 2)) == [PoisonTask(map_task(0), None, 2)]
+
+
+def test_slots_that_are_killed_at_different_records_make_no_poison(scheduler: Checked) -> None:
+    scheduler(opened(max_attempts=2), SplitAdded(0.0, 1), SlotJoined(0.0, 0))
+    for slot in range(19):
+        cursor = None if slot == 0 else slot
+        assert scheduler(SlotDied(1.0, slot, cursor), SlotJoined(1.0, slot + 1)) == [
+            StartAttempt(slot + 1, map_task(0), slot + 2, careful=True)
+        ]
+    assert scheduler(SlotDied(2.0, 19, 19)) == [PoisonTask(map_task(0), None, 20)], "but it does not go on for ever"
 
 
 def test_poison_is_set_aside_where_the_job_skips(scheduler: Checked) -> None:
     scheduler(opened(max_attempts=1, skips=True), SplitAdded(0.0, 1), SlotJoined(0.0, 1))
-    assert scheduler(SlotDied(1.0, 1, 5)) == [SetAside(map_task(0), 5)]
-    assert scheduler(SlotJoined(1.0, 2)) == [StartAttempt(2, map_task(0), 2, (5,))]
+    assert scheduler(SlotDied(1.0, 1, 5)) == [SetAside(map_task(0), 5, 1)]
+    assert scheduler(SlotJoined(1.0, 2)) == [StartAttempt(2, map_task(0), 2, (5,), careful=True)]
 
 
 def test_a_user_exception_ends_the_job_and_stops_its_other_slots(scheduler: Checked) -> None:
@@ -298,7 +241,7 @@ def test_an_idle_slot_can_be_paused(scheduler: Checked) -> None:
 def test_a_paused_slot_that_is_lost_is_forgotten(scheduler: Checked) -> None:
     scheduler(opened(), SlotJoined(0.0, 1, 5), SplitAdded(0.0, 1), SlotPaused(1.0, 1))
     assert scheduler(SlotLost(2.0, 1), SlotResumed(3.0, 1), SlotPaused(3.0, 1)) == []
-    assert scheduler(SlotJoined(4.0, 1, 5)) == [StartAttempt(1, map_task(0), 2)]
+    assert scheduler(SlotJoined(4.0, 1, 5)) == [StartAttempt(1, map_task(0), 2, careful=True)]
 
 
 def test_a_slot_that_must_stop_stops_though_it_is_paused(scheduler: Checked) -> None:
@@ -318,7 +261,7 @@ def test_a_refused_attempt_is_made_elsewhere_and_its_worker_gets_no_more_of_the_
     scheduler(opened(max_attempts=1), SlotJoined(0.0, 1, 5), SlotJoined(0.0, 3, 6), *[SplitAdded(0.0, 1)] * 3)
     assert scheduler(AttemptRefused(1.0, 3)) == []
     assert scheduler(SlotJoined(1.0, 4, 6)) == [], "of the same worker"
-    assert scheduler(AttemptFinished(2.0, 1)) == [Commit(map_task(1)), StartAttempt(1, map_task(0), 2)]
+    assert scheduler(AttemptFinished(2.0, 1)) == [Commit(map_task(1)), StartAttempt(1, map_task(0), 2, careful=True)]
     assert scheduler(SlotDied(3.0, 1, 5)) == [PoisonTask(map_task(0), 5, 1)], "its only death"
 
 
@@ -391,131 +334,3 @@ def test_a_local_slot_refuses_nothing(scheduler: Checked) -> None:
     scheduler(opened(), SlotJoined(0.0, 1), SplitAdded(0.0, 1))
     with pytest.raises(AssertionError, match="finds on this host"):
         scheduler.scheduler.handle(AttemptRefused(1.0, 1))
-
-
-@pytest.mark.slow
-@given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 2), st.integers(0, 7)), max_size=80))
-@settings(max_examples=300, deadline=None)
-def test_random_events_have_the_effects_that_a_look_at_all_jobs_gives_them(steps: list[tuple[int, int, int]]) -> None:
-    """Events of every kind, to jobs and slots that may have ended; `Checked` compares."""
-    run, slots, workers = Checked(), set[int](), [None, None, None, 0, 0, 1, 1, 2]
-    run(*[opened(job, max_attempts=2, skips=job == 1, max_slots=2 * job) for job in range(3)])
-    for what, job, slot in steps:
-        works = run.scheduler.task_of(slot) is not None
-        effects: list[Effect] = []
-        match what:
-            case 0 | 1 | 2:
-                effects = run(SplitAdded(0.0, job), SplitAdded(0.0, job))
-            case 3 | 4 | 5 if slot not in slots:
-                slots.add(slot)
-                effects = run(SlotJoined(0.0, slot, workers[slot]))
-            case 3 | 4 | 5 | 6 if works:
-                effects = run(AttemptFinished(0.0, slot))
-            case 7 if slot in slots:
-                slots.remove(slot)
-                effects = run(SlotDied(0.0, slot, slot) if job else SlotLost(0.0, slot))
-            case 8 if slot in slots:
-                effects = run(SlotUnwanted(0.0, slot))
-            case 9 if works:
-                effects = run(AttemptRaised(0.0, slot))
-            case 10:
-                effects = run(JobCancelled(0.0, job))
-            case 11:
-                effects = run(InputEnded(0.0, job))
-            case 12:
-                effects = run(SlotPaused(0.0, slot))
-            case 13:
-                effects = run(SlotResumed(0.0, slot))
-            case 14 | 15 if works and workers[slot] is not None:
-                effects = run(AttemptRefused(0.0, slot, local_to_come=not job))
-        run(*[ReduceTasksKnown(0.0, effect.job, 4) for effect in effects if isinstance(effect, PlanReduce)])
-
-
-class Play:
-    """Jobs on slots that join, pause, resume, die, are lost, finish and refuse in any order.
-
-    Worker 3 lacks nothing: as long as slots join, every job can end.
-    """
-
-    def __init__(self, seed: int, n_jobs: int, n_splits: int, skips: bool) -> None:
-        self.dice = random.Random(seed)
-        self.run = Checked()
-        self.running: dict[int, StartAttempt] = {}
-        self.workers: dict[int, int | None] = {}
-        self.stopping: set[int] = set()
-        self.committed: list[TaskId] = []
-        self.ended: set[int] = set()
-        #: Jobs that no worker was left for.
-        self.failed: set[int] = set()
-        self.todo: list[Event] = []
-        self.lacking = {(worker, job) for worker in range(3) for job in range(n_jobs) if self.dice.random() < 0.5}
-        self.local_share = self.dice.choice([0.0, 0.3, 1.0])
-        for job in range(n_jobs):
-            limit = self.dice.choice([None, 1] if self.local_share == 1.0 else [None, 1, 0])
-            options = JobOptions(max_attempts=1_000, skips=skips, max_slots=limit)
-            self.todo += [JobOpened(0.0, job, options), *[SplitAdded(0.0, job)] * n_splits, InputEnded(0.0, job)]
-
-    def step(self) -> None:
-        roll = self.dice.random()
-        if self.todo and roll < 0.5:
-            self.tell(self.todo.pop(0))
-        elif self.workers and roll < 0.6:
-            change = self.dice.choice([SlotPaused, SlotResumed, SlotResumed, SlotUnwanted])
-            self.tell(change(0.0, self.dice.choice(list(self.workers))))
-        elif self.stopping and roll < 0.65:
-            self.leave(self.dice.choice(list(self.stopping)))
-        elif self.running and roll < 0.9:
-            self.answer(self.dice.choice(list(self.running)))
-        else:
-            slot = len(self.workers)
-            self.workers[slot] = None if self.dice.random() < self.local_share else self.dice.randrange(4)
-            self.tell(SlotJoined(0.0, slot, self.workers[slot]))
-
-    def answer(self, slot: int) -> None:
-        fate = self.dice.random()
-        if fate < 0.2:
-            self.leave(slot)
-        elif (self.workers[slot], self.running.pop(slot).task.job) in self.lacking:
-            self.tell(AttemptRefused(0.0, slot, local_to_come=fate < 0.3))
-        else:
-            self.tell(AttemptFinished(0.0, slot))
-
-    def leave(self, slot: int) -> None:
-        self.running.pop(slot, None)
-        self.stopping.discard(slot)
-        self.tell(SlotLost(0.0, slot) if self.dice.random() < 0.5 else SlotDied(0.0, slot, self.dice.randrange(3)))
-
-    def tell(self, event: Event) -> None:
-        for effect in self.run(event):
-            match effect:
-                case StartAttempt(slot, task):
-                    assert slot not in self.running
-                    assert slot not in self.stopping
-                    self.running[slot] = effect
-                case StopSlot(slot):
-                    self.stopping.add(slot)
-                case Commit(task):
-                    self.committed.append(task)
-                case PlanReduce(job):
-                    self.todo.append(ReduceTasksKnown(0.0, job, self.dice.randrange(5)))
-                case EndJob(job):
-                    self.ended.add(job)
-                case NoWorkerLeft(job):
-                    self.failed.add(job)
-
-
-@pytest.mark.slow
-@given(st.integers(0, 2**32), st.integers(1, 3), st.integers(0, 12), st.booleans())
-@settings(max_examples=300, deadline=None)
-def test_every_job_ends_and_commits_each_task_once(seed: int, n_jobs: int, n_splits: int, skips: bool) -> None:
-    """A play that gets no worse luck than its max_attempts must end well, unless no worker is left for a job."""
-    play = Play(seed, n_jobs, n_splits, skips)
-    for _ in range(10_000):
-        if len(play.ended) + len(play.failed) == n_jobs:
-            break
-        play.step()
-    assert sorted([*play.ended, *play.failed]) == list(range(n_jobs))
-    assert len(play.committed) == len(set(play.committed))
-    assert {task for task in play.committed if task.phase is Phase.MAP and task.job in play.ended} == {
-        map_task(index, job) for job in play.ended for index in range(n_splits)
-    }

@@ -68,7 +68,7 @@ class Books:
         began, name, task, row = self._running.pop(slot.number)
         started = self._report.started
         times = began - started, self._clock() - started
-        self._report.timeline.append(Attempt(name, task, attempt.number, *times, outcome))
+        self._report.timeline.append(Attempt(name, task, attempt.number, *times, outcome, attempt.backup))
         row.doing = ""
         row.is_gone = outcome in ("lost", "refused")
         if outcome in _FAILURES:

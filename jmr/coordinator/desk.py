@@ -18,6 +18,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,8 @@ __all__ = ["Desk"]
 
 #: How long a job's end waits for what was printed on other hosts.
 _DRAIN_SECONDS = 2.0
+#: How often the scheduler is told of the time while jobs run.
+_TICK_SECONDS = 1.0
 
 
 class Desk:
@@ -90,6 +93,7 @@ class Desk:
         #: Mail that is not delivered yet.
         self._outbox: deque[Letter] = deque()
         self._broken = False
+        self._is_ticking = False
 
     def room(self, job: int) -> Room:
         """Where the files of a job lie; see `Coordinator.room`."""
@@ -165,6 +169,7 @@ class Desk:
             job.amend(spec.elsewhere)
         self.jobs[number] = job
         self._apply(events.JobOpened(time.monotonic(), number, spec.options))
+        self._tick_soon()
         if self._broken:
             self._broken = False
             self.local.try_again()
@@ -207,6 +212,20 @@ class Desk:
         self._end(job, ending)
         self._apply(events.JobCancelled(time.monotonic(), number))
         self._settle(job)
+
+    def _tick_soon(self) -> None:
+        if not self._is_ticking:
+            self._is_ticking = True
+            due = time.monotonic() + _TICK_SECONDS
+            asyncio.get_running_loop().call_later(_TICK_SECONDS, self.guard(self._tick), due)
+
+    def _tick(self, due: float) -> None:
+        """Tell the time, and by how much it is late: this thread may have stood still."""
+        self._is_ticking = False
+        now = time.monotonic()
+        self._apply(events.Tick(now, max(0.0, now - due)))
+        if self.jobs:
+            self._tick_soon()
 
     def _end(self, job: Job, ending: Ending) -> None:
         """Remember how a job ends; it is told when its slots are quiet and what they printed has come."""
@@ -281,6 +300,9 @@ class Desk:
     def _apply_ending(self, job: Job | None, told: Ending, event: events.Event, ends: type[effects.Effect]) -> None:
         """Handle an event whose effect may be the job's end, told in these words."""
         for effect in self._scheduler.handle(event):
+            if isinstance(effect, effects.PoisonTask | effects.SetAside):
+                assert isinstance(told, JobPoisoned)
+                told = replace(told, index=effect.index, n_deaths=effect.n_deaths)
             if isinstance(effect, ends):
                 assert job is not None
                 job.ending = told
@@ -300,14 +322,17 @@ class Desk:
     def _take_attempt(
         self, slot: Slot, outcome: str, *, answer: Answer | None = None, exited: SlotExited | None = None
     ) -> tuple[Job | None, effects.StartAttempt]:
-        """End a slot's attempt in the books; the job is None if it is over already."""
+        """End an attempt in the books, before the scheduler hears of it; the job is None if it is over already."""
         attempt, slot.attempt = slot.attempt, None
         assert attempt is not None
         self._budget.release(slot.number)
         job = self.jobs.get(attempt.task.job)
-        if job is not None:
-            how = outcome if job.ending is None else "stopped"
-            job.books.ended(slot, attempt, how, answer, exited)
+        if job is None:
+            pass
+        elif self._scheduler.counts(slot.number):
+            job.books.ended(slot, attempt, outcome, answer, exited)
+        else:
+            job.books.ended(slot, attempt, "stopped", None, exited)
         return job, attempt
 
     # What the worker tells.
@@ -339,19 +364,20 @@ class Desk:
         if slot.attempt is None:
             self._apply(event)
             return
+        counts = self._scheduler.counts(slot.number)
         job, attempt = self._take_attempt(slot, "died", exited=exited)
         told: Ending = WorkersLost("")
-        if job is not None:
-            task = self._scheduler.task_of(slot.number)
-            told = job.poison(attempt.task, exited, slot.name, (task.n_deaths if task else 0) + 1)
+        if job is not None and counts:
+            told = job.poison(attempt.task, exited, slot.name)
         self._apply_ending(job, told, event, effects.PoisonTask)
 
     def _lose(self, slot: Slot) -> None:
+        counts = self._scheduler.counts(slot.number)
         job = self._take_attempt(slot, "lost")[0] if slot.attempt is not None else None
         if not slot.ending:
             for each in self.jobs.values():
                 each.books.lost(slot)
-        if job is not None and slot.worker is not self.local and not slot.ending:
+        if job is not None and counts and slot.worker is not self.local and not slot.ending:
             job.note(f"{slot.worker.name} was lost, and its work done again")
         self._apply(events.SlotLost(time.monotonic(), slot.number))
         if job is not None:
@@ -372,7 +398,7 @@ class Desk:
 
     def attempt_broke(self, slot: Slot, reason: str) -> None:
         """Fail its job: what it takes or leaves cannot be read or written here."""
-        if slot.attempt is not None:
+        if slot.attempt is not None and self._scheduler.counts(slot.number):
             self.cancel(slot.attempt.task.job, WorkersLost(reason))
 
     def _fail_all(self, reason: str) -> None:
@@ -439,8 +465,9 @@ class Desk:
 
     def slot_refused(self, slot: Slot, refusal: Refusal) -> None:
         """Its host cannot take part in this job, and gets no more of it."""
+        counts = self._scheduler.counts(slot.number)
         job, _ = self._take_attempt(slot, "refused")
-        if job is not None and slot.worker.number not in job.refusals:
+        if job is not None and counts and slot.worker.number not in job.refusals:
             job.refusals[slot.worker.number] = slot.worker.name, refusal
             job.note(f"without {slot.worker.name}, which {refusal.reason}")
         refused = {} if job is None else job.refusals

@@ -1,6 +1,8 @@
 """A job as the coordinator knows it: blobs on their way, and who waits for what.
 
-Splits are kept until their map task has committed; map outputs until their reduce task has.
+Splits are kept until their map task has committed, map outputs until the job is over. A split's file may still be read
+after that, by an attempt that comes too late: attempts run side by side only when the source has ended, and from then
+on the calling thread uses no file again.
 """
 
 from __future__ import annotations
@@ -137,8 +139,7 @@ class Job:
     def order(self, attempt: StartAttempt) -> StartMap | StartReduce:
         """The message that starts an attempt, with its input."""
         task = attempt.task
-        careful = attempt.number > 1 or self.spec.options.max_attempts == 1
-        common = (self.number, task.index, attempt.number, careful, attempt.leave_out)
+        common = (self.number, task.index, attempt.number, attempt.careful, attempt.leave_out)
         if task.phase is Phase.MAP:
             memory_bytes = self.budget.reserve(attempt.slot, self.spec.report.n_slots)
             split = self.splits[task.index]
@@ -236,13 +237,13 @@ class Job:
         plan = self.reduce_plan[task.index]
         return Origin(None, *self.outputs.inputs(plan.partitions), plan.n_parts, self.spec.n_partitions)
 
-    def poison(self, task: TaskId, exited: SlotExited, slot: str, n_deaths: int) -> JobPoisoned:
-        """All it takes to name the record or group at which a slot ended."""
+    def poison(self, task: TaskId, exited: SlotExited, slot: str) -> JobPoisoned:
+        """All it takes to name the record or group at which a slot ended; how often, the scheduler counts."""
         printed, group = map(whole, exited.blobs or (b"", b""))
         return JobPoisoned(
             task=str(task),
             slot=slot,
-            n_deaths=n_deaths,
+            n_deaths=1,
             index=exited.cursor,
             status=exited.status,
             peak_bytes=exited.peak_bytes,

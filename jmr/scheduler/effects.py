@@ -29,6 +29,10 @@ class StartAttempt:
     number: int
     #: Records or groups to leave out: each killed its slot in every attempt it was allowed.
     leave_out: tuple[int, ...] = ()
+    #: Whether to say which record or group it is at: a slot has ended at this task before, or the first to is the last.
+    careful: bool = False
+    #: Whether another attempt at the task runs already.
+    backup: bool = False
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class SetAside:
 
     task: TaskId
     index: int
+    n_deaths: int
 
 
 @dataclass(slots=True)
@@ -76,7 +81,7 @@ class FailJob:
 
 @dataclass(slots=True)
 class PoisonTask:
-    """An attempt at this task killed its slot too often; `index` is the record or group it was at, if known."""
+    """Attempts at this task ended their slots too often; `index` is the record or group they were at, if it was one."""
 
     task: TaskId
     index: int | None

@@ -24,6 +24,8 @@ __all__ = [
     "SlotUnwanted",
     "SplitAdded",
     "SplitRestored",
+    "Tick",
+    "WorkerCapped",
 ]
 
 
@@ -168,6 +170,26 @@ class JobCancelled:
     job: int
 
 
+@dataclass(slots=True)
+class WorkerCapped:
+    """So many attempts at most may run at once on this worker; those that do finish."""
+
+    now: float
+    #: None for this host's.
+    worker: int | None
+    #: At least 1; None for as many as it has slots.
+    most: int | None
+
+
+@dataclass(slots=True)
+class Tick:
+    """A second has passed, about; told while jobs run."""
+
+    now: float
+    #: So many seconds it comes too late: this process stood still, or did other things, and slots are not to blame.
+    late: float = 0.0
+
+
 Event = (
     JobOpened
     | LimitChanged
@@ -185,4 +207,6 @@ Event = (
     | AttemptRaised
     | AttemptRefused
     | JobCancelled
+    | WorkerCapped
+    | Tick
 )

@@ -1,8 +1,8 @@
 """Tasks and jobs, and the states they go through.
 
-task   QUEUED ──> RUNNING ──> DONE
+task   QUEUED ──> RUNNING (by one slot, or by two where the first takes long) ──> DONE
          ^           │
-         └── slot died, attempts left; slot lost; worker refused
+         └── its last slot died, attempts left; was lost; refused
 
 job    MAPPING ──input ended, all maps done──> PLANNING ──tasks known──> REDUCING ──all done──> ENDED
           └───────────────── user code raised, poison, cancelled, no worker left ──────────────────^
@@ -13,9 +13,16 @@ from __future__ import annotations
 import enum
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import NamedTuple
 
+from jmr.scheduler.deaths import Deaths
+from jmr.scheduler.lengths import Lengths
+
 __all__ = ["Job", "JobOptions", "JobState", "Phase", "Task", "TaskId", "TaskState"]
+
+#: Of a phase's tasks; before, there is enough to do for every slot.
+_MOSTLY_DONE = 0.75
 
 
 class Phase(enum.Enum):
@@ -47,6 +54,8 @@ class JobOptions:
     max_slots: int | None = None
     #: Whether poison is set aside instead of failing the job.
     skips: bool = False
+    #: Whether a task that takes long may have a second attempt beside the first.
+    speculates: bool = True
 
 
 class TaskState(enum.Enum):
@@ -54,7 +63,7 @@ class TaskState(enum.Enum):
 
     #: Waits for a slot.
     QUEUED = enum.auto()
-    #: One slot works on it.
+    #: A slot works on it, or two.
     RUNNING = enum.auto()
     #: Its output is committed.
     DONE = enum.auto()
@@ -67,11 +76,12 @@ class Task:
     id: TaskId
     state: TaskState = TaskState.QUEUED
     n_attempts: int = 0
-    #: Deaths since the last record or group was set aside.
-    n_deaths: int = 0
+    #: Those that work on it and whose answer counts: the first that comes is taken.
+    slots: tuple[int, ...] = ()
+    #: Whether a slot has ended at it: since then each attempt says which record or group it is at.
+    is_suspect: bool = False
+    deaths: Deaths | None = None
     left_out: tuple[int, ...] = ()
-    #: Whether the slot that works on it, if one does, is this host's.
-    is_local: bool = False
 
 
 class JobState(enum.Enum):
@@ -97,25 +107,63 @@ class Job:
     order: int
     state: JobState = JobState.MAPPING
     input_ended: bool = False
-    n_map_tasks: int = 0
-    #: Tasks that are not DONE.
+    #: Tasks of this phase that are known.
+    n_tasks: int = 0
+    #: Those of them that an earlier run has done; nobody knows how long they took.
+    n_kept: int = 0
+    #: Those that are not DONE.
     n_left: int = 0
     queue: deque[Task] = field(default_factory=deque)
-    #: Slots that work for it.
-    slots: set[int] = field(default_factory=set)
+    #: Slots that work for it, and when each began; the first that did comes first.
+    slots: dict[int, float] = field(default_factory=dict)
     #: How many of them are this host's.
     n_local: int = 0
+    #: Tasks that two slots work on.
+    n_backups: int = 0
+    #: How long the attempts of this phase took that were committed.
+    lengths: Lengths = field(default_factory=Lengths)
     #: Workers that lack what it needs.
     barred: set[int] = field(default_factory=set)
     #: Numbers of slots with which it stands in line for one more in all pools.
     in_line: set[int] = field(default_factory=set)
 
-    def add(self, phase: Phase, index: int) -> None:
+    def add(self, phase: Phase) -> None:
         """Queue a new task."""
-        self.queue.append(Task(TaskId(self.id, phase, index)))
+        self.queue.append(Task(TaskId(self.id, phase, self.n_tasks)))
+        self.n_tasks += 1
         self.n_left += 1
+
+    def count_kept(self) -> None:
+        """Count a task that an earlier run has done."""
+        self.n_tasks += 1
+        self.n_kept += 1
+
+    def begin_reduce(self, n_tasks: int, done: frozenset[int]) -> None:
+        """Queue the tasks of the second phase, but those that an earlier run has done."""
+        self.state = JobState.REDUCING
+        self.n_tasks = self.n_kept = 0
+        self.lengths = Lengths()
+        for index in range(n_tasks):
+            if index in done:
+                self.count_kept()
+            else:
+                self.add(Phase.REDUCE)
 
     def may_have_local(self) -> bool:
         """Whether it may run on one more slot of this host."""
         most = self.options.max_slots
         return most is None or self.n_local < most
+
+    def wants_backups(self) -> bool:
+        """Whether nothing of it waits or is to come, and most of its phase is done: only what runs holds it up."""
+        return (
+            self.options.speculates
+            and not self.queue
+            and self.input_ended
+            and 0 < self.n_left <= (1 - _MOSTLY_DONE) * (self.n_tasks - self.n_kept)
+        )
+
+    def stragglers(self, now: float) -> list[int]:
+        """Slots whose attempt has run too long, the one that has run longest first."""
+        since = now - self.lengths.patience()
+        return [slot for slot, _ in takewhile(lambda attempt: attempt[1] < since, self.slots.items())]

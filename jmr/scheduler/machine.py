@@ -3,26 +3,36 @@
     SlotJoined, SplitAdded ──> StartAttempt ──> AttemptFinished ──> Commit ──> ... ──> PlanReduce ──> ... ──> EndJob
                                             ├─> AttemptRaised   ──> FailJob, StopSlot for what still runs
                                             ├─> SlotDied, SlotLost  ──> the task is queued again, first in line
-                                            └─> AttemptRefused  ──> the same, and the worker is barred from the job;
-                                                                    NoWorkerLeft if it was the last that might do
+                                            ├─> AttemptRefused  ──> the same, and the worker is barred from the job;
+                                            │                       NoWorkerLeft if it was the last that might do
+                                            └─> Tick ──> StartAttempt, a backup of what runs too long ──> the first that
+                                                         finishes: Commit, and StopSlot for the other
 
-An event costs the same however many tasks there are. A free slot goes to the job that runs on the fewest, which `pools`
-finds in O(log n) of jobs and slots; a job gets a slot of this host if there is one for it, else another worker's. A
-task's output is committed once; a slot of an ended job is stopped, and what it still delivers is dropped. A paused slot
-goes on with what it is at. A job waits for slots as long as it takes, unless a refusal shows that none is left that may
-do.
+An event costs the same however many tasks there are; a tick, the number of jobs and of attempts that run too long. A
+free slot goes to the job that runs on the fewest, which `pools` finds in O(log n) of jobs and slots; a job gets a slot
+of this host if there is one for it, else another worker's. A task's output is committed once; a slot of an ended job or
+task is stopped, and what it still delivers is dropped. A paused slot goes on with what it is at. A job waits for slots
+as long as it takes, unless a refusal shows that none is left that may do.
 
-Invariants, checked by `check` after every event in the tests: a running task has exactly one slot; a job knows the
-slots that work for it, and how many are this host's; a slot that does not work is idle, paused or stopping; a job that
-wants a slot stands in line with its number of slots in every pool that it may use, and nobody stands there twice with
-one number; no slot is idle while a job wants it; a worker that is barred from a job shares its pool with no other.
+Backups: when nothing of a job waits for a slot or is to come, and three quarters of its phase are done, tasks whose
+attempt has run too long (see `lengths`) get one more each, as long as slots are idle, and up to a tenth of the slots
+that the job may use (one at least) at a time. A worker that is slow or silent may be why, so another's slot is
+preferred.
+
+Invariants, checked by `check` after every event in the tests: a running task has one slot that counts, or two; a job
+knows the slots that work for it, and how many are this host's; a slot that does not work is idle, spare, paused or
+stopping; a job that wants a slot stands in line with its number of slots in every pool that it may use, and nobody
+stands there twice with one number; no slot is idle while a job wants it; a worker that is barred from a job shares its
+pool with no other; a worker with spare slots has as many others at work, or idle, as its cap allows.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import replace
 
+from jmr.scheduler.deaths import Deaths
 from jmr.scheduler.effects import (
     Commit,
     Effect,
@@ -53,11 +63,16 @@ from jmr.scheduler.events import (
     SlotUnwanted,
     SplitAdded,
     SplitRestored,
+    Tick,
+    WorkerCapped,
 )
 from jmr.scheduler.jobs import Job, JobState, Phase, Task, TaskState
 from jmr.scheduler.pools import Pool, Pools
 
 __all__ = ["Scheduler"]
+
+#: Of the slots that a job may use, so many at most are for backups.
+_OF_SLOTS = 10
 
 
 class Scheduler:
@@ -76,9 +91,13 @@ class Scheduler:
         #: Slots that get no new attempt now.
         self._paused: set[int] = set()
         self._n_opened = itertools.count()
+        #: When the event came that is handled, without the time that this process stood still.
+        self._now = 0.0
+        self._late = 0.0
 
     def handle(self, event: Event) -> list[Effect]:
         """Apply one event and say what must be done about it."""
+        self._now = event.now - self._late
         match event:
             case JobOpened(_, job, options):
                 self._open(Job(job, options, next(self._n_opened)))
@@ -116,10 +135,17 @@ class Scheduler:
                 return self._pause(slot)
             case SlotResumed(_, slot):
                 return self._resume(slot)
+            case WorkerCapped(_, worker, most):
+                assert most is None or most >= 1, "a job that never ends"
+                self._pools.cap(worker, most)
+                return self._assign()
+            case Tick(_, late):
+                return self._tick(late)
 
-    def task_of(self, slot: int) -> Task | None:
-        """The task that a slot works on."""
-        return self._running.get(slot)
+    def counts(self, slot: int) -> bool:
+        """Whether anybody wants to know how a slot's attempt ends: neither the job has ended nor the task."""
+        task = self._running.get(slot)
+        return task is not None and slot in task.slots and task.id.job in self._jobs
 
     def is_quiet(self, job: int) -> bool:
         """Whether no slot works for the job any more."""
@@ -141,15 +167,14 @@ class Scheduler:
         job = self._jobs.get(job_id)
         if job is None:  # it failed while its source was being read
             return []
-        job.add(Phase.MAP, job.n_map_tasks)
-        job.n_map_tasks += 1
+        job.add(Phase.MAP)
         self._pools.get_in_line(job)
         return self._assign()
 
     def _count_restored(self, job_id: int) -> None:
         job = self._jobs.get(job_id)
         if job is not None:
-            job.n_map_tasks += 1
+            job.count_kept()
 
     def _end_input(self, job_id: int) -> list[Effect]:
         job = self._jobs.get(job_id)
@@ -162,10 +187,7 @@ class Scheduler:
         job = self._jobs.get(job_id)
         if job is None:
             return []
-        job.state = JobState.REDUCING
-        for index in range(n_tasks):
-            if index not in done:
-                job.add(Phase.REDUCE, index)
+        job.begin_reduce(n_tasks, done)
         self._pools.get_in_line(job)
         return self._advance(job) + self._assign()
 
@@ -190,48 +212,84 @@ class Scheduler:
 
     def _start(self, job: Job, pool: Pool) -> Effect:
         slot, _ = pool.idle.popitem()  # the one that worked last: it has the job's functions, and a warm cache
-        task = job.queue.popleft()
+        return self._begin(job, job.queue.popleft(), slot, pool)
+
+    def _begin(self, job: Job, task: Task, slot: int, pool: Pool, *, backup: bool = False) -> Effect:
         task.state = TaskState.RUNNING
         task.n_attempts += 1
-        job.slots.add(slot)
-        task.is_local = pool.is_local
+        task.slots += (slot,)
+        job.slots[slot] = self._now
         job.n_local += pool.is_local
         self._pools.get_in_line(job)
         self._running[slot] = task
-        return StartAttempt(slot, task.id, task.n_attempts, task.left_out)
+        is_careful = task.is_suspect or job.options.max_attempts == 1
+        return StartAttempt(slot, task.id, task.n_attempts, task.left_out, is_careful, backup)
 
-    def _release(self, slot: int) -> tuple[Job | None, Task | None]:
-        """Take the slot's task away from it."""
+    def _tick(self, late: float) -> list[Effect]:
+        self._late += late
+        self._now -= late
+        return [effect for job in self._jobs.values() if job.wants_backups() for effect in self._back_up(job)]
+
+    def _back_up(self, job: Job) -> list[Effect]:
+        """Start one more attempt at tasks that take too long."""
+        effects: list[Effect] = []
+        most = max(1, self._pools.n_slots_for(job) // _OF_SLOTS)
+        for slot in job.stragglers(self._now):
+            if job.n_backups >= most:
+                break
+            task = self._running[slot]
+            if task.slots != (slot,):  # it has a backup, or is one, or is stopping
+                continue
+            other = self._pools.slot_beside(job, slot)
+            if other is None:
+                break
+            job.n_backups += 1
+            effects.append(self._begin(job, task, other, self._pools.worker_of[other].pool, backup=True))
+        return effects
+
+    def _release(self, slot: int) -> tuple[Job, Task, float] | None:
+        """Take the slot's task away from it, and say since when it had it; None if that is nobody's affair any more."""
         task = self._running.pop(slot, None)
         if task is None:
-            return None, None
+            return None
+        self._pools.count_out(slot)
         job = self._jobs.get(task.id.job)
         if job is None:
             ending = self._ending[task.id.job]
-            ending.slots.discard(slot)
+            del ending.slots[slot]
             if not ending.slots:
                 del self._ending[task.id.job]
-        else:
-            job.slots.discard(slot)
-            job.n_local -= task.is_local
-            self._pools.get_in_line(job)
-        return job, task
+            return None
+        began = job.slots.pop(slot)
+        job.n_local -= self._pools.worker_of[slot].pool.is_local
+        self._pools.get_in_line(job)
+        if slot not in task.slots:
+            return None
+        task.slots = tuple(each for each in task.slots if each != slot)
+        job.n_backups -= len(task.slots)  # the other one is the only one now
+        return job, task, began
 
     def _finish(self, slot: int) -> list[Effect]:
-        job, task = self._release(slot)
         effects: list[Effect] = []
-        if job and task:
+        if found := self._release(slot):
+            job, task, began = found
             task.state = TaskState.DONE
             job.n_left -= 1
-            effects = [Commit(task.id), *self._advance(job)]
+            job.lengths.add(self._now - began)
+            effects = [Commit(task.id), *self._stop_others(task), *self._advance(job)]
         return effects + self._return(slot)
+
+    def _stop_others(self, task: Task) -> list[Effect]:
+        """What is left of a task's attempts does not count."""
+        others, task.slots = task.slots, ()
+        return self._stop(others)
 
     def _return(self, slot: int) -> list[Effect]:
         """A slot is free again, unless it is paused or was told to stop."""
-        effects: list[Effect] = []
-        if slot in self._unwanted:
-            effects += self._stop([slot])
-        elif slot not in self._stopping and slot not in self._paused:
+        effects = self._stop([slot]) if slot in self._unwanted else []
+        if slot in self._stopping or slot in self._paused:
+            self._pools.withhold(slot)
+        else:
             self._pools.put_back(slot)
         return effects + self._assign()
 
@@ -253,7 +311,7 @@ class Scheduler:
         self._paused.remove(slot)
         return [] if slot in self._running else self._return(slot)
 
-    def _stop(self, slots: list[int]) -> list[Effect]:
+    def _stop(self, slots: Iterable[int]) -> list[Effect]:
         """Stop slots, each once."""
         stops = [slot for slot in slots if slot not in self._stopping]
         for slot in stops:
@@ -262,18 +320,18 @@ class Scheduler:
         return [StopSlot(slot) for slot in stops]
 
     def _fail(self, slot: int) -> list[Effect]:
-        job, task = self._release(slot)
         effects: list[Effect] = []
-        if job and task:
+        if found := self._release(slot):
+            job, task, _ = found
             effects = [FailJob(task.id), *self._end(job)]
         return effects + self._return(slot)
 
     def _refuse(self, slot: int, local_to_come: bool, remote_to_come: bool) -> list[Effect]:
         worker = self._pools.worker_of[slot]
         assert worker.number is not None, "a job finds on this host what it needs"
-        job, task = self._release(slot)
         effects: list[Effect] = []
-        if job and task:
+        if found := self._release(slot):
+            job, task, _ = found
             self._pools.bar(job, worker)
             self._queue_again(job, task)
             if not (remote_to_come or self._may_run(job, local_to_come)):
@@ -306,48 +364,61 @@ class Scheduler:
             self._ending[job.id] = job
 
     def _lose_slot(self, slot: int, cursor: int | None, *, blamed: bool) -> list[Effect]:
-        job, task = self._release(slot)
+        found = self._release(slot)
         self._pools.leave(slot)
         self._stopping.discard(slot)
         self._unwanted.discard(slot)
         self._paused.discard(slot)
-        if job is None or task is None:
-            return []
-        effects = self._count_death(job, task, cursor) if blamed else []
-        if job.state is not JobState.ENDED:
-            self._queue_again(job, task)
+        effects: list[Effect] = []
+        if found:
+            job, task, _ = found
+            task.is_suspect = True
+            effects = self._count_death(job, task, cursor) if blamed else []
+            if job.state is not JobState.ENDED:
+                self._queue_again(job, task)
         return effects + self._assign()
 
     def _queue_again(self, job: Job, task: Task) -> None:
-        task.state = TaskState.QUEUED
-        job.queue.appendleft(task)
-        self._pools.get_in_line(job)
+        """Have a task run again, unless another slot works on it."""
+        if not task.slots:
+            task.state = TaskState.QUEUED
+            job.queue.appendleft(task)
+            self._pools.get_in_line(job)
 
     def _count_death(self, job: Job, task: Task, cursor: int | None) -> list[Effect]:
-        task.n_deaths += 1
-        if task.n_deaths < job.options.max_attempts:
+        if task.deaths is None:
+            task.deaths = Deaths()
+        verdict = task.deaths.add(cursor, job.options.max_attempts)
+        if verdict is None:
             return []
-        if cursor is None or not job.options.skips:
-            return [PoisonTask(task.id, cursor, task.n_deaths), *self._end(job)]
-        task.left_out += (cursor,)
-        task.n_deaths = 0
-        return [SetAside(task.id, cursor)]
+        culprit, n_deaths = verdict
+        if culprit is None or not job.options.skips:
+            return [PoisonTask(task.id, culprit, n_deaths), *self._end(job)]
+        task.left_out += (culprit,)
+        task.deaths = None
+        return [SetAside(task.id, culprit, n_deaths), *self._stop_others(task)]  # which have not left it out
 
     def check(self) -> None:
         """Assert the invariants that the module docstring names."""
         for job in self._jobs.values():
-            running = [task for task in self._running.values() if task.id.job == job.id]
-            assert job.slots == {slot for slot, task in self._running.items() if task.id.job == job.id}
+            running = {task.id: task for task in self._running.values() if task.id.job == job.id and task.slots}
+            assert job.slots.keys() == {slot for slot, task in self._running.items() if task.id.job == job.id}
             assert job.n_local == sum(self._pools.worker_of[slot].number is None for slot in job.slots)
-            assert len(job.slots) == len({task.id for task in running})
-            assert all(task.state is TaskState.RUNNING for task in running)
-            assert job.n_left == len(running) + len(job.queue)
-            assert all(task.state is TaskState.QUEUED for task in job.queue)
+            assert all(task.state is TaskState.RUNNING and len(task.slots) <= 2 for task in running.values())
+            assert all(self._running[slot] is task for task in running.values() for slot in task.slots)
+            assert job.n_backups == sum(len(task.slots) == 2 for task in running.values())
+            assert job.slots.keys() - self._stopping == {slot for task in running.values() for slot in task.slots}
+            assert job.n_left == len(running) + len(job.queue) <= job.n_tasks
+            assert all(task.state is TaskState.QUEUED and not task.slots for task in job.queue)
             assert job.state is not JobState.ENDED
         assert {task.id.job for task in self._running.values()} - self._jobs.keys() == self._ending.keys()
         slots = {slot for worker in self._pools.workers.values() for slot in worker.slots}
         busy = self._running.keys() | self._stopping | self._paused
-        assert slots - busy == {slot for pool in self._pools.open for slot in pool.idle}
+        spare = {slot for worker in self._pools.workers.values() for slot in worker.spare}
+        assert slots - busy == {slot for pool in self._pools.open for slot in pool.idle} | spare
+        for worker in self._pools.workers.values():
+            working = worker.slots & self._running.keys()
+            assert worker.n_open == len(working) + len(worker.slots & worker.pool.idle.keys())
         assert busy | self._unwanted <= slots
         assert self._unwanted <= self._running.keys() | self._stopping
         self._pools.check()

@@ -12,6 +12,9 @@ all pools; when that changes it gets in line again, and the entry that is out of
 the number changes back before that, the entry is true once more and no second one is made: the line does not grow with
 the tasks.
 
+A worker may be capped: while as many of its slots work, or may, as the cap allows, the others are held back as spares.
+One of them is let in when one of those goes; a slot that has ended its attempt is the first to be given the next.
+
 An event costs O(log n) in the number of jobs and slots for each pool that has slots: for one pool on one host, for two
 where others help, and for more only where a worker was barred. The first slot of a pool, and the first job that a
 worker is barred from, cost once what there are jobs and slots. A pool ends with its last slot, and with it what stands
@@ -84,10 +87,20 @@ class Pool:
 class Worker:
     """Owns slots; this host's has no number."""
 
-    def __init__(self, number: int | None, pool: Pool) -> None:
+    def __init__(self, number: int | None, pool: Pool, most: int | None) -> None:
         self.number = number
         self.pool = pool
         self.slots: set[int] = set()
+        #: How many may work at once; None for all.
+        self.most = most
+        #: How many do, or may: they are idle, and can be had.
+        self.n_open = 0
+        #: Idle slots that cannot be had, as that would be too many; a dict for its order.
+        self.spare: dict[int, None] = {}
+
+    def has_room(self) -> bool:
+        """Whether one more slot may work."""
+        return self.most is None or self.n_open < self.most
 
 
 class Pools:
@@ -110,6 +123,8 @@ class Pools:
         self.workers: dict[int | None, Worker] = {}
         #: Whose slot it is.
         self.worker_of: dict[int, Worker] = {}
+        #: How many slots of a worker may work at once, if not all; kept while it has none.
+        self._most: dict[int | None, int] = {}
 
     def __contains__(self, slot: int) -> bool:
         return slot in self.worker_of
@@ -118,7 +133,7 @@ class Pools:
         """A slot is there; it is not free before `put_back`."""
         worker = self.workers.get(number)
         if worker is None:
-            worker = self.workers[number] = Worker(number, self._pool_for(number))
+            worker = self.workers[number] = Worker(number, self._pool_for(number), self._most.get(number))
         worker.slots.add(slot)
         self.worker_of[slot] = worker
         self._grow(worker.pool, 1)
@@ -128,19 +143,83 @@ class Pools:
         worker = self.worker_of.pop(slot, None)
         if worker is None:
             return
-        worker.pool.idle.pop(slot, None)
+        self._take_out(worker, slot)
         worker.slots.remove(slot)
         self._shrink(worker.pool, 1)
-        if not worker.slots:
+        if worker.slots:
+            self._fill(worker)
+        else:
             del self.workers[worker.number]
 
     def put_back(self, slot: int) -> None:
-        """A slot is free for the next job in line."""
-        self.worker_of[slot].pool.idle[slot] = None
+        """A slot is free for the next job in line, or held back."""
+        worker = self.worker_of[slot]
+        if worker.has_room():
+            worker.n_open += 1
+            worker.pool.idle[slot] = None
+        else:
+            worker.spare[slot] = None
 
     def withhold(self, slot: int) -> None:
         """A slot gets no work any more, if it was free, until it is put back."""
-        self.worker_of[slot].pool.idle.pop(slot, None)
+        worker = self.worker_of[slot]
+        self._take_out(worker, slot)
+        self._fill(worker)
+
+    def count_out(self, slot: int) -> None:
+        """A slot's attempt is over; what becomes of the slot is told next."""
+        self.worker_of[slot].n_open -= 1
+
+    def cap(self, number: int | None, most: int | None) -> None:
+        """Let no more than so many slots of a worker work at once, once those that do have ended; None for all."""
+        if most is None:
+            self._most.pop(number, None)
+        else:
+            self._most[number] = most
+        worker = self.workers.get(number)
+        if worker is None:
+            return
+        worker.most = most
+        if most is not None and worker.n_open > most:
+            idle = [slot for slot in worker.pool.idle if slot in worker.slots]
+            for slot in idle[: worker.n_open - most]:
+                self._take_out(worker, slot)
+                worker.spare[slot] = None
+        self._fill(worker)
+
+    def _take_out(self, worker: Worker, slot: int) -> None:
+        if slot in worker.pool.idle:
+            del worker.pool.idle[slot]
+            worker.n_open -= 1
+        else:
+            worker.spare.pop(slot, None)
+
+    def _fill(self, worker: Worker) -> None:
+        """Let in as many of a worker's spare slots as may work."""
+        while worker.spare and worker.has_room():
+            slot, _ = worker.spare.popitem()
+            self.put_back(slot)
+
+    def n_slots_for(self, job: Job) -> int:
+        """How many slots a job may use, busy or not."""
+        most = job.options.max_slots
+        return sum(
+            min(pool.n_slots, most) if pool.is_local and most is not None else pool.n_slots
+            for pool in self.open
+            if pool.is_open_to(job)
+        )
+
+    def slot_beside(self, job: Job, slot: int) -> int | None:
+        """Take a free slot for a job that one of its slots holds up: of another worker, if there is one."""
+        pools = [pool for pool in self.open if pool.is_open_to(job) and (not pool.is_local or job.may_have_local())]
+        worker = self.worker_of[slot]
+        elsewhere = (each for pool in pools for each in reversed(pool.idle) if each not in worker.slots)
+        chosen = next(elsewhere, None)
+        if chosen is None:
+            chosen = next((each for pool in pools for each in reversed(pool.idle)), None)
+        if chosen is not None:
+            del self.worker_of[chosen].pool.idle[chosen]
+        return chosen
 
     def admit(self, job: Job) -> None:
         """A job was opened."""
@@ -216,6 +295,11 @@ class Pools:
             assert worker.pool.worker in {None, number}
             is_barred = any(number in job.barred for job in self._jobs.values())
             assert not (is_barred and worker.pool is self._shared)
+            assert worker.most == self._most.get(number)
+            assert not worker.spare or not worker.has_room()
+            assert worker.has_room() or worker.n_open == worker.most or not worker.slots & worker.pool.idle.keys()
+            assert not worker.spare.keys() & worker.pool.idle.keys()
+            assert worker.spare.keys() <= worker.slots
         for pool in self.open:
             members = [worker for worker in self.workers.values() if worker.pool is pool]
             assert pool.n_slots == sum(len(worker.slots) for worker in members)
