@@ -187,7 +187,8 @@ def test_without_any_reducefn_the_values_are_lists(ip):
 
 def test_options_reach_the_job_as_arguments(ip, called):
     run(ip, "n = 3")
-    line = '--workers n --n-partitions 2*4 --max-attempts 1 --on-error skip --name "word count" --no-progress'
+    numbers = "--workers n --n-partitions 2*4 --max-attempts 1"
+    line = f'{numbers} --on-error skip --name "word count" --no-speculate --no-progress'
     run(ip, f"%%mapreduce counts {line}{COUNT_WORDS}")
     arguments = {name: value for name, value in called[0][1].items() if name not in ("source", "mapfn", "reducefn")}
     assert arguments == {
@@ -196,6 +197,7 @@ def test_options_reach_the_job_as_arguments(ip, called):
         "max_attempts": 1,
         "on_error": "skip",
         "name": "word count",
+        "speculate": False,
         "progress": False,
     }
 

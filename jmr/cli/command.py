@@ -130,6 +130,7 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument("--engine", choices=["inline"], help="inline: one plain loop, so that breakpoint() works")
     parser.add_argument("--json", action="store_true", help="print the result as JSON; see below")
     parser.add_argument("--on-error", choices=["raise", "skip"], help="skip: leave bad records out, and say so")
+    parser.add_argument("--no-speculate", action="store_true", help="begin nothing twice, however long it takes")
     parser.add_argument(
         "--checkpoint", metavar="DIR", help="keep in this directory what is finished, and go on from there"
     )
@@ -168,6 +169,8 @@ def _run(options: argparse.Namespace) -> int:
 
     chosen = ("workers", "engine", "on_error", "checkpoint", "name")
     arguments = {name: value for name in chosen if (value := getattr(options, name)) is not None}
+    if options.no_speculate:
+        arguments["speculate"] = False
     return run_task(
         options.taskfile, json=options.json, listen=options.listen, progress=not options.no_progress, **arguments
     )

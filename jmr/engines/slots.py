@@ -159,7 +159,7 @@ class ClusterEngine:
         number = self._coordinator.job_number()
         self._room = self._coordinator.room(number)
         spec = JobSpec(
-            options=JobOptions(plan.max_attempts, n_local, plan.skips),
+            options=JobOptions(plan.max_attempts, n_local, plan.skips, plan.speculate),
             n_partitions=n_partitions,
             functions=_shared(functions, self._room),
             surroundings=dump(surroundings),

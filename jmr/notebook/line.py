@@ -119,6 +119,7 @@ _JOB_OPTIONS = (
     argument("--checkpoint", metavar="DIR", help="keep in this directory what is finished, and go on from there"),
     argument("--engine", metavar="ENGINE", help="inline: one plain loop in the kernel, for %%debug; or a jmr.Cluster"),
     argument("--name", help="shown with the progress"),
+    argument("--no-speculate", action="store_true", help="begin nothing twice, however long it takes"),
     argument("--no-progress", action="store_true", help="silence"),
     argument("--debug", action="store_true", help="if a function fails: run its record again, here, and open %%debug"),
     argument(
@@ -169,6 +170,8 @@ def job_arguments(options: argparse.Namespace, namespace: Namespace, magic: str)
         engine = unquoted(options.engine)
         where = f"{magic} --engine (inline, or a jmr.Cluster)"
         arguments["engine"] = engine if engine == "inline" else evaluated(engine, namespace, where)
+    if options.no_speculate:
+        arguments["speculate"] = False
     if options.no_progress:
         arguments["progress"] = False
     return {name: value for name, value in arguments.items() if value is not None}

@@ -45,6 +45,7 @@ def run(
     n_partitions: int | None = None,
     max_attempts: int = 4,
     on_error: Literal["raise", "skip"] = "raise",
+    speculate: bool = True,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
     name: str | None = None,
@@ -78,10 +79,16 @@ def run(
     n_partitions
         How many parts the keys are reduced in; never changes the answer. Default: 4 for each slot, at least 8.
     max_attempts
-        How often a piece of work may end its process (by a signal, or os._exit) before the job fails.
+        How often a record or a group may end its process (by a signal, or os._exit) before the job fails; and how often
+        a piece of work may, at no single one of them. The first time it is not known which it was, and counts for none.
     on_error
         "raise": the first exception of a user function ends the job. "skip": a bad record contributes nothing, a
         failing group is left out; both are set aside in `result.errors`. `final` always raises.
+    speculate
+        Whether work that takes long while slots are idle is begun once more elsewhere, and the first to finish is
+        taken: near the end, after 10 s at least and twice what is usual. What a function does besides returning, such
+        as writing a file, may then happen twice, and where a process ends or a host is lost as well; its results
+        never count twice.
     checkpoint
         A directory, which may be a new one: what is finished is kept there. The same job, run again after it failed or
         its kernel died, goes on from there; when it was finished, it gives its result at once. What a change touches is
@@ -106,7 +113,7 @@ def run(
     MapError, CombineError, ReduceError, FinalError
         A user function failed; `__cause__` is its exception, or a RemoteError in place of one that cannot be pickled.
     SlotDiedError
-        A user function ended its process `max_attempts` times.
+        User functions ended their process `max_attempts` times at one record or group, or at none of them.
     KeyboardInterrupt
         After Ctrl-C or the kernel's interrupt; the slots stay usable.
 
@@ -137,6 +144,7 @@ def run(
         n_partitions=n_partitions,
         max_attempts=max_attempts,
         on_error=on_error,
+        speculate=speculate,
         checkpoint=checkpoint,
         progress=progress,
         name=name,
