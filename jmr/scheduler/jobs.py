@@ -33,6 +33,9 @@ class Phase(enum.Enum):
     #: A partition goes through reducefn.
     REDUCE = "reduce"
 
+    #: Enum's own takes as long as all the rest of looking up a task.
+    __hash__ = object.__hash__
+
 
 class TaskId(NamedTuple):
     """Names a task; reads "map-3"."""
@@ -78,7 +81,7 @@ class Task:
     n_attempts: int = 0
     #: Those that work on it and whose answer counts: the first that comes is taken.
     slots: tuple[int, ...] = ()
-    #: Whether a slot has ended at it: since then each attempt says which record or group it is at.
+    #: Whether attempts say which record or group they are at: a slot has ended at it, or the first to is the last.
     is_suspect: bool = False
     deaths: Deaths | None = None
     left_out: tuple[int, ...] = ()
@@ -129,7 +132,10 @@ class Job:
 
     def add(self, phase: Phase) -> None:
         """Queue a new task."""
-        self.queue.append(Task(TaskId(self.id, phase, self.n_tasks)))
+        task = Task(TaskId(self.id, phase, self.n_tasks))
+        if self.options.max_attempts == 1:
+            task.is_suspect = True
+        self.queue.append(task)
         self.n_tasks += 1
         self.n_left += 1
 

@@ -98,14 +98,16 @@ class Scheduler:
     def handle(self, event: Event) -> list[Effect]:
         """Apply one event and say what must be done about it."""
         self._now = event.now - self._late
-        match event:
+        match event:  # the most frequent first
+            case AttemptFinished(_, slot):
+                return self._finish(slot)
+            case SplitAdded(_, job):
+                return self._add_split(job)
             case JobOpened(_, job, options):
                 self._open(Job(job, options, next(self._n_opened)))
                 return []
             case LimitChanged(_, job, max_slots):
                 return self._change_limit(job, max_slots)
-            case SplitAdded(_, job):
-                return self._add_split(job)
             case SplitRestored(_, job):
                 self._count_restored(job)
                 return []
@@ -123,8 +125,6 @@ class Scheduler:
                 return self._lose_slot(slot, None, blamed=False)
             case SlotUnwanted(_, slot):
                 return self._retire(slot)
-            case AttemptFinished(_, slot):
-                return self._finish(slot)
             case AttemptRaised(_, slot):
                 return self._fail(slot)
             case AttemptRefused(_, slot, local_to_come, remote_to_come):
@@ -222,8 +222,7 @@ class Scheduler:
         job.n_local += pool.is_local
         self._pools.get_in_line(job)
         self._running[slot] = task
-        is_careful = task.is_suspect or job.options.max_attempts == 1
-        return StartAttempt(slot, task.id, task.n_attempts, task.left_out, is_careful, backup)
+        return StartAttempt(slot, task.id, task.n_attempts, task.left_out, task.is_suspect, backup)
 
     def _tick(self, late: float) -> list[Effect]:
         self._late += late
@@ -252,7 +251,8 @@ class Scheduler:
         task = self._running.pop(slot, None)
         if task is None:
             return None
-        self._pools.count_out(slot)
+        worker = self._pools.worker_of[slot]
+        worker.n_open -= 1
         job = self._jobs.get(task.id.job)
         if job is None:
             ending = self._ending[task.id.job]
@@ -261,12 +261,15 @@ class Scheduler:
                 del self._ending[task.id.job]
             return None
         began = job.slots.pop(slot)
-        job.n_local -= self._pools.worker_of[slot].pool.is_local
+        job.n_local -= worker.pool.is_local
         self._pools.get_in_line(job)
         if slot not in task.slots:
             return None
-        task.slots = tuple(each for each in task.slots if each != slot)
-        job.n_backups -= len(task.slots)  # the other one is the only one now
+        if len(task.slots) == 1:
+            task.slots = ()
+        else:
+            task.slots = tuple(each for each in task.slots if each != slot)
+            job.n_backups -= 1  # the other one is the only one now
         return job, task, began
 
     def _finish(self, slot: int) -> list[Effect]:
@@ -276,7 +279,11 @@ class Scheduler:
             task.state = TaskState.DONE
             job.n_left -= 1
             job.lengths.add(self._now - began)
-            effects = [Commit(task.id), *self._stop_others(task), *self._advance(job)]
+            effects = [Commit(task.id)]
+            if task.slots:
+                effects += self._stop_others(task)
+            if not job.n_left:
+                effects += self._advance(job)
         return effects + self._return(slot)
 
     def _stop_others(self, task: Task) -> list[Effect]:

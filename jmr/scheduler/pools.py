@@ -93,7 +93,7 @@ class Worker:
         self.slots: set[int] = set()
         #: How many may work at once; None for all.
         self.most = most
-        #: How many do, or may: they are idle, and can be had.
+        #: How many do, or may: they are idle, and can be had. The scheduler counts out those that end an attempt.
         self.n_open = 0
         #: Idle slots that cannot be had, as that would be too many; a dict for its order.
         self.spare: dict[int, None] = {}
@@ -154,7 +154,7 @@ class Pools:
     def put_back(self, slot: int) -> None:
         """A slot is free for the next job in line, or held back."""
         worker = self.worker_of[slot]
-        if worker.has_room():
+        if worker.most is None or worker.n_open < worker.most:
             worker.n_open += 1
             worker.pool.idle[slot] = None
         else:
@@ -165,10 +165,6 @@ class Pools:
         worker = self.worker_of[slot]
         self._take_out(worker, slot)
         self._fill(worker)
-
-    def count_out(self, slot: int) -> None:
-        """A slot's attempt is over; what becomes of the slot is told next."""
-        self.worker_of[slot].n_open -= 1
 
     def cap(self, number: int | None, most: int | None) -> None:
         """Let no more than so many slots of a worker work at once, once those that do have ended; None for all."""

@@ -3,9 +3,9 @@
     python -m tests.benchmarks.scheduler [--slots 10000] [--hosts 200] [--tasks 1000000] [--jobs 1]
 
 All slots are other hosts'. Events come from a heap of (virtual seconds, what): attempts that finish after about a
-second, hosts that are lost with all their slots and come back, slots that die (one that is away is not lost: it would
-join twice). Splits are added as the calling thread does it, two for each slot at a time. Every task must be committed
-exactly once.
+second, or never if their slot stands still then, hosts that are lost with all their slots and come back, slots that die
+(one that is away is not lost: it would join twice), ticks. Splits are added as the calling thread does it, two for each
+slot at a time. Every task must be committed exactly once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from jmr.scheduler.effects import Commit, Effect, EndJob, PlanReduce, StartAttempt
+from jmr.scheduler.effects import Commit, Effect, EndJob, PlanReduce, StartAttempt, StopSlot
 from jmr.scheduler.events import (
     AttemptFinished,
     Event,
@@ -30,12 +30,13 @@ from jmr.scheduler.events import (
     SlotJoined,
     SlotLost,
     SplitAdded,
+    Tick,
 )
 from jmr.scheduler.jobs import JobOptions, TaskId
 from jmr.scheduler.machine import Scheduler
 
 _REDUCE_TASKS = 2_000
-_HOST_LOSSES, _SLOT_DEATHS = 5, 200
+_HOST_LOSSES, _SLOT_DEATHS, _SLOTS_STUCK = 5, 200, 20
 #: Seconds until a host that was lost is there again.
 _AWAY = 30.0
 
@@ -55,8 +56,9 @@ class Simulation:
         self._numbers = itertools.count()
         #: The number of the attempt that each slot works on: a lost slot's does not finish.
         self._attempts: dict[int, int] = {}
-        #: Slots that were lost and have not joined again.
+        #: Slots that were lost or stopped and have not joined again; and those that stand still.
         self._away: set[int] = set()
+        self._stuck: set[int] = set()
         self._lengths: dict[TaskId, float] = {}
         self.committed: set[TaskId] = set()
         self.ended: set[int] = set()
@@ -75,17 +77,25 @@ class Simulation:
             self._put(self._dice.uniform(1, 60), ("host lost", self._dice.randrange(self._n_hosts)))
         for _ in range(_SLOT_DEATHS):
             self._put(self._dice.uniform(1, 60), ("slot died", self._dice.randrange(self._n_slots)))
+        for _ in range(_SLOTS_STUCK):
+            self._put(self._dice.uniform(1, 60), ("stuck", self._dice.randrange(self._n_slots)))
+        self._put(1.0, ("tick", 0))
         while len(self.ended) < len(self._to_add):
             now, number, (what, which) = heapq.heappop(self._agenda)
             match what:
                 case "finished":
-                    if self._attempts.get(which) == number:
+                    if self._attempts.get(which) == number and which not in self._stuck:
                         del self._attempts[which]
                         self._tell([AttemptFinished(now, which)])
                 case "slot died":
                     self._lose(now, [which], SlotDied)
                 case "host lost":
                     self._lose(now, range(which, self._n_slots, self._n_hosts), SlotLost)
+                case "stuck":
+                    self._stuck.add(which)
+                case "tick":
+                    self._tell([Tick(now)])
+                    self._put(now + 1.0, ("tick", 0))
                 case "joined":
                     self._away.remove(which)
                     self._tell([SlotJoined(now, which, which % self._n_hosts)])
@@ -94,6 +104,7 @@ class Simulation:
     def _lose(self, now: float, slots: Iterable[int], how: type[SlotDied | SlotLost]) -> None:
         for slot in set(slots) - self._away:
             self._away.add(slot)
+            self._stuck.discard(slot)
             self._attempts.pop(slot, None)
             self._tell([how(now, slot)])
             self._put(now + _AWAY, ("joined", slot))
@@ -123,6 +134,8 @@ class Simulation:
                 self.busy += self._lengths.pop(task)
                 self._under_way[task.job] -= 1
                 self._feed(now, task.job)
+            case StopSlot(slot):
+                self._put(now + 0.01, ("slot died", slot))
             case PlanReduce(job):
                 self._tell([ReduceTasksKnown(now, job, _REDUCE_TASKS // len(self._to_add))])
             case EndJob(job):
