@@ -146,7 +146,7 @@ class Result(dict[Any, Any]):
         `errors[3].replay()` runs the function on that record again, here, for a debugger.
     timeline
         A list of attempts in the order in which they ended: slot, task, number, started and ended (seconds since the
-        job began), outcome.
+        job began), outcome, and backup: whether another attempt at the task ran already.
     summary
         The job as a picture in a notebook, and as lines in a terminal; None if no job made this result. A result is
         pickled with all of this but the summary's log.

@@ -456,7 +456,7 @@ def until(true):
     while not true():
         threading.Event().wait(0.01)
 cluster = jmr.Cluster(workers=3)
-worker = cluster._running()._local
+worker = cluster._running()._desk.local
 def doing():
     return [state.rpartition(": ")[2] for _, state in cluster.status()]
 until(lambda: doing() == ["idle"] * 3)
@@ -658,11 +658,11 @@ say(type(result[1]) is Foo, Foo(1).val(), result[1].val(), Foo.val.__globals__ i
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, (600, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 with jmr.Cluster(workers=400) as cluster:
-    supervisor = cluster._running()._local._supervisor
+    supervisor = cluster._running()._desk.local._supervisor
     while [state for _, state in cluster.status()] != ["idle"] * 400:
         threading.Event().wait(0.01)
     limits = jmr.run(SOURCE, lambda k, v: [(resource.getrlimit(resource.RLIMIT_NOFILE)[0], k)], progress=False)
-    say(list(limits), cluster._running()._local._supervisor is supervisor)
+    say(list(limits), cluster._running()._desk.local._supervisor is supervisor)
 """
     with script(body) as running:
         assert running.line() == "True 10 10 True"
