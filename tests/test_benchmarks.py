@@ -58,6 +58,14 @@ def test_all_give_the_same_answer(name: str) -> None:
     assert plain[0] == plain[1] == plain[2]
 
 
+def test_the_same_seed_tells_the_same_story() -> None:
+    stories = []
+    for _ in range(2):
+        simulation = Simulation(n_slots=40, n_hosts=4, n_tasks=1_000, n_jobs=2)
+        stories.append((simulation.run(), simulation.n_events, simulation.busy))
+    assert stories[0] == stories[1]
+
+
 def test_a_small_simulation_commits_every_task_once() -> None:
     for n_jobs in (1, 3):
         simulation = Simulation(n_slots=40, n_hosts=4, n_tasks=3_000, n_jobs=n_jobs)
