@@ -47,11 +47,12 @@ def total(_: Any, values: list[Any]) -> Any:
 
 
 def check_attempts(result: jmr.Result, phase: str) -> None:
-    """A backup was the first to finish, the other was stopped, and each task was done once."""
+    """One of two attempts was the first to finish, the other was stopped, and each task was done once."""
     done = {attempt.task: attempt for attempt in result.timeline if attempt.outcome == "done"}
     assert sum(attempt.outcome == "done" for attempt in result.timeline) == len(done)
     stopped = [attempt for attempt in result.timeline if attempt.outcome == "stopped"]
-    assert any(done[attempt.task].backup for attempt in stopped if attempt.task.startswith(phase))
+    twice = [(attempt, done[attempt.task]) for attempt in stopped if attempt.task.startswith(phase)]
+    assert any(loser.backup or winner.backup for loser, winner in twice), "the backup may be the one that stands still"
     rows = result.summary._report.slots.values()
     assert sum(row.n_records for row in rows) == result.stats.n_records, "nothing counts twice"
 
