@@ -39,6 +39,7 @@ from jmr.scheduler.events import (
     SlotResumed,
     SlotUnwanted,
     SplitAdded,
+    SplitRestored,
     Tick,
     WorkerCapped,
 )
@@ -76,6 +77,8 @@ class Job:
     options: JobOptions
     tasks: set[TaskId] = field(default_factory=set)
     committed: set[TaskId] = field(default_factory=set)
+    #: Those that an earlier run has done.
+    kept: set[TaskId] = field(default_factory=set)
     #: Of this phase: how long attempts took.
     lengths: list[float] = field(default_factory=list)
     deaths: dict[TaskId, list[int | None]] = field(default_factory=dict)
@@ -116,6 +119,10 @@ class History:
         if isinstance(event, Tick):
             assert not [job for job in self._open() if self._misses_backup(job, now)], "a straggler without a backup"
 
+    def kept(self) -> set[TaskId]:
+        """Tasks that an earlier run has done."""
+        return set().union(*(job.kept for job in self.jobs.values()))
+
     # Events.
 
     def _take_down(self, event: Event) -> Attempt | None:
@@ -127,12 +134,15 @@ class History:
                 self.jobs[job].options = replace(self.jobs[job].options, max_slots=max_slots)
             case SplitAdded(_, job) if not self.jobs[job].ended:
                 self._add_task(job, Phase.MAP)
+            case SplitRestored(_, job) if not self.jobs[job].ended:
+                self._keep(self._add_task(job, Phase.MAP))
             case InputEnded(_, job):
                 self.jobs[job].input_ended = True
-            case ReduceTasksKnown(_, job, n_tasks) if not self.jobs[job].ended:
+            case ReduceTasksKnown(_, job, n_tasks, done) if not self.jobs[job].ended:
                 self.jobs[job].phase, self.jobs[job].lengths = Phase.REDUCE, []
-                for _ in range(n_tasks):
-                    self._add_task(job, Phase.REDUCE)
+                tasks = [self._add_task(job, Phase.REDUCE) for _ in range(n_tasks)]
+                for index in done:
+                    self._keep(tasks[index])
             case JobCancelled(_, job) if job in self.jobs:
                 self._end(job)
             case SlotJoined(_, slot, worker):
@@ -169,8 +179,14 @@ class History:
             self.jobs[attempt.task.job].barred.add(slot.worker)
         return attempt
 
-    def _add_task(self, job: int, phase: Phase) -> None:
-        self.jobs[job].tasks.add(TaskId(job, phase, sum(task.phase is phase for task in self.jobs[job].tasks)))
+    def _add_task(self, job: int, phase: Phase) -> TaskId:
+        task = TaskId(job, phase, sum(task.phase is phase for task in self.jobs[job].tasks))
+        self.jobs[job].tasks.add(task)
+        return task
+
+    def _keep(self, task: TaskId) -> None:
+        self.jobs[task.job].kept.add(task)
+        self.jobs[task.job].committed.add(task)
 
     def _end(self, job: int) -> None:
         self.jobs[job].ended = True
@@ -301,7 +317,7 @@ class History:
             job.options.speculates
             and job.input_ended
             and not self._waiting(job)
-            and 4 * len(job.of_phase() & job.committed) >= 3 * len(job.of_phase())
+            and 4 * len(job.of_phase() & job.committed - job.kept) >= 3 * len(job.of_phase() - job.kept)
             and n_running_twice < max(1, n_usable // 10)
         )
 

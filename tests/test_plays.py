@@ -25,6 +25,7 @@ from jmr.scheduler.events import (
     SlotResumed,
     SlotUnwanted,
     SplitAdded,
+    SplitRestored,
     Tick,
     WorkerCapped,
 )
@@ -98,7 +99,8 @@ class Play:
         for job in range(n_jobs):
             limit = self.dice.choice([None, 1] if self.local_share == 1.0 else [None, 1, 0])
             options = JobOptions(1_000, limit, skips, speculates=self.dice.random() < 0.8)
-            self.todo += [JobOpened(0.0, job, options), *[SplitAdded(0.0, job)] * n_splits, InputEnded(0.0, job)]
+            splits = [self.dice.choice([SplitAdded] * 9 + [SplitRestored])(0.0, job) for _ in range(n_splits)]
+            self.todo += [JobOpened(0.0, job, options), *splits, InputEnded(0.0, job)]
 
     def step(self) -> None:
         roll = self.dice.random()
@@ -157,7 +159,9 @@ class Play:
                 case Commit(task):
                     self.committed.append(task)
                 case PlanReduce(job):
-                    self.todo.append(ReduceTasksKnown(0.0, job, self.dice.randrange(5)))
+                    n_tasks = self.dice.randrange(5)
+                    done = frozenset(index for index in range(n_tasks) if self.dice.random() < 0.1)
+                    self.todo.append(ReduceTasksKnown(0.0, job, n_tasks, done))
                 case EndJob(job):
                     self.ended.add(job)
                 case NoWorkerLeft(job):
@@ -181,7 +185,9 @@ def test_every_job_ends_and_commits_each_task_once(seed: int, n_jobs: int, n_spl
     play = played(seed, n_jobs, n_splits, skips)
     assert sorted([*play.ended, *play.failed]) == list(range(n_jobs))
     assert len(play.committed) == len(set(play.committed))
-    assert {task for task in play.committed if task.phase is Phase.MAP and task.job in play.ended} == {
+    done = play.run.history.kept() | set(play.committed)
+    assert len(done) == len(play.run.history.kept()) + len(play.committed)
+    assert {task for task in done if task.phase is Phase.MAP and task.job in play.ended} == {
         map_task(index, job) for job in play.ended for index in range(n_splits)
     }
 

@@ -39,6 +39,7 @@ from jmr.scheduler.events import (
     SlotPaused,
     SlotResumed,
     SplitAdded,
+    SplitRestored,
     Tick,
     WorkerCapped,
 )
@@ -172,6 +173,15 @@ def test_a_backup_that_is_refused_changes_nothing_else(scheduler: Checked) -> No
 def test_three_quarters_must_be_done(scheduler: Checked, workers: tuple[int | None, ...]) -> None:
     begin(scheduler, *workers)
     assert bool(scheduler(Tick(1_000.0))) is (len(workers) == 4)
+
+
+def test_what_an_earlier_run_has_done_tells_nothing_of_this_one(scheduler: Checked) -> None:
+    scheduler(opened(), *[SplitRestored(0.0, 1)] * 20, *[SplitAdded(0.0, 1)] * 4, InputEnded(0.0, 1))
+    scheduler(*[SlotJoined(0.0, slot) for slot in range(5)], AttemptFinished(60.0, 3), AttemptFinished(60.0, 2))
+    assert scheduler(Tick(100.0)) == [], "half of what is to be done"
+    scheduler(AttemptFinished(101.0, 1))
+    assert scheduler(Tick(102.0)) == [], "and not twice as long as the rest"
+    assert scheduler(Tick(133.0)) == [backup(1, map_task(20))]
 
 
 def test_a_job_may_have_none(scheduler: Checked) -> None:

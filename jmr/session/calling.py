@@ -80,7 +80,7 @@ def run(
         How many parts the keys are reduced in; never changes the answer. Default: 4 for each slot, at least 8.
     max_attempts
         How often a record or a group may end its process (by a signal, or os._exit) before the job fails; and how often
-        a piece of work may, at no single one of them. The first time it is not known which it was, and counts for none.
+        a piece of work may, at no single one of them. Which it was is not known the first time, which counts for none.
     on_error
         "raise": the first exception of a user function ends the job. "skip": a bad record contributes nothing, a
         failing group is left out; both are set aside in `result.errors`. `final` always raises.
