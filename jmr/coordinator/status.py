@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from jmr.coordinator.remote import RemoteWorker
 from jmr.coordinator.worker import Slot, Worker
-from jmr.shuffle.budget import free_memory_bytes
+from jmr.shuffle.memory import free_memory_bytes
 
 __all__ = ["SlotStatus", "WorkerStatus", "status_of"]
 

@@ -25,8 +25,9 @@ from jmr.launch.token import VARIABLE
 from jmr.links.channel import Channel
 from jmr.links.leases import BEAT_SECONDS, CHECK_SECONDS, Lease, Leases
 from jmr.links.link import Link
-from jmr.shuffle.budget import free_memory_bytes, memory_budget
+from jmr.shuffle.budget import memory_budget
 from jmr.shuffle.directory import Directories
+from jmr.shuffle.memory import free_memory_bytes
 from jmr.wire.far import Beat, Farewell, ForgetJob, Keep, Leaving, WorkerJoined
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake

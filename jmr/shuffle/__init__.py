@@ -6,6 +6,7 @@
     coordinator  MapOutputs.add(...) ── every map done ──> inputs(partition)         │
     slot         fetch(range) <──────────────────────── path, offset, length, crc <──┘
 
+    memory      how much of it the host has, and how much is used
     budget      how much may lie in memory, over all jobs of a cluster
     directory   the private directories that files lie in, and what killed kernels left there
     files       one map output to one file, and ranges of it back

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 import re
-from pathlib import Path
 
 from jmr.errors import ArgumentValueError
+from jmr.shuffle.memory import free_memory_bytes
 
-__all__ = ["Budget", "free_memory_bytes", "memory_budget"]
+__all__ = ["Budget", "memory_budget", "said_bytes"]
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:I?B)?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -67,31 +67,30 @@ class Budget:
 
 
 def memory_budget() -> int:
-    """What JMR_MEMORY says ("512M", "4G", or bytes); else a quarter of the memory that this process can still have.
+    """What JMR_MEMORY says; else a quarter of the memory that this process can still have.
 
     Raises
     ------
     ArgumentValueError
-        JMR_MEMORY is no size.
+        JMR_MEMORY is no size, or JMR_MEMORY_LIMIT, which slots keep to, is none.
     """
-    said = os.environ.get("JMR_MEMORY")
+    said_bytes("JMR_MEMORY_LIMIT")
+    said = said_bytes("JMR_MEMORY")
+    return free_memory_bytes() // 4 if said is None else said
+
+
+def said_bytes(variable: str) -> int | None:
+    """The size that an environment variable says ("512M", "4G", or bytes); None if it is not set.
+
+    Raises
+    ------
+    ArgumentValueError
+        It is no size.
+    """
+    said = os.environ.get(variable)
     if said is None:
-        return free_memory_bytes() // 4
+        return None
     found = _SIZE.fullmatch(said.strip())
     if found is None:
-        raise ArgumentValueError(f'JMR_MEMORY is {said!r}, which is no size: write "512M" or "4G", or how many bytes')
+        raise ArgumentValueError(f'{variable} is {said!r}, which is no size: write "512M" or "4G", or how many bytes')
     return int(float(found[1]) * _UNITS[found[2].upper()])
-
-
-def free_memory_bytes() -> int:
-    """What this process can still have: of the machine, and of the control group if that allows less."""
-    try:
-        machine = int(re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())[1]) * 1024  # type: ignore[index]
-    except (OSError, TypeError):  # macOS
-        machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        most = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        group = int(most) - int(Path("/sys/fs/cgroup/memory.current").read_text())
-    except (OSError, ValueError):  # there is none, or it says "max"
-        return machine
-    return max(0, min(machine, group))
