@@ -1,6 +1,6 @@
 """A worker for a coordinator on another host: joins, passes on, rejoins.
 
-    coordinator ──Link──> Agent ──ForkSlot, KillSlot, Drain──> supervisor ──fork──> slot
+    coordinator ──Link──> Agent ──ForkSlot, KillSlot, ...──> supervisor ──fork──> slot
                             └────────────a stream for each slot: bytes, as they are────^
 
 The supervisor is the same as on the coordinator's own host, in a process of its own; this one holds the token and the
@@ -31,7 +31,18 @@ from jmr.shuffle.memory import free_memory_bytes
 from jmr.wire.far import Beat, Farewell, ForgetJob, Keep, Leaving, WorkerJoined
 from jmr.wire.frames import FrameError, Receiver
 from jmr.wire.handshake import Handshake
-from jmr.wire.messages import Drain, Drained, ForkSlot, KillSlot, Message, Printed, SlotExited, WorkerReady
+from jmr.wire.messages import (
+    Drain,
+    Drained,
+    ForkSlot,
+    KillSlot,
+    Measured,
+    Message,
+    Printed,
+    SlotExited,
+    Watch,
+    WorkerReady,
+)
 from jmr.wire.streams import CONTROL, FILES
 from jmr.worker.surroundings import THREAD_VARIABLES
 
@@ -222,7 +233,7 @@ class Membership:
         match message:
             case ForkSlot(number):
                 self._fork(number, message)
-            case KillSlot() | Drain():
+            case KillSlot() | Drain() | Watch():
                 self._channel.send(message)
             case Keep():
                 self._keeping.take(message)
@@ -247,7 +258,7 @@ class Membership:
 
     def _hear_supervisor(self, message: Message) -> None:
         match message:
-            case SlotExited() | Printed() | Drained():
+            case SlotExited() | Printed() | Drained() | Measured():
                 if self._link is not None:
                     self._link.send(message)
             case WorkerReady():

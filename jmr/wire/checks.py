@@ -55,6 +55,7 @@ _CHECKS: dict[str, Check] = {
     "Range | None": _optional(_RANGE),
     "Sequence[int]": _sequence(_is_int),
     "Sequence[str]": _sequence(_is(str)),
+    "Sequence[tuple[int, int]]": _sequence(_row(_is_int, _is_int)),
     "Sequence[tuple[int, Range]]": _sequence(_row(_is_int, _RANGE)),
 }
 

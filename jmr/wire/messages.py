@@ -3,8 +3,8 @@
     coordinator ──OpenJob, StartMap, StartReduce, CloseJob──> slot
     coordinator <──SlotReady, MapDone, ReduceDone, AttemptFailed── slot
 
-    coordinator ──ForkSlot (with a socket), KillSlot, Drain──> supervisor
-    coordinator <──WorkerReady, SlotExited, Printed, Drained── supervisor
+    coordinator ──ForkSlot (with a socket), KillSlot, Drain, Watch──> supervisor
+    coordinator <──WorkerReady, SlotExited, Printed, Drained, Measured── supervisor
 
 Nobody changes a message. They are not frozen because that doubles what it takes to import the class, which every start
 of a worker waits for, and trebles what it takes to make an object; the same holds for events, effects and mail.
@@ -38,6 +38,7 @@ __all__ = [
     "ForkSlot",
     "KillSlot",
     "MapDone",
+    "Measured",
     "Message",
     "OpenJob",
     "Printed",
@@ -47,6 +48,7 @@ __all__ = [
     "SlotReady",
     "StartMap",
     "StartReduce",
+    "Watch",
     "WorkerReady",
     "whole",
 ]
@@ -200,6 +202,8 @@ class SlotExited:
     peak_bytes: int
     #: Where a signal such as SIGSEGV hit the user's code, innermost first: "name (file:line)".
     stack: Sequence[str] = ()
+    #: Whether it was the kernel that killed it, for want of memory.
+    is_oom: bool = False
     blobs: Sequence[Blob] = ()
 
 
@@ -230,6 +234,23 @@ class Printed:
     blobs: Sequence[Blob] = ()
 
 
+@dataclass(slots=True)
+class Watch:
+    """Measure memory about every second, and tell; or do so no more."""
+
+    is_on: bool
+
+
+@dataclass(slots=True)
+class Measured:
+    """How full a host's memory is, and what slots have of it."""
+
+    used_bytes: int
+    limit_bytes: int
+    #: (number, bytes) of each.
+    slots: Sequence[tuple[int, int]]
+
+
 def whole(blob: Blob) -> Buffer:
     """A blob that has arrived, which is in one piece."""
     assert not isinstance(blob, list)
@@ -252,6 +273,8 @@ NearMessage: TypeAlias = (
     | Drain
     | Drained
     | Printed
+    | Watch
+    | Measured
 )
 
 #: Of any kind; see `far` for the others.
@@ -274,4 +297,6 @@ KINDS: tuple[type[NearMessage], ...] = (
     Drain,
     Drained,
     Printed,
+    Watch,
+    Measured,
 )

@@ -7,6 +7,8 @@
     spot          where a slot is, for its supervisor to see when it is gone
     surroundings  cwd, sys.path, environment of the kernel, taken on in a slot
     modules       the user's modules, imported anew when they were edited
+    signals       what a slot at work is told
+    memory        what the host and its slots have of it
     abroad        what a slot does besides on another host than the coordinator's
     names         what code may import, read off it
     sources       the user's source files, each read once in a state

@@ -3,6 +3,7 @@
     coordinator ──ForkSlot + socket──> fork ──> slot
     slot's fds 1, 2 ──pipe──> lines ──Printed──> coordinator
     slot exits ──SIGCHLD──> SlotExited (signal, cursor, peak memory, last lines) ──> coordinator
+    coordinator ──Watch──> every second: what the host and the slots have ──Measured──> coordinator
     coordinator gone (end of file) ──> every slot and its children are killed, its directories are removed
 
 It imports what slots need once, then forks, so a slot costs a few milliseconds. Being single-threaded it may fork
@@ -17,6 +18,7 @@ import gc
 import os
 import re
 import resource
+import select
 import selectors
 import shutil
 import signal
@@ -27,7 +29,7 @@ import time
 import traceback
 from collections import deque
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from jmr.wire.frames import Receiver, encode
 from jmr.wire.messages import (
@@ -38,15 +40,24 @@ from jmr.wire.messages import (
     Message,
     Printed,
     SlotExited,
+    Watch,
     WorkerReady,
 )
 from jmr.worker.output import Allowance, OutputReader, Tail
+from jmr.worker.signals import SPILL_SIGNAL
 from jmr.worker.slot import Slot
 from jmr.worker.spot import Spot
+
+if TYPE_CHECKING:
+    from jmr.worker.memory import Gauge, OomKills
 
 __all__ = ["Supervisor", "main"]
 
 _PR_SET_PDEATHSIG = 1
+#: As if a slot had half of the host's memory besides its own; see proc(5).
+_OOM_SCORE = 500
+#: After the start, until what measures memory is imported: small jobs do not wait for that.
+_PREPARE_SECONDS = 0.3
 _READ_BYTES = 1 << 16
 _CRASH_FRAME = re.compile(r'File "(.+)", line (\d+) in (.+)')
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
@@ -82,6 +93,8 @@ class _Child:
     #: Read ends of its fds 1 and 2.
     pipes: dict[int, int]
     readers: dict[int, OutputReader] = field(default_factory=dict)
+    #: The coordinator wants it gone.
+    is_unwanted: bool = False
     #: Of what it printed.
     tail: Tail = field(default_factory=Tail)
 
@@ -98,6 +111,11 @@ class Supervisor:
         self._wakeup, self._wakeup_end = socket.socketpair()
         #: For what all slots print.
         self._allowance = Allowance()
+        self._gauge: Gauge | None = None
+        self._oom_kills: OomKills | None = None
+        self._is_watching = False
+        #: When to measure memory next, if at all.
+        self._measure_at: float | None = None
 
     def run(self) -> None:
         """Answer until the coordinator hangs up."""
@@ -110,6 +128,7 @@ class Supervisor:
         self._selector.register(self._connection, selectors.EVENT_READ)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
         self._send(WorkerReady(os.getpid()))
+        self._measure_at = time.monotonic() + _PREPARE_SECONDS
         with contextlib.suppress(ConnectionError):
             while self._step():
                 pass
@@ -127,7 +146,9 @@ class Supervisor:
 
     def _step(self) -> bool:
         """Wait for one round of events; False once the coordinator is gone."""
-        for key, _ in self._selector.select():
+        if self._measure_at is not None and time.monotonic() >= self._measure_at:
+            self._measure(time.monotonic())
+        for key, _ in self._selector.select(self._measure_at and max(0.0, self._measure_at - time.monotonic())):
             if key.fileobj is self._connection:
                 if not self._read_connection():
                     return False
@@ -156,11 +177,15 @@ class Supervisor:
                 self._fork(slot, name, self._descriptors.popleft())
             case KillSlot(slot):
                 if slot in self._children:
+                    self._children[slot].is_unwanted = True
                     _kill_group(self._children[slot].pid)
             case Drain(token):
                 for child in self._children.values():
                     self._drain(child, token)
                 self._send(Drained(token))
+            case Watch(is_on):
+                self._is_watching = is_on
+                self._measure_at = time.monotonic()
             case _:
                 raise AssertionError(f"a supervisor does not answer {message}")
 
@@ -197,6 +222,7 @@ class Supervisor:
             os.setpgid(0, 0)
             if sys.platform == "linux":
                 _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+                _offer_to_oom_killer()
             if os.getppid() != parent:  # it died before we asked to follow it
                 os._exit(1)
             signal.set_wakeup_fd(-1)
@@ -250,6 +276,32 @@ class Supervisor:
             if job is None or reader.job == job:
                 self._pass_on(reader.flush())
 
+    def _measure(self, now: float) -> None:
+        """Tell the coordinator what the host and the slots have, and the slots that have more than their share."""
+        if self._gauge is None or self._oom_kills is None:
+            from jmr.worker.memory import Gauge, OomKills  # when nobody waits for us any more
+
+            self._gauge, self._oom_kills = Gauge(), OomKills()
+        if not self._is_watching:
+            self._measure_at = None
+            return
+        measured = self._gauge.measure({child.number: child.pid for child in self._children.values()})
+        for slot in self._gauge.to_signal(now):
+            os.kill(self._children[slot].pid, SPILL_SIGNAL)  # it may have ended, and is not buried yet
+        self._oom_kills.look(now)
+        if measured is None:
+            self._measure_at = None
+        else:
+            self._measure_at = now + self._gauge.seconds
+            if self._may_send():  # a coordinator that is stopped, say, needs no pile of old measurements
+                self._send(measured)
+
+    def _may_send(self) -> bool:
+        """Whether the coordinator reads, so that we would not wait."""
+        writable = select.poll()
+        writable.register(self._connection, select.POLLOUT)
+        return bool(writable.poll(0))
+
     def _reap(self) -> None:
         for child in list(self._children.values()):
             pid, status, usage = os.wait4(child.pid, os.WNOHANG)
@@ -269,7 +321,14 @@ class Supervisor:
         peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         stack = _stack(child.crash_file)
         last = [child.tail.of(child.readers[1].job), group]
-        self._send(SlotExited(child.number, os.waitstatus_to_exitcode(status), at, peak, stack, blobs=last))
+        code = os.waitstatus_to_exitcode(status)
+        self._send(SlotExited(child.number, code, at, peak, stack, self._was_oom(child, code), blobs=last))
+
+    def _was_oom(self, child: _Child, code: int) -> bool:
+        """Whether it was the kernel that killed it, for want of memory."""
+        if code != -signal.SIGKILL or child.is_unwanted or self._oom_kills is None:
+            return False
+        return self._oom_kills.claim(time.monotonic())
 
     def _send(self, message: Message) -> None:
         for piece in encode(message):
@@ -289,6 +348,14 @@ def _stack(crash_file: int) -> list[str]:
         file.seek(0)
         frames = _CRASH_FRAME.findall(file.read().decode(errors="replace"))
     return [f"{name} ({path}:{line})" for path, line, name in frames if not path.startswith((_PACKAGE, "<"))]
+
+
+def _offer_to_oom_killer() -> None:
+    """Have the kernel, when memory is out, end a slot, which is replaced, rather than a notebook, which is not."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+", encoding="ascii") as file:
+        if int(file.read()) < _OOM_SCORE:
+            file.seek(0)
+            file.write(str(_OOM_SCORE))
 
 
 def _kill_group(pid: int) -> None:
