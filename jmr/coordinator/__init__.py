@@ -4,6 +4,7 @@
     files     files, read and written in threads
     worker    a supervisor and its slots, as the coordinator sees them
     local     the worker of this host
+    pressure  what is done while a host is short of memory
     errands   what a worker on another host is sent for an attempt, and sends
     remote    a worker on another host
     listener  lets such workers in, when they have proved themselves
