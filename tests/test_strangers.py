@@ -39,6 +39,7 @@ from jmr.wire.messages import (
     Drained,
     KillSlot,
     MapDone,
+    Measured,
     Message,
     OpenJob,
     Printed,
@@ -47,6 +48,7 @@ from jmr.wire.messages import (
     SlotReady,
     StartMap,
     StartReduce,
+    Watch,
     WorkerReady,
 )
 from jmr.wire.streams import CONTROL, PIECE_BYTES
@@ -636,6 +638,12 @@ LIES_TO_MAP: dict[str, Lie] = {
     "supervisor: all the memory": supervisor_says(Beat(0.0, 10**400)),
     "supervisor: a load in words": supervisor_says(Beat("high", 0)),  # type: ignore[arg-type]
     "supervisor: a stack of numbers": supervisor_says(SlotExited(1, 0, None, 0, [1])),  # type: ignore[list-item]
+    "supervisor: has less than no memory": supervisor_says(Measured(-1, 10, [])),
+    "supervisor: has no memory to fill": supervisor_says(Measured(1, 0, [])),
+    "supervisor: slots of less than nothing": supervisor_says(Measured(1, 10, [(1, -1)])),
+    "supervisor: slots of no size": supervisor_says(Measured(1, 10, [(1,)])),  # type: ignore[list-item]
+    "supervisor: slots by name": supervisor_says(Measured(1, 10, [("peer/1", 1)])),  # type: ignore[list-item]
+    "supervisor: says what it is told": supervisor_says(Watch(is_on=True)),
     "supervisor: no last words": supervisor_says(SlotExited(1, 0, None, 0)),
     "supervisor: too many last words": supervisor_says(SlotExited(1, 0, None, 0, blobs=[b"", b"", b""])),
     "supervisor: endless last words": supervisor_says(SlotExited(1, 0, None, 0, blobs=[b"x" * 2_001, b""])),
@@ -703,6 +711,28 @@ def test_answer_before_the_next_order_is_not_taken_for_its_answer(cluster: jmr.C
 
     answer = asyncio.run(script())
     assert len(answer) >= 40 - 1  # only what it was asked for is missing
+
+
+def test_worker_may_say_that_slots_have_memory_which_it_does_not_have(cluster: jmr.Cluster, tmp_path: Path) -> None:
+    """Those of others are none of its business, and a host that is full stops slots of its own alone."""
+
+    async def script() -> None:
+        peer = await member(cluster)
+        job = asyncio.create_task(asyncio.to_thread(gated, cluster, tmp_path / "gate", StartMap))
+        try:
+            stream = await peer.offer()
+            await peer.hear(Watch)
+            peer.say(Measured(99, 100, [(number, 99) for number in range(1, stream + 2)]))
+            assert (await peer.hear(KillSlot))[1] == KillSlot(stream)
+            (tmp_path / "gate").touch()
+            peer.link.end(stream)
+            peer.say(SlotExited(stream, -9, None, 0, blobs=[b"", b""]))
+            await peer.close()
+        finally:
+            (tmp_path / "gate").touch()
+            assert await job == {key: [key * key] for key in range(40)}
+
+    asyncio.run(script())
 
 
 @pytest.mark.parametrize("n_bytes", [TIB, 1 << 26])

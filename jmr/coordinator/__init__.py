@@ -5,6 +5,7 @@
     worker    a supervisor and its slots, as the coordinator sees them
     local     the worker of this host
     pressure  what is done while a host is short of memory
+    watching  has memory measured, and does that
     errands   what a worker on another host is sent for an attempt, and sends
     remote    a worker on another host
     listener  lets such workers in, when they have proved themselves

@@ -2,6 +2,7 @@
 
     StartAttempt ──began──> the slot's row says what it does
     answer, death, loss ──ended──> a line of the timeline, and the row's counts
+    memory of slots ──measured──> the row;  stop for want of it ──ended──> a failure, and a note
     loss of its worker ──lost──> the row says so
 
 Only numbers and names; what an attempt leaves is the job's own affair.
@@ -10,10 +11,11 @@ Only numbers and names; what an attempt leaves is the job's own affair.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
-from jmr.coordinator.worker import Answer, Slot
+from jmr.coordinator.worker import Answer, Slot, Stop
 from jmr.progress.report import Report, SlotReport
+from jmr.progress.words import plural
 from jmr.result import Attempt
 from jmr.scheduler.effects import StartAttempt
 from jmr.wire.messages import MapDone, ReduceDone, SlotExited
@@ -44,6 +46,11 @@ class Books:
         self._clock = clock
         #: By slot: when its attempt began, the names of slot and task, and the slot's row.
         self._running: dict[int, tuple[float, str, str, SlotReport]] = {}
+        #: Names of slots whose memory was measured while the job ran.
+        self._measured: set[str] = set()
+        self._n_stops = 0
+        #: What is noted of the first.
+        self._stop_note = ""
 
     def began(self, slot: Slot, attempt: StartAttempt) -> None:
         """A slot is told to start."""
@@ -63,6 +70,8 @@ class Books:
         outcome: str,
         answer: Answer | None = None,
         exited: SlotExited | None = None,
+        *,
+        stop: Stop | None = None,
     ) -> None:
         """Its attempt is over; `outcome` as in `Attempt`."""
         began, name, task, row = self._running.pop(slot.number)
@@ -71,13 +80,14 @@ class Books:
         self._report.timeline.append(Attempt(name, task, attempt.number, *times, outcome, attempt.backup))
         row.doing = ""
         row.is_gone = outcome in ("lost", "refused")
-        if outcome in _FAILURES:
-            row.n_failures += 1
-            self._report.n_failures += 1
+        if stop is not None:
+            self._count_failure(row, f"{task} on {name} {stop.why}")
+            self._note(name, stop)
+        elif outcome in _FAILURES:
             how = "" if exited is None else f": {told_exit(exited.status)}"
-            self._report.last_failure = f"{task} on {name} {_FAILURES[outcome]}{how}"
+            self._count_failure(row, f"{task} on {name} {_FAILURES[outcome]}{how}")
         if isinstance(answer, MapDone | ReduceDone):
-            self._count(row, answer)
+            self._count(name, row, answer)
         if exited is not None:
             self._report.peak_bytes = max(self._report.peak_bytes, exited.peak_bytes)
 
@@ -86,9 +96,33 @@ class Books:
         if slot.name in self._report.slots:
             self._report.slots[slot.name].is_gone = True
 
-    def _count(self, row: SlotReport, answer: MapDone | ReduceDone) -> None:
+    def measured(self, sizes: Mapping[str, int]) -> None:
+        """Slots have so much memory, by name."""
+        for name in sizes.keys() & self._report.slots.keys():
+            self._measured.add(name)
+            self._report.slots[name].memory_bytes = sizes[name]
+
+    def _count_failure(self, row: SlotReport, told: str) -> None:
+        row.n_failures += 1
+        self._report.n_failures += 1
+        self._report.last_failure = told
+
+    def _note(self, name: str, stop: Stop) -> None:
+        """Have told at the end which slot was the first to be stopped for want of memory, and how many were."""
+        self._n_stops += 1
+        notes = self._report.notes
+        if self._n_stops == 1:
+            again = "its task ran again" + ("" if stop.is_blamed else " with fewer beside it")
+            self._stop_note = f"{name} {stop.why}; {again}"
+            notes.append(self._stop_note)
+        else:
+            at = next(at for at, note in enumerate(notes) if note.startswith(self._stop_note))
+            notes[at] = f"{self._stop_note}; the same {plural(self._n_stops - 1, 'more time')}"
+
+    def _count(self, name: str, row: SlotReport, answer: MapDone | ReduceDone) -> None:
         row.n_tasks += 1
-        row.memory_bytes = answer.peak_bytes
+        if name not in self._measured:
+            row.memory_bytes = answer.peak_bytes
         self._report.peak_bytes = max(self._report.peak_bytes, answer.peak_bytes)
         if isinstance(answer, MapDone):
             row.n_records += answer.n_records

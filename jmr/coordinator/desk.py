@@ -17,7 +17,7 @@ import itertools
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,8 @@ from jmr.coordinator.mail import (
     PoisonSetAside,
     WorkersLost,
 )
-from jmr.coordinator.worker import Answer, Slot, Worker
+from jmr.coordinator.watching import Watching
+from jmr.coordinator.worker import Answer, Slot, Stop, Worker
 from jmr.launch.local import LocalSupervisor
 from jmr.scheduler import effects, events
 from jmr.scheduler.machine import Scheduler
@@ -47,6 +48,7 @@ from jmr.wire.messages import (
     AttemptFailed,
     CloseJob,
     MapDone,
+    Measured,
     OpenJob,
     Printed,
     Range,
@@ -94,6 +96,7 @@ class Desk:
         self._outbox: deque[Letter] = deque()
         self._broken = False
         self._is_ticking = False
+        self._watching = Watching(self)
 
     def room(self, job: int) -> Room:
         """Where the files of a job lie; see `Coordinator.room`."""
@@ -224,6 +227,7 @@ class Desk:
         self._is_ticking = False
         now = time.monotonic()
         self._apply(events.Tick(now, max(0.0, now - due)))
+        self._watching.tick(has_jobs=bool(self.jobs))
         if self.jobs:
             self._tick_soon()
 
@@ -264,6 +268,7 @@ class Desk:
                 slot.line.send(CloseJob(number))
         if self.others is not None:
             self.others.forget_job(number)
+        self._watching.job_over(number)
         patience.release()
         job.tell(job.ending)
 
@@ -320,7 +325,13 @@ class Desk:
         job.tell(PoisonSetAside(order_of(effect.task), told))
 
     def _take_attempt(
-        self, slot: Slot, outcome: str, *, answer: Answer | None = None, exited: SlotExited | None = None
+        self,
+        slot: Slot,
+        outcome: str,
+        *,
+        answer: Answer | None = None,
+        exited: SlotExited | None = None,
+        stop: Stop | None = None,
     ) -> tuple[Job | None, effects.StartAttempt]:
         """End an attempt in the books, before the scheduler hears of it; the job is None if it is over already."""
         attempt, slot.attempt = slot.attempt, None
@@ -330,7 +341,7 @@ class Desk:
         if job is None:
             pass
         elif self._scheduler.counts(slot.number):
-            job.books.ended(slot, attempt, outcome, answer, exited)
+            job.books.ended(slot, attempt, outcome, answer, exited, stop=stop)
         else:
             job.books.ended(slot, attempt, "stopped", None, exited)
         return job, attempt
@@ -357,18 +368,23 @@ class Desk:
     def slot_died(self, slot: Slot, exited: SlotExited | None) -> None:
         """Its task runs again, or was tried often enough."""
         self._slots.pop(slot.number, None)
+        stop = self._watching.stop_of(slot, exited)
         if exited is None:
             self._lose(slot)
+            return
+        if stop is not None and not stop.is_blamed:
+            self._take_back(slot, exited, stop)
             return
         event = events.SlotDied(time.monotonic(), slot.number, exited.cursor)
         if slot.attempt is None:
             self._apply(event)
             return
         counts = self._scheduler.counts(slot.number)
-        job, attempt = self._take_attempt(slot, "died", exited=exited)
+        job, attempt = self._take_attempt(slot, "died", exited=exited, stop=stop)
         told: Ending = WorkersLost("")
         if job is not None and counts:
             told = job.poison(attempt.task, exited, slot.name)
+            told.why = "" if stop is None else stop.why
         self._apply_ending(job, told, event, effects.PoisonTask)
 
     def _lose(self, slot: Slot) -> None:
@@ -382,6 +398,26 @@ class Desk:
         self._apply(events.SlotLost(time.monotonic(), slot.number))
         if job is not None:
             self._settle(job)
+
+    def _take_back(self, slot: Slot, exited: SlotExited, stop: Stop) -> None:
+        """It has ended for want of memory, and its task runs again."""
+        job, _ = self._take_attempt(slot, "stopped", exited=exited, stop=stop)
+        self._apply(events.SlotLost(time.monotonic(), slot.number))
+        if job is not None:
+            self._settle(job)
+
+    def measured(self, worker: Worker, measured: Measured) -> None:
+        """Its host has so much memory, and its slots have so much of it."""
+        self._watching.measured(worker, measured)
+
+    def slots_measured(self, sizes: Mapping[str, int]) -> None:
+        """Show it."""
+        for job in self.jobs.values():
+            job.books.measured(sizes)
+
+    def worker_capped(self, worker: Worker, most: int | None) -> None:
+        """So many attempts at most may run there at once."""
+        self._apply(events.WorkerCapped(time.monotonic(), worker.number, most))
 
     def printed(self, printed: Printed) -> None:
         """Have it shown where the job that it belongs to was started, if that has not ended."""

@@ -114,6 +114,8 @@ class JobPoisoned:
     printed: Buffer = b""
     #: The blob of a group that combinefn was at in a map task; empty if it was at none, or that is too large.
     group: Buffer = b""
+    #: Why it was ended, if that was for want of memory; see `Stop`.
+    why: str = ""
 
 
 @dataclass(slots=True)

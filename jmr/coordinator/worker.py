@@ -1,6 +1,7 @@
 """A worker, as the coordinator sees it: a supervisor, and the slots that it forks.
 
     supervisor ──SlotExited, Printed, Drained──> Worker ──slot_died, printed, drained──> Owner
+               ──Measured──────────────────────>        ──measured─────────────────────>
     slot ──SlotReady, MapDone, ReduceDone, ...──> Worker ──slot_joined, slot_answered──> Owner
 
 A slot counts as gone when its connection has ended *and* its supervisor has said how: so what it still delivered is
@@ -25,6 +26,7 @@ from jmr.wire.messages import (
     Drained,
     KillSlot,
     MapDone,
+    Measured,
     Message,
     OpenJob,
     Printed,
@@ -33,9 +35,10 @@ from jmr.wire.messages import (
     SlotReady,
     StartMap,
     StartReduce,
+    Watch,
 )
 
-__all__ = ["Answer", "Line", "Owner", "Slot", "Worker"]
+__all__ = ["Answer", "Line", "Owner", "Slot", "Stop", "Worker"]
 
 #: For a slot whose connection has ended to end by itself, and say how.
 _GRACE_SECONDS = 1.0
@@ -58,6 +61,18 @@ class Line(Protocol):
 
 
 @dataclass(slots=True)
+class Stop:
+    """Why a slot has ended, or is told to, if that is for want of memory."""
+
+    #: What it worked on.
+    attempt: StartAttempt
+    #: "was stopped at 7.10 GB: 95 % of this host's 16.0 GB of memory was used"
+    why: str
+    #: Whether the task is to blame, which had no others beside it.
+    is_blamed: bool
+
+
+@dataclass(slots=True)
 class Slot:
     """A slot's process, from its fork until its connection has ended and its supervisor has told how."""
 
@@ -75,6 +90,7 @@ class Slot:
     #: Its owner's: the jobs that it has been told of, and what it works on.
     opened: set[int] = field(default_factory=set)
     attempt: StartAttempt | None = None
+    stop: Stop | None = None
 
     @property
     def name(self) -> str:
@@ -102,6 +118,9 @@ class Owner(Protocol):
 
     def printed(self, printed: Printed) -> None:
         """User code has printed."""
+
+    def measured(self, worker: Worker, measured: Measured) -> None:
+        """The worker's host has so much memory, and its slots have so much of it."""
 
     def drained(self, token: int) -> None:
         """All that this worker printed before `Worker.drain(token)` has come, or is lost with it."""
@@ -137,6 +156,7 @@ class Worker:
         self._slots: dict[int, Slot] = {}
         self._slot_numbers = numbers
         self._draining: set[int] = set()
+        self._is_watched = False
 
     @property
     def slots(self) -> list[Slot]:
@@ -163,6 +183,17 @@ class Worker:
             self._slots[number].ending = True
         if self._control is not None:
             self._control.send(KillSlot(number))
+
+    def stop(self, number: int) -> None:
+        """End a slot's process, and be told how it ended, as if it had done so by itself."""
+        if self._control is not None:
+            self._control.send(KillSlot(number))
+
+    def watch(self, *, is_on: bool) -> None:
+        """Have its memory measured, and told, or not; nothing happens where it is so already."""
+        if self._control is not None and self._control.is_open and is_on is not self._is_watched:
+            self._is_watched = is_on
+            self._control.send(Watch(is_on))
 
     def drain(self, token: int) -> None:
         """Have what was printed so far sent on; answered by `Owner.drained`, later or at once."""
@@ -248,6 +279,8 @@ class Worker:
                     self._bury(number)
             case Printed():
                 self._owner.printed(message)
+            case Measured() if _is_possible(message):
+                self._owner.measured(self, message)
             case Drained(token) if token in self._draining:
                 self._draining.discard(token)
                 self._owner.drained(token)
@@ -257,6 +290,7 @@ class Worker:
     def _lose_all(self) -> None:
         """The supervisor is gone, and every slot with it."""
         self._control = None
+        self._is_watched = False
         # The idle ones first, else they would be given what the busy ones leave.
         for slot in sorted(self._slots.values(), key=lambda slot: slot.attempt is not None):
             del self._slots[slot.number]
@@ -264,3 +298,7 @@ class Worker:
             self._owner.slot_died(slot, None)
         while self._draining:  # nobody is left to answer
             self._owner.drained(self._draining.pop())
+
+
+def _is_possible(measured: Measured) -> bool:
+    return measured.limit_bytes > 0 <= measured.used_bytes and all(n_bytes >= 0 for _, n_bytes in measured.slots)

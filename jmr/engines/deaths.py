@@ -54,6 +54,13 @@ def _error_at(poison: JobPoisoned, plan: Plan, culprit: tuple[Any, ...] | None) 
             f"the process of {poison.task} could not send its answer, {times} (worker {poison.slot}): a function of "
             f"yours closed a file descriptor that is not its own, or replaced something that Python itself needs.{last}"
         )
+    if poison.why:
+        where = f"no single {subject}" if culprit is None else f"{subject} key={describe(culprit[0])}"
+        return SlotDiedError(
+            f"{role} took more memory than there is, {times}, at {where} ({task}, worker {poison.slot}): its process {poison.why}, "
+            f"with no other task beside it.{last}\nHave it take less at once, or use a host with more memory; or leave "
+            'it out with on_error="skip".'
+        ).set_replay(_replay(poison, plan, culprit))
     if culprit is None:
         return SlotDiedError(
             f"the process of {poison.task} ended {times} (worker {poison.slot}), and at no single {subject}: {how}"

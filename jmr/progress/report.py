@@ -48,7 +48,8 @@ class SlotReport:
     map_seconds: float = 0.0
     #: Attempts that ended otherwise: the slot died, or was lost.
     n_failures: int = 0
-    #: Most that its process had at once since it took to this job, as told when its last attempt ended; 0 before.
+    #: What its process has, as measured last; in a job that is over before that, most that it had at once since it took
+    #: to the job, as told when its last attempt ended.
     memory_bytes: int = 0
     is_gone: bool = False
 

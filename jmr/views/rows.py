@@ -129,7 +129,6 @@ def _doing(slot: SlotReport, now: float) -> str:
 def _row(name: str, doing: str, group: list[SlotReport]) -> str:
     n_failures = sum(slot.n_failures for slot in group)
     speed = sum(_speed(slot) for slot in group if _kind(slot) == "map")
-    # Peaks, which need not have been at the same time: what a host must have for the slots that it still has.
     memory = sum(slot.memory_bytes for slot in group if not slot.is_gone)
     cells = [
         f"{sum(slot.n_tasks for slot in group):,}",
