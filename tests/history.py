@@ -81,7 +81,7 @@ class Job:
     kept: set[TaskId] = field(default_factory=set)
     #: Of this phase: how long attempts took.
     lengths: list[float] = field(default_factory=list)
-    deaths: dict[TaskId, list[int | None]] = field(default_factory=dict)
+    deaths: dict[TaskId, list[SlotDied]] = field(default_factory=dict)
     n_attempts: dict[TaskId, int] = field(default_factory=dict)
     left_out: dict[TaskId, tuple[int, ...]] = field(default_factory=dict)
     phase: Phase = Phase.MAP
@@ -174,7 +174,7 @@ class History:
         if attempt is None or not attempt.counts:
             return None
         if isinstance(event, SlotDied):
-            self.jobs[attempt.task.job].deaths.setdefault(attempt.task, []).append(event.cursor)
+            self.jobs[attempt.task.job].deaths.setdefault(attempt.task, []).append(event)
         if isinstance(event, AttemptRefused):
             self.jobs[attempt.task.job].barred.add(slot.worker)
         return attempt
@@ -220,7 +220,7 @@ class History:
                 job = self.jobs[task.job]
                 assert job.options.skips
                 assert index not in job.left_out.get(task, ())
-                assert job.deaths[task].count(index) == n_deaths == job.options.max_attempts
+                assert _is_proof(job, job.deaths[task], index, n_deaths)
                 job.left_out[task] = (*job.left_out.get(task, ()), index)
                 del job.deaths[task]
                 self._give_up(task)
@@ -245,12 +245,15 @@ class History:
             case NoWorkerLeft(number):
                 self._end(number)
 
-    def _check_poison(self, job: Job, deaths: list[int | None], culprit: int | None, n_deaths: int) -> None:
+    def _check_poison(self, job: Job, deaths: list[SlotDied], culprit: int | None, n_deaths: int) -> None:
         assert culprit is None or not job.options.skips
-        if culprit is None and len(deaths) == 10 * job.options.max_attempts:
+        n_known = sum(death.enough is not None for death in deaths)
+        if culprit is None and (
+            len(deaths) == 10 * job.options.max_attempts or n_known == 2 * (deaths[-1].enough or 0)
+        ):
             assert n_deaths == len(deaths)
         else:
-            assert deaths.count(culprit) == n_deaths == job.options.max_attempts
+            assert _is_proof(job, deaths, culprit, n_deaths)
 
     def _begin(self, start: StartAttempt, event: Event, now: float) -> None:
         slot, job = self.slots[start.slot], self.jobs[start.task.job]
@@ -326,3 +329,10 @@ class History:
         patience = 1.1 * job.patience()  # the median is known to a tenth
         late = [each for each in self._counting(job) if now - each.began > patience and tasks.count(each.task) == 1]
         return bool(late) and self._may_back_up(job) and bool(list(self._useful_slots(job)))
+
+
+def _is_proof(job: Job, deaths: list[SlotDied], culprit: int | None, n_deaths: int) -> bool:
+    """Whether the last death at it was one too many, and there were so many."""
+    most = min(job.options.max_attempts, deaths[-1].enough or job.options.max_attempts)
+    n_before = sum(death.cursor == culprit for death in deaths[:-1])
+    return deaths[-1].cursor == culprit and n_before + 1 == n_deaths >= most and n_before < job.options.max_attempts

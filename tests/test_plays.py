@@ -53,7 +53,8 @@ def test_random_events_have_the_effects_that_a_look_at_all_jobs_gives_them(steps
                 effects = run(AttemptFinished(now, slot))
             case 7 if slot in slots:
                 slots.remove(slot)
-                effects = run(SlotDied(now, slot, slot) if job else SlotLost(now, slot))
+                enough = 2 if slot % 3 else None
+                effects = run(SlotDied(now, slot, slot % 5, enough) if job else SlotLost(now, slot))
             case 8 if slot in slots:
                 effects = run(SlotUnwanted(now, slot))
             case 9 if works:

@@ -115,6 +115,19 @@ def test_slots_that_are_killed_at_different_records_make_no_poison(scheduler: Ch
     assert scheduler(SlotDied(2.0, 19, 19)) == [PoisonTask(map_task(0), None, 20)], "but it does not go on for ever"
 
 
+def test_where_it_is_known_what_a_slot_died_of_fewer_deaths_are_poison(scheduler: Checked) -> None:
+    scheduler(opened(), SplitAdded(0.0, 1), SlotJoined(0.0, 1))
+    scheduler(SlotDied(1.0, 1, None, enough=2), SlotJoined(1.0, 2), SlotDied(2.0, 2, 5, enough=2), SlotJoined(2.0, 3))
+    assert scheduler(SlotDied(3.0, 3, 5, enough=2)) == [PoisonTask(map_task(0), 5, 2)]
+
+
+def test_what_many_records_do_together_is_poison_as_well(scheduler: Checked) -> None:
+    scheduler(opened(max_attempts=100), SplitAdded(0.0, 1), SlotJoined(0.0, 0))
+    for slot in range(3):
+        scheduler(SlotDied(1.0, slot, slot, enough=2), SlotJoined(1.0, slot + 1))
+    assert scheduler(SlotDied(2.0, 3, 3, enough=2)) == [PoisonTask(map_task(0), None, 4)]
+
+
 def test_poison_is_set_aside_where_the_job_skips(scheduler: Checked) -> None:
     scheduler(opened(max_attempts=1, skips=True), SplitAdded(0.0, 1), SlotJoined(0.0, 1))
     assert scheduler(SlotDied(1.0, 1, 5)) == [SetAside(map_task(0), 5, 1)]

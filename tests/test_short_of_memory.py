@@ -101,7 +101,7 @@ def takes_too_much(key: int, value: Any) -> Any:
 
 def test_one_that_alone_takes_more_than_there_is_fails_with_its_record_and_the_cluster_goes_on(small_cluster):
     with pytest.raises(jmr.SlotDiedError) as caught:
-        jmr.run({1: 1, 3: 3}, takes_too_much, engine=small_cluster, max_attempts=2, progress=False)
+        jmr.run({1: 1, 3: 3}, takes_too_much, engine=small_cluster, progress=False)
     assert re.fullmatch(
         r"mapfn took more memory than there is, 2 times, at record key=3 \(split map-1, worker local/\d\): its process "
         rf"{STOPPED}, with no other task beside it\. "
@@ -175,7 +175,7 @@ Watching.tick = lambda self, *, has_jobs: None  # the kernel shall be faster
 def mapfn(key, value):
     yield key, len(b"x" * value)
 try:
-    jmr.run({1: 10, 2: 1_000_000_000}, mapfn, workers=1, max_attempts=2, progress=False)
+    jmr.run({1: 10, 2: 1_000_000_000}, mapfn, workers=1, progress=False)
 except jmr.SlotDiedError as error:
     print(error)
 print(jmr.run({1: 10}, mapfn, workers=1, progress=False))

@@ -54,8 +54,8 @@ class Owner:
     def workers(self) -> list[Worker]:
         return self.are_there
 
-    def worker_capped(self, worker: Worker, most: int | None) -> None:
-        self.told.append(("capped", worker.name, most))
+    def worker_capped(self, number: int | None, most: int | None) -> None:
+        self.told.append(("capped", number, most))
 
     def slot_unwanted(self, slot: Slot) -> None:
         self.told.append(("unwanted", slot.name))
@@ -138,11 +138,21 @@ async def test_a_measurement_that_comes_when_all_is_over_changes_nothing():
 @story
 async def test_a_tight_host_is_capped_until_there_is_room_or_nothing_runs():
     owner = Owner(number=4)
-    assert (await owner.measure(8.5, s1=4, s2=4))[1:] == [("capped", "h1", 1)]
-    assert (await owner.measure(5, s1=2, s2=2))[1:] == [("capped", "h1", None)]
+    assert (await owner.measure(8.5, s1=4, s2=4))[1:] == [("capped", 4, 1)]
+    assert (await owner.measure(5, s1=2, s2=2))[1:] == [("capped", 4, None)]
     await owner.measure(8.5, s1=4, s2=4)
     owner.watching.tick(has_jobs=False)
-    assert owner.told[-1] == ("capped", "h1", None)
+    assert owner.told[-1] == ("capped", 4, None)
+
+
+@story
+async def test_a_worker_that_is_gone_is_forgotten():
+    owner = Owner(number=4)
+    await owner.measure(8.5, s1=4, s2=4)
+    owner.are_there = []
+    owner.watching.tick(has_jobs=True)
+    assert owner.told[-1] == ("capped", 4, None)
+    assert owner.watching._pressures == {}
 
 
 @story
@@ -155,10 +165,10 @@ async def test_the_largest_slot_of_a_full_host_is_stopped_and_its_task_is_not_to
     stop = owner.exit(1)
     why = "was stopped at 5.00 GB: 96 % of this host's 10.0 GB of memory was used"
     assert stop == Stop(attempt, why, is_blamed=False)
-    assert owner.told[-1] == ("capped", "local", 1)
+    assert owner.told[-1] == ("capped", None, 1)
     await owner.measure(5, s2=4)
     owner.watching.job_over(JOB)
-    assert owner.told[-1] == ("capped", "local", None)
+    assert owner.told[-1] == ("capped", None, None)
 
 
 @story
@@ -179,7 +189,7 @@ async def test_who_is_stopped_alone_is_to_blame_unless_it_began_something_else_m
 async def test_an_idle_slot_that_keeps_much_is_stopped_by_the_scheduler_which_might_use_it_now():
     owner = Owner()
     owner.begin(1)
-    assert (await owner.measure(9.6, s1=5, s2=4))[1:] == [("capped", "local", 1), ("unwanted", "local/2")]
+    assert (await owner.measure(9.6, s1=5, s2=4))[1:] == [("capped", None, 1), ("unwanted", "local/2")]
     assert owner.killed() == []
     assert owner.exit(2) is None
 
@@ -190,7 +200,7 @@ async def test_of_those_whom_the_kernel_killed_only_one_that_was_alone_is_to_bla
     first, second = owner.begin(1), owner.begin(2)
     why = "was ended at 4.00 GB by the system, which had no memory left"
     assert owner.exit(1, is_oom=True) == Stop(first, why, is_blamed=False)
-    assert owner.told == [("capped", "local", 1)]
+    assert owner.told == [("capped", None, 1)]
     assert owner.exit(2, is_oom=True) == Stop(second, why, is_blamed=True)
 
 

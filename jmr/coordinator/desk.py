@@ -66,6 +66,8 @@ __all__ = ["Desk"]
 
 #: How long a job's end waits for what was printed on other hosts.
 _DRAIN_SECONDS = 2.0
+#: A record that fills its host alone does so again; once more, as others may have had their part in it.
+_ENOUGH_STOPS = 2
 #: How often the scheduler is told of the time while jobs run.
 _TICK_SECONDS = 1.0
 
@@ -375,7 +377,8 @@ class Desk:
         if stop is not None and not stop.is_blamed:
             self._take_back(slot, exited, stop)
             return
-        event = events.SlotDied(time.monotonic(), slot.number, exited.cursor)
+        enough = None if stop is None else _ENOUGH_STOPS
+        event = events.SlotDied(time.monotonic(), slot.number, exited.cursor, enough)
         if slot.attempt is None:
             self._apply(event)
             return
@@ -415,9 +418,9 @@ class Desk:
         for job in self.jobs.values():
             job.books.measured(sizes)
 
-    def worker_capped(self, worker: Worker, most: int | None) -> None:
-        """So many attempts at most may run there at once."""
-        self._apply(events.WorkerCapped(time.monotonic(), worker.number, most))
+    def worker_capped(self, number: int | None, most: int | None) -> None:
+        """So many attempts at most may run at once on the worker of this number."""
+        self._apply(events.WorkerCapped(time.monotonic(), number, most))
 
     def printed(self, printed: Printed) -> None:
         """Have it shown where the job that it belongs to was started, if that has not ended."""

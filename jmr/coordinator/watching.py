@@ -32,8 +32,8 @@ class WatchingOwner(Protocol):
     def workers(self) -> list[Worker]:
         """Those that are there."""
 
-    def worker_capped(self, worker: Worker, most: int | None) -> None:
-        """So many attempts at most may run there at once."""
+    def worker_capped(self, number: int | None, most: int | None) -> None:
+        """So many attempts at most may run at once on the worker of this number."""
 
     def slot_unwanted(self, slot: Slot) -> None:
         """It does nothing, and is to be stopped."""
@@ -58,17 +58,15 @@ class Watching:
         workers = {worker.number: worker for worker in self._owner.workers()}
         for worker in workers.values():
             worker.watch(is_on=has_jobs)
-        for number in self._pressures.keys() - workers.keys():
-            del self._pressures[number]
-        if not has_jobs:
-            for number, pressure in self._pressures.items():
-                self._carry_out(workers[number], pressure.rest())
+        for number in list(self._pressures):
+            if number not in workers or not has_jobs:
+                self._cap(number, self._pressures.pop(number).rest())
 
     def job_over(self, job: int) -> None:
         """Where fewer ran than there are slots because of that job, more may run again."""
         for worker in self._owner.workers():
             if worker.number in self._pressures:
-                self._carry_out(worker, self._pressures[worker.number].forget(job))
+                self._cap(worker.number, self._pressures[worker.number].forget(job))
 
     def measured(self, worker: Worker, measured: Measured) -> None:
         """Weigh it, soon."""
@@ -87,7 +85,7 @@ class Watching:
             return None
         running = _running(slot.worker) | {slot.number: slot.attempt.task.job}
         is_blamed, decisions = self._pressure(slot.worker).killed(time.monotonic(), running)
-        self._carry_out(slot.worker, decisions)
+        self._cap(slot.worker.number, decisions)
         why = f"was ended at {size(exited.peak_bytes)} by the system, which had no memory left"
         return Stop(slot.attempt, why, is_blamed)
 
@@ -105,16 +103,16 @@ class Watching:
         whose = "this host's" if worker.number is None else f"{worker.name}'s"
         percent = round(100 * sample.used_bytes / sample.limit_bytes)
         full = f"{percent} % of {whose} {size(sample.limit_bytes)} of memory was used"
-        self._carry_out(worker, self._pressure(worker).weigh(sample), full)
+        decisions = self._pressure(worker).weigh(sample)
+        self._cap(worker.number, decisions)
+        for stop in decisions:
+            if isinstance(stop, StopSlot):
+                self._stop(slots[stop.slot], f"was stopped at {size(stop.n_bytes)}: {full}", stop.is_blamed)
 
-    def _carry_out(self, worker: Worker, decisions: list[Decision], full: str = "") -> None:
+    def _cap(self, number: int | None, decisions: list[Decision]) -> None:
         for decision in decisions:
-            match decision:
-                case CapWorker(most):
-                    self._owner.worker_capped(worker, most)
-                case StopSlot(number, n_bytes, is_blamed):
-                    slot = next(slot for slot in worker.slots if slot.number == number)
-                    self._stop(slot, f"was stopped at {size(n_bytes)}: {full}", is_blamed)
+            if isinstance(decision, CapWorker):
+                self._owner.worker_capped(number, decision.most)
 
     def _stop(self, slot: Slot, why: str, is_blamed: bool) -> None:
         if slot.attempt is None:

@@ -100,6 +100,8 @@ class SlotDied:
     slot: int
     #: Index of the record or group it was at; None if it had not said.
     cursor: int | None = None
+    #: So many deaths there are proof, whatever the job allows: it is known what it died of.
+    enough: int | None = None
 
 
 @dataclass(slots=True)

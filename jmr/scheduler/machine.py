@@ -119,10 +119,10 @@ class Scheduler:
                 self._pools.join(slot, worker)
                 self._pools.put_back(slot)
                 return self._assign()
-            case SlotDied(_, slot, cursor):
-                return self._lose_slot(slot, cursor, blamed=True)
+            case SlotDied():
+                return self._lose_slot(event.slot, event)
             case SlotLost(_, slot):
-                return self._lose_slot(slot, None, blamed=False)
+                return self._lose_slot(slot, None)
             case SlotUnwanted(_, slot):
                 return self._retire(slot)
             case AttemptRaised(_, slot):
@@ -370,7 +370,7 @@ class Scheduler:
         if job.slots:
             self._ending[job.id] = job
 
-    def _lose_slot(self, slot: int, cursor: int | None, *, blamed: bool) -> list[Effect]:
+    def _lose_slot(self, slot: int, died: SlotDied | None) -> list[Effect]:
         found = self._release(slot)
         self._pools.leave(slot)
         self._stopping.discard(slot)
@@ -380,7 +380,7 @@ class Scheduler:
         if found:
             job, task, _ = found
             task.is_suspect = True
-            effects = self._count_death(job, task, cursor) if blamed else []
+            effects = [] if died is None else self._count_death(job, task, died)
             if job.state is not JobState.ENDED:
                 self._queue_again(job, task)
         return effects + self._assign()
@@ -392,10 +392,10 @@ class Scheduler:
             job.queue.appendleft(task)
             self._pools.get_in_line(job)
 
-    def _count_death(self, job: Job, task: Task, cursor: int | None) -> list[Effect]:
+    def _count_death(self, job: Job, task: Task, died: SlotDied) -> list[Effect]:
         if task.deaths is None:
             task.deaths = Deaths()
-        verdict = task.deaths.add(cursor, job.options.max_attempts)
+        verdict = task.deaths.add(died.cursor, job.options.max_attempts, died.enough)
         if verdict is None:
             return []
         culprit, n_deaths = verdict
