@@ -103,7 +103,7 @@ def test_one_that_alone_takes_more_than_there_is_fails_with_its_record_and_the_c
     with pytest.raises(jmr.SlotDiedError) as caught:
         jmr.run({1: 1, 3: 3}, takes_too_much, engine=small_cluster, progress=False)
     assert re.fullmatch(
-        r"mapfn took more memory than there is, 2 times, at record key=3 \(split map-1, worker local/\d\): its process "
+        r"mapfn ran out of memory, 2 times, at record key=3 \(split map-1, worker local/\d\): its process "
         rf"{STOPPED}, with no other task beside it\. "
         r"Have it take less at once, or use a host with more memory; or leave it out with on_error=\"skip\"\.",
         str(caught.value),
@@ -165,6 +165,15 @@ def test_the_live_row_shows_what_a_slot_has_now(cluster):
     job.cancel()
 
 
+def test_the_kernel_is_offered_slots_before_others_when_memory_is_out(cluster):
+    def mapfn(key: int, path: str) -> Any:
+        yield key, int(Path(path).read_text())
+
+    path = "/proc/self/oom_score_adj"
+    expected = max(500, int(Path(path).read_text()))
+    assert jmr.run({1: path}, mapfn, engine=cluster, progress=False) == {1: [expected]}
+
+
 KILLED_BY_THE_KERNEL = """
 import os, sys
 with open(sys.argv[1] + "/cgroup.procs", "w") as file:
@@ -175,7 +184,7 @@ Watching.tick = lambda self, *, has_jobs: None  # the kernel shall be faster
 def mapfn(key, value):
     yield key, len(b"x" * value)
 try:
-    jmr.run({1: 10, 2: 1_000_000_000}, mapfn, workers=1, progress=False)
+    jmr.run({1: 10, 2: 1_000_000_000}, mapfn, workers=1, max_attempts=2, progress=False)
 except jmr.SlotDiedError as error:
     print(error)
 print(jmr.run({1: 10}, mapfn, workers=1, progress=False))
@@ -190,7 +199,7 @@ def test_whom_the_kernel_killed_for_want_of_memory_is_told():
     assert said.returncode == 0, said.stderr
     error, result = said.stdout.splitlines()
     assert re.match(
-        r"mapfn took more memory than there is, 2 times, at record key=2 \(split map-1, worker local/\d\): its process "
+        r"mapfn ran out of memory, 2 times, at record key=2 \(split map-1, worker local/\d\): its process "
         r"was ended at \d\d\d MB by the system, which had no memory left, with no other task beside it\. ",
         error,
     )

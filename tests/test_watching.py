@@ -204,11 +204,10 @@ async def test_of_those_whom_the_kernel_killed_only_one_that_was_alone_is_to_bla
     assert owner.exit(2, is_oom=True) == Stop(second, why, is_blamed=True)
 
 
-@pytest.mark.parametrize("exited", [None, SlotExited(1, -9, 3, 0)], ids=["lost", "killed by somebody"])
-def test_who_ended_otherwise_did_not_end_for_want_of_memory(exited):
+def test_who_was_killed_by_somebody_else_did_not_end_for_want_of_memory():
     owner = Owner()
     owner.begin(1)
-    assert owner.watching.stop_of(owner.worker._slots[1], exited) is None
+    assert owner.exit(1) is None
 
 
 @pytest.mark.parametrize(

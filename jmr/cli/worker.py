@@ -37,10 +37,13 @@ share a home directory there is nothing to do; otherwise copy that file once, an
 
 Ctrl-C or SIGTERM: slots finish what they are at, for up to ten seconds, and what they do not finish runs elsewhere.
 
-exit code: 0 it was told to end, or with --once the coordinator has ended; 1 the worker is broken; 2 the command or
-JMR_MEMORY makes no sense, or the name does not resolve; 3 no token, or not the coordinator's; 4 whoever listens there
-cannot be worked for: no jmr, another release of it, another version of Python; 5 with --once: nobody listens there, or
-answers; 130 interrupted when asked for a token
+Memory: what the machine and its control groups allow is kept to; where nothing limits it, and something should, set
+JMR_MEMORY_LIMIT to what all slots together may have, such as 16G.
+
+exit code: 0 it was told to end, or with --once the coordinator has ended; 1 the worker is broken; 2 the command, or
+JMR_MEMORY or JMR_MEMORY_LIMIT, makes no sense, or the name does not resolve; 3 no token, or not the coordinator's; 4
+whoever listens there cannot be worked for: no jmr, another release of it, another version of Python; 5 with --once:
+nobody listens there, or answers; 130 interrupted when asked for a token
 """
 
 

@@ -35,7 +35,6 @@ from jmr.coordinator.mail import (
     PoisonSetAside,
     WorkersLost,
 )
-from jmr.coordinator.watching import Watching
 from jmr.coordinator.worker import Answer, Slot, Stop, Worker
 from jmr.launch.local import LocalSupervisor
 from jmr.scheduler import effects, events
@@ -61,6 +60,7 @@ if TYPE_CHECKING:
     from jmr.coordinator.others import Others
     from jmr.coordinator.refusal import Refusal
     from jmr.coordinator.remote import RemoteWorker
+    from jmr.coordinator.watching import Watching
 
 __all__ = ["Desk"]
 
@@ -98,7 +98,8 @@ class Desk:
         self._outbox: deque[Letter] = deque()
         self._broken = False
         self._is_ticking = False
-        self._watching = Watching(self)
+        #: Sees to memory, once a job has run for a second.
+        self._watching: Watching | None = None
 
     def room(self, job: int) -> Room:
         """Where the files of a job lie; see `Coordinator.room`."""
@@ -229,7 +230,7 @@ class Desk:
         self._is_ticking = False
         now = time.monotonic()
         self._apply(events.Tick(now, max(0.0, now - due)))
-        self._watching.tick(has_jobs=bool(self.jobs))
+        self._watch().tick(has_jobs=bool(self.jobs))
         if self.jobs:
             self._tick_soon()
 
@@ -270,7 +271,8 @@ class Desk:
                 slot.line.send(CloseJob(number))
         if self.others is not None:
             self.others.forget_job(number)
-        self._watching.job_over(number)
+        if self._watching is not None:
+            self._watching.job_over(number)
         patience.release()
         job.tell(job.ending)
 
@@ -370,14 +372,14 @@ class Desk:
     def slot_died(self, slot: Slot, exited: SlotExited | None) -> None:
         """Its task runs again, or was tried often enough."""
         self._slots.pop(slot.number, None)
-        stop = self._watching.stop_of(slot, exited)
         if exited is None:
             self._lose(slot)
             return
+        stop = self._watch().stop_of(slot, exited) if slot.stop is not None or exited.is_oom else None
         if stop is not None and not stop.is_blamed:
             self._take_back(slot, exited, stop)
             return
-        enough = None if stop is None else _ENOUGH_STOPS
+        enough = None if slot.stop is None else _ENOUGH_STOPS
         event = events.SlotDied(time.monotonic(), slot.number, exited.cursor, enough)
         if slot.attempt is None:
             self._apply(event)
@@ -409,9 +411,16 @@ class Desk:
         if job is not None:
             self._settle(job)
 
+    def _watch(self) -> Watching:
+        if self._watching is None:
+            from jmr.coordinator.watching import Watching  # short jobs need none of it
+
+            self._watching = Watching(self)
+        return self._watching
+
     def measured(self, worker: Worker, measured: Measured) -> None:
         """Its host has so much memory, and its slots have so much of it."""
-        self._watching.measured(worker, measured)
+        self._watch().measured(worker, measured)
 
     def slots_measured(self, sizes: Mapping[str, int]) -> None:
         """Show it."""

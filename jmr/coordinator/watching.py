@@ -74,9 +74,9 @@ class Watching:
             asyncio.get_running_loop().call_soon(self._owner.guard(self._weigh), worker)
         self._latest[worker.number] = measured
 
-    def stop_of(self, slot: Slot, exited: SlotExited | None) -> Stop | None:
+    def stop_of(self, slot: Slot, exited: SlotExited) -> Stop | None:
         """Say whether a slot, which is gone, has ended for want of memory."""
-        if exited is None or slot.attempt is None:
+        if slot.attempt is None:
             return None
         if slot.stop is not None:
             is_its = slot.attempt is slot.stop.attempt  # else it had one more, which has done nothing

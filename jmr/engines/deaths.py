@@ -57,7 +57,7 @@ def _error_at(poison: JobPoisoned, plan: Plan, culprit: tuple[Any, ...] | None) 
     if poison.why:
         where = f"no single {subject}" if culprit is None else f"{subject} key={describe(culprit[0])}"
         return SlotDiedError(
-            f"{role} took more memory than there is, {times}, at {where} ({task}, worker {poison.slot}): its process {poison.why}, "
+            f"{role} ran out of memory, {times}, at {where} ({task}, worker {poison.slot}): its process {poison.why}, "
             f"with no other task beside it.{last}\nHave it take less at once, or use a host with more memory; or leave "
             'it out with on_error="skip".'
         ).set_replay(_replay(poison, plan, culprit))

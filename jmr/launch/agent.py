@@ -95,7 +95,7 @@ class Membership:
     Raises
     ------
     ArgumentValueError
-        JMR_MEMORY is no size.
+        JMR_MEMORY or JMR_MEMORY_LIMIT is no size.
     WorkerError
         There is no directory for files, or no supervisor can be started.
     """

@@ -47,7 +47,7 @@ class ExitCode:
     DONE = 0
     #: The worker itself is broken.
     BROKEN = 1
-    #: The command or JMR_MEMORY makes no sense, or the name does not resolve.
+    #: The command, or JMR_MEMORY or JMR_MEMORY_LIMIT, makes no sense, or the name does not resolve.
     USAGE = 2
     #: There is no token, or it is not the coordinator's.
     TOKEN = 3
