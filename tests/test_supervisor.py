@@ -1,16 +1,19 @@
-"""A supervisor without slots, whose coordinator is the test: when it measures memory, and when it does not."""
+"""A supervisor without slots, whose coordinator is the test: when it measures memory, and what it makes of a kill."""
 
 from __future__ import annotations
 
 import contextlib
+import signal
 import socket
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
 from jmr.wire.frames import Receiver, encode
 from jmr.wire.messages import Measured, Message, Watch
+from jmr.worker.memory import OomKills
 from jmr.worker.supervisor import Supervisor
 
 
@@ -74,3 +77,21 @@ def test_it_does_not_wait_for_a_coordinator_that_reads_nothing(coordinator):
     assert len(coordinator.heard()) == second + 1
     coordinator.supervisor._measure(20_001.0)
     assert len(coordinator.heard()) == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "is_unwanted", "was_oom"),
+    [
+        (-signal.SIGKILL, False, True),
+        (-signal.SIGKILL, True, False),
+        (-signal.SIGSEGV, False, False),
+        (1, False, False),
+    ],
+)
+def test_only_a_kill_that_nobody_here_has_sent_may_be_for_want_of_memory(coordinator, code, is_unwanted, was_oom):
+    kills = iter([0, 1, 1])
+    supervisor = coordinator.supervisor
+    child = SimpleNamespace(is_unwanted=is_unwanted)
+    assert supervisor._was_oom(child, code) is False, "so early, nobody counts"
+    supervisor._oom_kills = OomKills(lambda: next(kills))
+    assert [supervisor._was_oom(child, code) for _ in range(2)] == [was_oom, False]
