@@ -104,7 +104,7 @@ def test_one_that_alone_takes_more_than_there_is_fails_with_its_record_and_the_c
         jmr.run({1: 1, 3: 3}, takes_too_much, engine=small_cluster, progress=False)
     assert re.fullmatch(
         r"mapfn ran out of memory, 2 times, at record key=3 \(split map-1, worker local/\d\): its process "
-        rf"{STOPPED}, with no other task beside it\. "
+        rf"{STOPPED}, with no other task beside it\.\s"
         r"Have it take less at once, or use a host with more memory; or leave it out with on_error=\"skip\"\.",
         str(caught.value),
     )
@@ -197,10 +197,10 @@ def test_whom_the_kernel_killed_for_want_of_memory_is_told():
             [sys.executable, "-c", KILLED_BY_THE_KERNEL, str(group)], capture_output=True, text=True, check=False
         )
     assert said.returncode == 0, said.stderr
-    error, result = said.stdout.splitlines()
+    error, *_, result = said.stdout.splitlines()
     assert re.match(
         r"mapfn ran out of memory, 2 times, at record key=2 \(split map-1, worker local/\d\): its process "
-        r"was ended at \d\d\d MB by the system, which had no memory left, with no other task beside it\. ",
+        r"was ended at \d\d\d MB by the system, which had no memory left, with no other task beside it\.",
         error,
     )
     assert result == "{1: [10]}"
