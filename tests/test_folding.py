@@ -13,8 +13,10 @@ import jmr
 from jmr.codec.values import dump_columns, load_columns
 from jmr.tasks.contract import Failures, TaskError
 from jmr.tasks.folding import FOLDED_AT, Folder
+from jmr.tasks.grouped import Grouped
 from jmr.tasks.map import MapOutput, MapTask, add_up, map_records, run_map
 from jmr.tasks.partition import Groups
+from jmr.tasks.spilling import Spilling
 
 
 def adds(key: Any, values: list[Any]) -> Any:
@@ -138,9 +140,12 @@ class Alone:
     ],
 )
 def test_a_mistake_in_a_sum_is_told_like_any_other(mapfn: Any, phase: str, said: str, in_a_slot: None) -> None:
-    groups = Groups()
-    assert add_up(mapfn, list(range(40)), list(range(40)), groups) is None
-    assert not groups
+    failures = Failures(skips=False)
+    grouped = Grouped(
+        n_partitions=1, folder=Folder(adds, failures), failures=failures, spilling=Spilling(), check=False
+    )
+    assert add_up(mapfn, list(range(40)), list(range(40)), grouped) is None
+    assert not grouped.groups
     with pytest.raises(TaskError) as caught:
         mapped(mapfn, adds, [(i, i) for i in range(40)])
     assert (caught.value.failure.phase, caught.value.failure.raised.type_name) == (phase, said)

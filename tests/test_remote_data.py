@@ -117,6 +117,26 @@ def run():
     run_in(hosts, body, memory)
 
 
+@MEMORY
+def test_map_outputs_that_are_spilled_there(hosts: Hosts, memory: str) -> None:
+    body = """
+import os, signal
+def pairs(key, value):
+    generator = random.Random(key)
+    for i in range(value):
+        if i % 700 == 699 and here() != HOME:
+            os.kill(os.getpid(), signal.SIGURG)
+        yield generator.randrange(20_000), "v" * generator.randrange(80)
+def ones(key, value):
+    return ((word, 1) for word, _ in pairs(key, value))
+def run():
+    for n in 800, 20_000:
+        alike({i: n for i in range(4)}, pairs, n_partitions=2)
+        alike({i: n for i in range(4)}, ones, total, combinefn=total)
+"""
+    run_in(hosts, body, memory)
+
+
 def test_classes_of_the_script_and_prints_come_back(hosts: Hosts) -> None:
     body = """
 @dataclasses.dataclass

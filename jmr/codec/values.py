@@ -48,6 +48,7 @@ __all__ = [
     "is_by_value",
     "load",
     "load_all",
+    "load_batches",
     "load_columns",
     "reduced",
     "swap_classes",
@@ -254,15 +255,23 @@ def load_all(blob: Buffer) -> Iterator[Any]:
 
 def load_columns(blob: Buffer, n_columns: int) -> list[list[Any]]:
     """Turn what `dump_columns` gave, once or several times in a row, into so many lists."""
+    batches = list(load_batches(blob, n_columns))
+    if len(batches) == 1:
+        return batches[0]
+    return [list(itertools.chain.from_iterable(batch[column] for batch in batches)) for column in range(n_columns)]
+
+
+def load_batches(blob: Buffer, n_columns: int) -> Iterator[list[list[Any]]]:
+    """Like `load_columns`, with the lists of each `dump_columns` apart, one after the other."""
     lists: list[Any] = []
     for loaded in load_all(blob):
         if type(loaded) is tuple:  # short columns, all of them
             lists += loaded
         else:
             lists.append(loaded)
-    if len(lists) == n_columns:
-        return lists
-    return [list(itertools.chain.from_iterable(lists[column::n_columns])) for column in range(n_columns)]
+        if len(lists) == n_columns:
+            yield lists
+            lists = []
 
 
 def byte_length(pieces: Iterable[Buffer]) -> int:

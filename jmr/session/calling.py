@@ -83,7 +83,8 @@ def run(
         a piece of work may, at no single one of them. Which it was is not known the first time, which counts for none.
     on_error
         "raise": the first exception of a user function ends the job. "skip": a bad record contributes nothing, a
-        failing group is left out; both are set aside in `result.errors`. `final` always raises.
+        failing group is left out; both are set aside in `result.errors`. `final` always raises. To contribute nothing,
+        what a record emits is held until mapfn is done with it: with "skip", one record's pairs must fit into memory.
     speculate
         Whether work that takes long while slots are idle is begun once more elsewhere, and the first to finish is
         taken: near the end, after 10 s at least and twice what is usual. What a function does besides returning, such

@@ -23,7 +23,8 @@ from jmr.engines.splitting import cut
 from jmr.plan import Plan
 from jmr.sources import Record, records
 from jmr.tasks.contract import TaskError, checked_pair, checked_pairs
-from jmr.tasks.map import MapOutput, MapTask, dump_part, records_of, run_map
+from jmr.tasks.grouped import dump_part
+from jmr.tasks.map import MapOutput, MapTask, records_of, run_map
 from jmr.tasks.partition import Groups
 from jmr.tasks.reduce import ReduceTask, run_reduce
 

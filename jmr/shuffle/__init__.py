@@ -10,6 +10,7 @@
     budget      how much may lie in memory, over all jobs of a cluster
     directory   the private directories that files lie in, and what killed kernels left there
     files       one map output to one file, and ranges of it back
+    runs        what a map attempt spills, and the output that it becomes
     arriving    files that come from another host, or go there
     lending     large splits in files in memory
     outputs     the map outputs of one job

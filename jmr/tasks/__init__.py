@@ -5,7 +5,9 @@
     contract    what mapfn may return; what is set aside when user code fails
     memory      keeps the garbage collector out of the way
     folding     combinefn, a few dozen values at a time
-    map         split -> mapfn -> group -> combine -> one blob a partition
+    spilling    what is grouped goes to disk when it is asked for
+    grouped     {key: values} -> combine -> one blob a partition, once or run by run
+    map         split -> mapfn -> group -> one blob a partition
     reduce      blobs in split order -> merge -> reducefn -> one blob of results
 
 No clock but for measuring, no file, no socket; user code runs here and nowhere else (but for `final`).

@@ -5,10 +5,12 @@
 Values are grouped at once: pickling grouped values is some 40 times cheaper than pickling pairs. Where there is a
 combiner, a key's values are folded whenever there are a few dozen, so that no list grows. A blob of a partition holds
 keys, ordinals, positions that failed, and lists of values; an ordinal is the key's place among the split's keys in
-order of first appearance, from which the whole job's order is put together later.
+order of first appearance, from which the whole job's order is put together later. A blob of a split that had to spill
+is several of them in a row.
 
-`map_records` is the hot loop. `map_records_apart` keeps records apart, so that a bad one contributes nothing; it also
-serves to find the record behind a pair that does not pickle, and to tell a supervisor which record a slot is at.
+`map_records` is the hot loop. `map_records_apart` keeps records apart, so that a bad one contributes nothing.
+`map_records_closely` serves to find the record behind a pair that does not pickle, and to tell a supervisor which
+record a slot is at.
 """
 
 from __future__ import annotations
@@ -16,14 +18,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from operator import length_hint
 from typing import Any
 
 from jmr.codec.functions import blame
-from jmr.codec.values import Buffer, dump_groups, load_columns
+from jmr.codec.values import Buffer, load_columns
 from jmr.errors import NotPicklableError, describe
 from jmr.tasks.contract import (
     Failures,
+    PassThroughError,
     TaskError,
     checked_pair,
     checked_pairs,
@@ -33,17 +37,19 @@ from jmr.tasks.contract import (
     outside,
 )
 from jmr.tasks.folding import FOLDED_AT, NOWHERE, AtGroup, CarefulFolder, Combinefn, Folder
+from jmr.tasks.grouped import Grouped
 from jmr.tasks.memory import uncollected
-from jmr.tasks.partition import TOKENS, Groups, split_by_partition
+from jmr.tasks.partition import Groups
+from jmr.tasks.spilling import Spilling, spills_before_any_line
 
 __all__ = [
     "NOWHERE",
     "MapOutput",
     "MapTask",
     "add_up",
-    "dump_part",
     "map_records",
     "map_records_apart",
+    "map_records_closely",
     "pairs_of",
     "records_of",
     "run_map",
@@ -68,12 +74,15 @@ class MapTask:
     cursor: Cursor | None = None
     #: The same for groups that combinefn is given.
     at_group: AtGroup | None = None
+    #: Takes what does not fit into memory.
+    spilling: Spilling | None = None
 
 
 @dataclass(slots=True)
 class MapOutput:
-    """What a map task leaves: for each partition the pieces of one blob, empty where it has no keys."""
+    """What a map task leaves."""
 
+    #: For each partition the pieces of one blob, empty where it has no keys; none at all if the output was spilled.
     partitions: list[list[Buffer]]
     n_records: int
     n_pairs: int
@@ -102,11 +111,13 @@ def run_map(task: MapTask, split: Buffer) -> MapOutput:
             keys, values = load_columns(split, 2)
     except Exception as error:
         raise outside("load", error) from error
+    spilling = task.spilling or Spilling()
     try:
-        output = _map_and_flush(task, keys, values, check=False)
+        output = _map_and_flush(task, keys, values, spilling, check=False)
     except NotPicklableError as error:
         keys, values = load_columns(bytearray(again) if task.skips else again, 2)
-        output = _map_and_flush(task, keys, values, check=True)
+        spilling.start_over()
+        output = _map_and_flush(task, keys, values, spilling, check=True)
         if not task.skips:  # it went well this time: mapfn does not do the same twice
             raise outside("pickle", error) from error
     if output.failures.first:
@@ -130,39 +141,50 @@ def records_of(split: Buffer) -> list[tuple[Any, Any]]:
     return list(zip(*load_columns(split, 2), strict=True))
 
 
-def _map_and_flush(task: MapTask, keys: list[Any], values: list[Any], *, check: bool) -> MapOutput:
+def _map_and_flush(task: MapTask, keys: list[Any], values: list[Any], spilling: Spilling, *, check: bool) -> MapOutput:
     failures = Failures(task.skips)
-    groups, n_pairs, failed = _grouped(task, keys, values, failures, check=check)
-    before = time.perf_counter()
-    with uncollected():
-        partitions, unstable = _partition(groups, failed, task.n_partitions, failures, check=check)
-    flush_seconds = time.perf_counter() - before
-    n_combined = n_pairs if task.combinefn is None else len(groups)
-    return MapOutput(partitions, len(keys), n_pairs, n_combined, unstable, failures, flush_seconds=flush_seconds)
-
-
-def _grouped(
-    task: MapTask, keys: list[Any], values: list[Any], failures: Failures, *, check: bool
-) -> tuple[Groups, int, set[int]]:
-    """The groups, combined; how many pairs there were; and `id` of the lists of groups that are set aside."""
-    groups = Groups()
     folder = _folder(task, failures)
-    apart = check or task.skips or task.leave_out or task.cursor is not None
-    if folder is not None and folder.is_sum and not apart:
-        n_added = add_up(task.mapfn, keys, values, groups)
+    grouped = Grouped(n_partitions=task.n_partitions, folder=folder, failures=failures, spilling=spilling, check=check)
+    try:
+        n_added = _group(task, keys, values, grouped)
+        before = time.perf_counter()
+        partitions = grouped.finish()
+    except PassThroughError as passed:
+        raise passed.original from None
+    n_pairs = grouped.n_pairs if n_added is None else n_added
+    return MapOutput(
+        partitions=partitions,
+        n_records=len(keys),
+        n_pairs=n_pairs,
+        n_combined_pairs=n_pairs if folder is None else grouped.n_combined_pairs,
+        unstable=grouped.unstable,
+        failures=failures,
+        flush_seconds=time.perf_counter() - before,
+    )
+
+
+def _group(task: MapTask, keys: list[Any], values: list[Any], grouped: Grouped) -> int | None:
+    """Group what mapfn emits. Where it was added up instead: how many pairs there were."""
+    groups, failures, folder, spilling = grouped.groups, grouped.failures, grouped.folder, grouped.spilling
+    closely = grouped.check or task.leave_out or task.cursor is not None
+    if folder is not None and folder.is_sum and not closely and not task.skips:
+        n_added = add_up(task.mapfn, keys, values, grouped)
         if n_added is not None:
-            return groups, n_added, set()
-    if apart:
-        map_records_apart(task, zip(keys, values, strict=True), groups, failures, folder, check=check)
+            return n_added
+        grouped.start_over()
+    records = zip(keys, values, strict=True)
+    spilling.begin(grouped.spill)
+    if task.skips:
+        map_records_apart(task, records, groups, failures, folder=folder, spilling=spilling, check=grouped.check)
+    elif closely:
+        map_records_closely(task, records, grouped)
     else:
-        _map_numbered(task.mapfn, keys, values, groups, failures, folder=folder)
+        _map_numbered(task.mapfn, keys, values, grouped)
+    spilling.end()
     if task.cursor:
         task.cursor(NOWHERE)  # whatever happens from here on is no single record's doing
-    n_pairs = sum(map(len, groups.values()))
-    if folder is None:
-        return groups, n_pairs, set()
-    folder.fold_all(groups)
-    return groups, n_pairs + folder.n_folded, folder.failed
+    grouped.fold()
+    return None
 
 
 def _folder(task: MapTask, failures: Failures) -> Folder | None:
@@ -173,31 +195,31 @@ def _folder(task: MapTask, failures: Failures) -> Folder | None:
     return CarefulFolder(task.combinefn, failures, task.at_group, task.leave_out)
 
 
-def _map_numbered(
-    mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups, failures: Failures, *, folder: Folder | None
-) -> None:
+def _map_numbered(mapfn: Mapfn, keys: list[Any], values: list[Any], grouped: Grouped) -> None:
     """Call `map_records`, which does not count; how many records it has left tells which one failed."""
     left = iter(keys)
     try:
-        map_records(mapfn, zip(left, values, strict=True), groups, failures, folder)
+        map_records(mapfn, zip(left, values, strict=True), grouped.groups, grouped.failures, grouped.folder)
     except TaskError as error:
         if error.failure.phase == "map":
             error.failure = replace(error.failure, index=len(keys) - length_hint(left) - 1)
         raise
 
 
-def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups) -> int | None:
-    """Like `map_records` with a combinefn that is a sum: one value of each key in `groups`, which are empty before.
+@spills_before_any_line
+def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], grouped: Grouped) -> int | None:
+    """Like `map_records` with a combinefn that is a sum: one value of each key in the groups, which are empty before.
 
     Returns
     -------
-    How many pairs there were. None if anything went wrong; `groups` are empty then, and `map_records` will find out
+    How many pairs there were. None if anything went wrong; the groups are empty then, and `map_records` will find out
     what it was.
     """
     sums: dict[Any, Any] = {}
     so_far = sums.get
     pair: Any = (None, None)
     n_pairs = 0
+    grouped.spilling.begin(partial(grouped.spill_sums, sums))
     try:
         for key, value in zip(keys, values, strict=True):
             pairs = mapfn(key, value)
@@ -211,24 +233,18 @@ def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], groups: Groups) -> 
                 n_pairs += 1
             if type(pair) is not tuple:
                 checked_pair(pair)
-        _regroup(sums, groups)
+        grouped.spilling.end()
+        grouped.take_sums(sums)
+    except PassThroughError:
+        raise
     except BaseException:  # this is a slot's: whatever it is, it is user code's
-        groups.clear()
+        grouped.spilling.end()
+        grouped.groups.clear()
         return None
     return n_pairs
 
 
-def _regroup(sums: dict[Any, Any], groups: Groups) -> None:
-    """A list for each sum, and one for the sums of all NaNs."""
-    if not any(TOKENS[kind] for kind in set(map(type, sums))):
-        groups.update(zip(sums, map(list, zip(sums.values())), strict=True))
-        return
-    for key, total in sums.items():
-        groups[key].append(total)
-    for values in groups.values():
-        values[:] = [sum(values)] if len(values) > 1 else values
-
-
+@spills_before_any_line
 def map_records(
     mapfn: Mapfn, records: Iterable[tuple[Any, Any]], groups: Groups, failures: Failures, folder: Folder | None = None
 ) -> None:
@@ -237,7 +253,7 @@ def map_records(
     For jobs that skip nothing, since half of a bad record's pairs may be grouped already. Nothing of ours is called per
     record or pair while all is well, but for a look at the last pair of each record: a mapfn that emits what only looks
     like pairs, such as words of two letters, hardly ever ends with a tuple. The loop stands here twice: asking for a
-    list's length costs a tenth of it.
+    list's length costs a tenth of it. A list is looked up and added to in one line; see `spills_before_any_line`.
     """
     key = value = emitted_key = None
     pair: Any = (None, None)
@@ -255,13 +271,12 @@ def map_records(
             else:
                 for pair in pairs:
                     emitted_key, emitted = pair
-                    values = groups[emitted_key]
-                    values.append(emitted)
+                    (values := groups[emitted_key]).append(emitted)
                     if len(values) >= FOLDED_AT:
                         folder.fold(emitted_key, values)
             if type(pair) is not tuple:
                 checked_pair(pair)
-    except TaskError:  # it was combinefn
+    except (TaskError, PassThroughError):  # it was combinefn, or no function of the user's
         raise
     except BaseException as error:
         if not is_of_user_code(error):
@@ -274,19 +289,20 @@ def map_records_apart(
     records: Iterable[tuple[Any, Any]],
     groups: Groups,
     failures: Failures,
-    folder: Folder | None = None,
     *,
+    folder: Folder | None = None,
+    spilling: Spilling | None = None,
     check: bool,
 ) -> None:
-    """Like `map_records`, but each record's pairs are grouped only when all of them are good.
+    """Like `map_records`, but each record's pairs are grouped only when all of them are good, and spilled after that.
 
     With `check`, each pair is pickled at once, to find the record that emitted one which cannot be.
     """
+    tell = task.cursor or _tell_nobody
     for index, (key, value) in enumerate(records):
         if index in task.leave_out:
             continue
-        if task.cursor:
-            task.cursor(index)
+        tell(index)
         try:
             pairs = pairs_of(task.mapfn, key, value, check=check)
             looked_up = _looked_up(groups, pairs)
@@ -295,12 +311,53 @@ def map_records_apart(
                 raise
             failures.add("map", key, value, error, index)
             continue
-        if task.cursor:
-            task.cursor(NOWHERE)  # combinefn is not this record's affair
+        tell(NOWHERE)  # combinefn is not this record's affair
         for (emitted_key, emitted), group in zip(pairs, looked_up, strict=True):
             group.append(emitted)
             if folder is not None and len(group) >= FOLDED_AT:
                 folder.fold(emitted_key, group)
+        if spilling is not None and spilling.is_asked:
+            del pairs, looked_up
+            spilling.answer()
+
+
+def map_records_closely(task: MapTask, records: Iterable[tuple[Any, Any]], grouped: Grouped) -> None:
+    """Like `map_records`, and tells each record; with `grouped.check`, each pair is pickled at once."""
+    tell = task.cursor or _tell_nobody
+    groups, folder, spilling = grouped.groups, grouped.folder, grouped.spilling
+    for index, (key, value) in enumerate(records):
+        if index in task.leave_out:
+            continue
+        tell(index)
+        emitted_key = None
+        try:
+            pairs = task.mapfn(key, value)
+            for pair in () if pairs is None else checked_pairs(pairs):
+                emitted_key, emitted = checked_pair(pair)
+                if grouped.check:
+                    _check_pickles(emitted_key, emitted)
+                (group := groups[emitted_key]).append(emitted)
+                due = folder is not None and len(group) >= FOLDED_AT
+                if due or spilling.is_asked:
+                    tell(NOWHERE)  # neither is this record's affair
+                    _make_room(folder if due else None, emitted_key, group, spilling)
+                    tell(index)
+        except (TaskError, PassThroughError):
+            raise
+        except BaseException as error:
+            if not is_of_user_code(error):
+                raise
+            grouped.failures.add("map", key, value, diagnose(error, emitted_key), index)
+
+
+def _make_room(folder: Folder | None, key: Any, group: list[Any], spilling: Spilling) -> None:
+    if folder is not None:
+        folder.fold(key, group)
+    spilling.answer()
+
+
+def _tell_nobody(_: int) -> None:
+    """For whoever has no cursor."""
 
 
 def _looked_up(groups: Groups, pairs: list[tuple[Any, Any]]) -> list[list[Any]]:
@@ -335,50 +392,3 @@ def _check_pickles(key: Any, value: Any) -> None:
             of = f" for key {describe(key)}" if role == "value" else ""
             told = culprit.told("Emit what it is made of; for a generator, a list.")
             raise NotPicklableError(f"mapfn emitted a {role}{of} that cannot be sent on: {culprit.path} is {told}")
-
-
-def _partition(
-    groups: Groups, failed: set[int], n_partitions: int, failures: Failures, *, check: bool
-) -> tuple[list[list[Buffer]], bool]:
-    keys, lists = list(groups), list(groups.values())
-    members, unstable = split_by_partition(keys, n_partitions)
-    partitions: list[list[Buffer]] = []
-    for ordinals in members:
-        if not ordinals:
-            partitions.append([])
-            continue
-        try:
-            partitions.append(_dump_part(keys, ordinals, lists, failed))
-        except Exception as error:  # pickling runs the objects' own code
-            if not check:
-                raise NotPicklableError(str(error)) from error
-            _set_unpicklable_aside(keys, ordinals, lists, failed, failures)
-            partitions.append(_dump_part(keys, ordinals, lists, failed))
-    return partitions, unstable
-
-
-def _dump_part(keys: list[Any], ordinals: list[int], lists: list[list[Any]], failed: set[int]) -> list[Buffer]:
-    chosen = [lists[i] for i in ordinals]
-    dead = [position for position, values in enumerate(chosen) if id(values) in failed] if failed else []
-    return dump_part([keys[i] for i in ordinals], ordinals, dead, chosen)
-
-
-def dump_part(keys: list[Any], ordinals: list[int], dead: list[int], lists: list[list[Any]]) -> list[Buffer]:
-    """The pieces of one partition's blob; `dead` are the positions of groups that are set aside."""
-    return dump_groups(keys, ordinals, dead, lists=lists)
-
-
-def _set_unpicklable_aside(
-    keys: list[Any], ordinals: list[int], lists: list[list[Any]], failed: set[int], failures: Failures
-) -> None:
-    """Find the groups that do not pickle although every pair did: combinefn made them so."""
-    for ordinal in ordinals:
-        if culprit := blame("value", lists[ordinal][0]):
-            key = keys[ordinal]
-            told = culprit.told("Return what it is made of.")
-            error = NotPicklableError(
-                f"combinefn returned a value for key {describe(key)} that cannot be sent on: {culprit.path} is {told}"
-            )
-            failures.add("combine", key, lists[ordinal], error)
-            failed.add(id(lists[ordinal]))
-            lists[ordinal][:] = [None]

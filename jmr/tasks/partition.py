@@ -88,6 +88,11 @@ class Groups(dict[Hashable, list[Any]]):
         super().__init__()
         self._firsts: dict[Hashable, Hashable] = {}
 
+    def clear(self) -> None:
+        """Forget all keys, NaNs included."""
+        super().clear()
+        self._firsts.clear()
+
     def __missing__(self, key: Hashable) -> list[Any]:
         token_of = TOKENS[type(key)]
         if token_of is not None:

@@ -20,11 +20,12 @@ from types import GeneratorType
 from typing import Any
 
 from jmr.codec.functions import blame
-from jmr.codec.values import Buffer, dump_columns, load_columns
+from jmr.codec.values import Buffer, dump_columns, load_batches
 from jmr.errors import NotPicklableError
 from jmr.tasks.contract import Failures, TaskError, checked_fold, is_of_user_code, outside
 from jmr.tasks.folding import Combinefn
-from jmr.tasks.map import NOWHERE, Cursor, dump_part
+from jmr.tasks.grouped import dump_part
+from jmr.tasks.map import NOWHERE, Cursor
 from jmr.tasks.memory import uncollected
 from jmr.tasks.partition import Groups
 from jmr.tasks.places import places
@@ -121,10 +122,9 @@ def _reduced_part(task: ReduceTask, merged: Merged, failures: Failures, n_before
 def deal(inputs: Inputs, n_partitions: int, n_parts: int) -> Iterator[tuple[int, int, list[Buffer]]]:
     """Deal one partition's keys out to parts: yields part, split number, and the pieces of a blob.
 
-    Holds one blob of `inputs` at a time. All keys must have a stable place.
+    Holds one blob of `inputs` at a time, or one run of a blob. All keys must have a stable place.
     """
-    for split, blob in inputs:
-        keys, ordinals, dead, lists = _loaded(blob)
+    for split, keys, ordinals, dead, lists in _batches(inputs):
         members: list[list[int]] = [[] for _ in range(n_parts)]
         try:
             for position, where in enumerate(places(keys)):
@@ -132,7 +132,7 @@ def deal(inputs: Inputs, n_partitions: int, n_parts: int) -> Iterator[tuple[int,
                 members[where // n_partitions % n_parts].append(position)
         except Exception as error:  # a key's own __hash__
             raise outside("group", error) from error
-        dead = set(dead)
+        failed = set(dead)
         for part, positions in enumerate(members):
             if positions:
                 yield (
@@ -141,7 +141,7 @@ def deal(inputs: Inputs, n_partitions: int, n_parts: int) -> Iterator[tuple[int,
                     dump_part(
                         [keys[i] for i in positions],
                         [ordinals[i] for i in positions],
-                        [i for i, position in enumerate(positions) if position in dead],
+                        [i for i, position in enumerate(positions) if position in failed],
                         [lists[i] for i in positions],
                     ),
                 )
@@ -166,8 +166,7 @@ def merge(inputs: Inputs) -> Merged:
     """Put the outputs of map tasks together, by key."""
     merged = Merged()
     groups, orders = merged.groups, merged.orders
-    for split, blob in inputs:
-        keys, ordinals, dead, lists = _loaded(blob)
+    for split, keys, ordinals, dead, lists in _batches(inputs):
         first = split << 32
         for key, ordinal, values in zip(keys, ordinals, lists, strict=True):
             group = groups[key]
@@ -178,12 +177,14 @@ def merge(inputs: Inputs) -> Merged:
     return merged
 
 
-def _loaded(blob: Buffer) -> list[Any]:
-    """Keys, ordinals, positions that failed, and lists of values."""
-    try:
-        return load_columns(blob, 4)
-    except Exception as error:
-        raise outside("merge", error) from error
+def _batches(inputs: Inputs) -> Iterator[tuple[int, list[Any], list[int], list[int], list[list[Any]]]]:
+    """Of each run of each split: the split, keys, ordinals, positions that failed, and lists of values."""
+    for split, blob in inputs:
+        try:
+            for keys, ordinals, dead, lists in load_batches(blob, 4):
+                yield split, keys, ordinals, dead, lists
+        except Exception as error:
+            raise outside("merge", error) from error
 
 
 def reduce_groups(

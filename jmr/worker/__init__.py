@@ -9,6 +9,7 @@
     modules       the user's modules, imported anew when they were edited
     signals       what a slot at work is told
     memory        what the host and its slots have of it
+    spilling      what a slot does when its memory is short
     abroad        what a slot does besides on another host than the coordinator's
     names         what code may import, read off it
     sources       the user's source files, each read once in a state

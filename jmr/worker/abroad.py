@@ -9,11 +9,13 @@ Files there are not to be seen here, so what would lie in one is sent.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 
 from jmr.codec.values import Buffer, byte_length, load
 from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.files import INLINE_BYTES, Room, SpillError, Stored, crc_of
+from jmr.shuffle.runs import Runs
 from jmr.tasks.contract import Failure
 from jmr.wire.far import CARRIED, AttemptRefused, Carry, Taken
 from jmr.wire.messages import Message, OpenJob, Range, StartMap, whole
@@ -94,6 +96,17 @@ class Abroad:
             send(message)
         return stored
 
+    def store_runs(self, order: StartMap, runs: Runs, send: Callable[[Message], None]) -> Stored:
+        """The same with one that was spilled."""
+        lengths = runs.lengths
+        crcs = [0] * len(lengths)
+        for partition in range(len(lengths)):
+            for blob in runs.blobs(partition):
+                crcs[partition] = zlib.crc32(blob, crcs[partition])
+                for message in carry(order.job, [blob], sum(lengths)):
+                    send(message)
+        return Stored(CARRIED, lengths, crcs if sum(lengths) > order.memory_bytes else [], [])
+
     def refusal(self, failures: Sequence[Failure]) -> AttemptRefused | None:
         """A module that is missing here need not be missing everywhere, unless the kernel has none, either."""
         for failure in failures:
@@ -147,9 +160,9 @@ def store_to_send(partitions: Sequence[list[Buffer]], memory_bytes: int) -> tupl
     return Stored(CARRIED, lengths, crcs, []), pieces
 
 
-def carry(job: int, pieces: Sequence[Buffer]) -> Iterator[Carry]:
-    """Messages with these bytes."""
-    n_bytes = byte_length(pieces)
+def carry(job: int, pieces: Sequence[Buffer], n_bytes: int | None = None) -> Iterator[Carry]:
+    """Messages with these bytes, which may be some of `n_bytes`."""
+    n_bytes = byte_length(pieces) if n_bytes is None else n_bytes
     for joined in pieces_of(pieces):
         yield Carry(job, n_bytes, False, blobs=[joined])
 

@@ -31,6 +31,7 @@ from jmr.codec.failures import raised_from
 from jmr.codec.functions import KNOWN_AS
 from jmr.codec.values import Buffer, dump, dump_at_most, load, swap_classes
 from jmr.shuffle.files import NO_MEMORY, Dealt, Room, SpillError, Stored, fetch, fetch_all, let_go, store, write_all
+from jmr.shuffle.runs import Runs
 from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
 from jmr.tasks.map import NOWHERE, MapTask, run_map
 from jmr.tasks.memory import uncollected
@@ -55,6 +56,7 @@ from jmr.worker.modules import Generation, UserModules
 from jmr.worker.notices import Hearing, Notices, identity_of, write_to
 from jmr.worker.output import mark
 from jmr.worker.peak import forget_peak_memory, peak_memory_bytes
+from jmr.worker.spilling import Spiller
 from jmr.worker.spot import Spot
 from jmr.worker.surroundings import Surroundings
 
@@ -103,10 +105,12 @@ class Slot:
         #: Copies of the pipes at fds 1 and 2, which user code may close or turn elsewhere.
         self._pipes = {stream: os.dup(stream) for stream in (1, 2)}
         self._notices = Notices(write_to(self._pipes[2]))
+        self._spiller = Spiller()
 
     def run(self) -> NoReturn:
         """Answer messages until the coordinator hangs up; never returns."""
         _become_a_slot(self._crash_file)
+        self._spiller.listen()
         # A child that user code forks must not keep the connection open when this process ends.
         os.register_at_fork(after_in_child=self._connection.close)
         self._send(SlotReady(self._number))
@@ -241,20 +245,27 @@ class Slot:
 
     def _map(self, message: StartMap, functions: dict[str, Any]) -> Message:
         settings = self._jobs[message.job].settings
-        task = MapTask(
-            mapfn=functions["mapfn"],
-            combinefn=functions["combinefn"],
-            n_partitions=settings.n_partitions,
-            skips=settings.skips,
-            leave_out=frozenset(message.leave_out),
-            cursor=self._spot.tell if message.careful else None,
-            at_group=self._spot.tell_group if message.careful else None,
-        )
+        room = Room(settings.directory, settings.memory_directory, message.memory_bytes)
+        name = f"map-{message.task}-{message.number}"
         split = whole(message.blobs[0]) if message.split_at is None else self._fetch(message.split_at)
-        output = run_map(task, split)
-        if refusal := self._refusal(output.failures.first):
-            return refusal
-        stored = self._stored(message, output.partitions)
+        with self._spiller.attempt(room, name, settings.n_partitions) as (spilling, runs):
+            task = MapTask(
+                mapfn=functions["mapfn"],
+                combinefn=functions["combinefn"],
+                n_partitions=settings.n_partitions,
+                skips=settings.skips,
+                leave_out=frozenset(message.leave_out),
+                cursor=self._spot.tell if message.careful else None,
+                at_group=self._spot.tell_group if message.careful else None,
+                spilling=spilling,
+            )
+            output = run_map(task, split)
+            if refusal := self._refusal(output.failures.first):
+                return refusal
+            if spilling.n_runs:
+                stored = self._joined(message, runs)
+            else:
+                stored = self._stored(message, output.partitions, name, room)
         output.partitions.clear()  # arrays that mapfn passed on lie in the split
         return MapDone(
             n_records=output.n_records,
@@ -272,18 +283,25 @@ class Slot:
             blobs=[_dump_failures(output.failures), stored.inline],
         )
 
-    def _stored(self, message: StartMap, partitions: Sequence[list[Buffer]]) -> Stored:
+    def _stored(self, message: StartMap, partitions: Sequence[list[Buffer]], name: str, room: Room) -> Stored:
         """Put a map output where reduce tasks find it, or send it to where that is."""
         if self._abroad is not None:
             return self._abroad.store(message, partitions, self._send)
+        kept = self._jobs[message.job].settings.kept_directory
+        if kept is not None:
+            with contextlib.suppress(SpillError):  # the job can go on where that disk is full; the kernel says so
+                return store(partitions, name, Room(kept, None, NO_MEMORY))
+        return store(partitions, name, room)
+
+    def _joined(self, message: StartMap, runs: Runs) -> Stored:
+        """The same with one that was spilled."""
+        if self._abroad is not None:
+            return self._abroad.store_runs(message, runs, self._send)
         settings = self._jobs[message.job].settings
-        name = f"map-{message.task}-{message.number}"
         if settings.kept_directory is not None:
-            with contextlib.suppress(
-                SpillError
-            ):  # the job can go on where that disk is full; the kernel sees and says so
-                return store(partitions, name, Room(settings.kept_directory, None, NO_MEMORY))
-        return store(partitions, name, Room(settings.directory, settings.memory_directory, message.memory_bytes))
+            with contextlib.suppress(SpillError):
+                return runs.join(settings.kept_directory)
+        return runs.join(settings.directory)
 
     def _refusal(self, failures: Sequence[Failure]) -> Message | None:
         return None if self._abroad is None else self._abroad.refusal(failures)
