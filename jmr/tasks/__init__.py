@@ -8,6 +8,7 @@
     spilling    what is grouped goes to disk when it is asked for
     grouped     {key: values} -> combine -> one blob a partition, once or run by run
     map         split -> mapfn -> group -> one blob a partition
+    fitting     groups that are larger than the memory
     reduce      blobs in split order -> merge -> reducefn -> one blob of results
 
 No clock but for measuring, no file, no socket; user code runs here and nowhere else (but for `final`).

@@ -13,7 +13,7 @@ An order is that first appearance as one number: split << 32 | ordinal within th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from types import GeneratorType
@@ -23,6 +23,7 @@ from jmr.codec.functions import blame
 from jmr.codec.values import Buffer, dump_columns, load_batches
 from jmr.errors import NotPicklableError
 from jmr.tasks.contract import Failures, TaskError, checked_fold, is_of_user_code, outside
+from jmr.tasks.fitting import Batch, Memory, MemoryFullError, Scales, Watch, told_too_large, told_too_many
 from jmr.tasks.folding import Combinefn
 from jmr.tasks.grouped import dump_part
 from jmr.tasks.map import NOWHERE, Cursor
@@ -57,6 +58,8 @@ class ReduceTask:
     #: Indices of groups to leave out: each killed its slot again and again.
     leave_out: frozenset[int] = frozenset()
     cursor: Cursor | None = None
+    #: Notices groups that do not fit into it; then the inputs of a part are read more than once.
+    memory: Memory | None = None
 
     @property
     def phase(self) -> str:
@@ -92,15 +95,15 @@ def run_reduce(task: ReduceTask, parts: Iterable[Inputs]) -> tuple[list[Buffer],
     Raises
     ------
     TaskError
-        A user function failed and `task.skips` is False, or a result cannot be pickled.
+        A user function failed and `task.skips` is False, a result cannot be pickled, or a group is larger than the
+        memory.
     """
     pieces: list[Buffer] = []
     failures = Failures(task.skips)
     n_before = 0
     for inputs in parts:
         try:
-            with uncollected():
-                merged = merge(inputs)
+            merged = _merged(task, inputs, failures)
         except TaskError:
             raise
         except Exception as error:  # a key's own __hash__ or __eq__
@@ -108,6 +111,28 @@ def run_reduce(task: ReduceTask, parts: Iterable[Inputs]) -> tuple[list[Buffer],
         pieces += _reduced_part(task, merged, failures, n_before)
         n_before += len(merged.groups)
     return pieces, failures
+
+
+def _merged(task: ReduceTask, inputs: Inputs, failures: Failures) -> Merged:
+    """The groups of a part; of those that do not fit into memory, which are set aside, there is only the place."""
+    left_out: list[Any] = []
+    while True:
+        try:
+            with uncollected():
+                return merge(inputs, None if task.memory is None else Watch(task.memory), left_out)
+        except MemoryFullError as full:  # what was merged goes with it
+            n_merged, grown_bytes, most_bytes = full.args
+        assert task.memory is not None
+        task.memory.give_back()
+        scales = Scales(left_out)
+        groups, fitting_bytes = scales.weigh(scales.without(_batches(inputs)), n_merged, grown_bytes)
+        too_large = [group for group in groups if group.n_bytes > fitting_bytes]
+        if not too_large:
+            raise outside("spill", told_too_many(groups, most_bytes))
+        for group in too_large:
+            failures.add(task.phase, group.key, f"{group.n_values:,} values", told_too_large(group, most_bytes))
+            left_out.append(group.key)
+        task.memory.give_back()
 
 
 def _reduced_part(task: ReduceTask, merged: Merged, failures: Failures, n_before: int) -> list[Buffer]:
@@ -162,11 +187,18 @@ def group_at(inputs: Callable[[], Inputs], n_partitions: int, n_parts: int, inde
     return None
 
 
-def merge(inputs: Inputs) -> Merged:
-    """Put the outputs of map tasks together, by key."""
+def merge(inputs: Inputs, watch: Watch | None = None, left_out: Sequence[Any] = ()) -> Merged:
+    """Put the outputs of map tasks together, by key; the groups of `left_out` keep their places, and count as dead.
+
+    Raises
+    ------
+    MemoryFullError
+        As `watch` does.
+    """
     merged = Merged()
     groups, orders = merged.groups, merged.orders
-    for split, keys, ordinals, dead, lists in _batches(inputs):
+    batches = _batches(inputs, watch)
+    for split, keys, ordinals, dead, lists in Scales(left_out).without(batches) if left_out else batches:
         first = split << 32
         for key, ordinal, values in zip(keys, ordinals, lists, strict=True):
             group = groups[key]
@@ -177,12 +209,18 @@ def merge(inputs: Inputs) -> Merged:
     return merged
 
 
-def _batches(inputs: Inputs) -> Iterator[tuple[int, list[Any], list[int], list[int], list[list[Any]]]]:
+def _batches(inputs: Inputs, watch: Watch | None = None) -> Iterator[Batch]:
     """Of each run of each split: the split, keys, ordinals, positions that failed, and lists of values."""
     for split, blob in inputs:
+        if watch is not None:
+            watch.begin(len(blob))
         try:
             for keys, ordinals, dead, lists in load_batches(blob, 4):
                 yield split, keys, ordinals, dead, lists
+                if watch is not None:
+                    watch.look(len(blob))
+        except MemoryFullError:
+            raise
         except Exception as error:
             raise outside("merge", error) from error
 

@@ -23,6 +23,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from jmr.codec import process
@@ -56,7 +57,7 @@ from jmr.worker.modules import Generation, UserModules
 from jmr.worker.notices import Hearing, Notices, identity_of, write_to
 from jmr.worker.output import mark
 from jmr.worker.peak import forget_peak_memory, peak_memory_bytes
-from jmr.worker.spilling import Spiller
+from jmr.worker.spilling import SlotMemory, Spiller
 from jmr.worker.spot import Spot
 from jmr.worker.surroundings import Surroundings
 
@@ -82,6 +83,16 @@ class _OpenJob:
     generation: Generation | None = None
     #: Which warnings and log records it wants to hear of.
     hearing: Hearing | None = None
+
+
+@dataclass(slots=True)
+class _Inputs:
+    """The blobs of a reduce task, each time read anew."""
+
+    read: Callable[[], Iterator[tuple[int, Buffer]]]
+
+    def __iter__(self) -> Iterator[tuple[int, Buffer]]:
+        return self.read()
 
 
 class Slot:
@@ -313,6 +324,7 @@ class Slot:
             skips=self._jobs[message.job].settings.skips,
             leave_out=frozenset(message.leave_out),
             cursor=self._spot.tell if message.careful else None,
+            memory=SlotMemory(),
         )
         pieces, failures = run_reduce(task, self._parts(message))
         if refusal := self._refusal(failures.first):
@@ -321,7 +333,7 @@ class Slot:
 
     def _parts(self, message: StartReduce) -> Iterator[Inputs]:
         """What the task reads: all of it, or what does not fit into memory at once part by part."""
-        inputs = self._inputs(message.inputs, message.blobs)
+        inputs = _Inputs(partial(self._inputs, message.inputs, message.blobs))
         if message.n_parts == 1:
             yield inputs
             return
@@ -332,7 +344,7 @@ class Slot:
                 for part, split, pieces in deal(inputs, settings.n_partitions, message.n_parts):
                     dealt.add(part, split, pieces)
             for ranges in dealt.ranges:
-                yield self._inputs(ranges, ())
+                yield _Inputs(partial(self._inputs, ranges, ()))
 
     def _inputs(self, ranges: Iterable[tuple[int, Range]], inline: Iterable[Blob]) -> Iterator[tuple[int, Buffer]]:
         """The blobs of a reduce task, and their splits; that one cannot be had is no fault of the user's functions."""

@@ -1,6 +1,7 @@
-"""What a slot does when its memory is short: it puts on disk what it can.
+"""What a slot does when its memory is short: it puts on disk what it can, and tells what fits nowhere.
 
     supervisor ──SPILL_SIGNAL──> Spiller ──ask──> tasks.spilling ──run──> Runs, on disk ──> malloc_trim
+    a reduce task that grows ──> SlotMemory: what there is, and what there could be at most
 
 The signal only asks: a slot that is not grouping has nothing to spill.
 """
@@ -9,18 +10,23 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import signal
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from types import FrameType
 
 from jmr.codec.values import Buffer
+from jmr.errors import ArgumentValueError
 from jmr.shuffle.files import Room
 from jmr.shuffle.runs import Runs
 from jmr.tasks.spilling import Spilling
 from jmr.worker.signals import SPILL_SIGNAL
 
-__all__ = ["Spiller"]
+__all__ = ["SlotMemory", "Spiller"]
 
+#: Part of a host that a slot may fill alone: when more is used, slots are stopped.
+_OF_HOST = 0.9
 #: A run that is smaller has not freed enough to look for it in all that malloc has.
 _WORTH_BYTES = 4 << 20
 _trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
@@ -62,6 +68,44 @@ class _GivenBack(Runs):
         super().add(partitions)
         if self.n_bytes - before >= _WORTH_BYTES:
             _give_back()
+
+
+class SlotMemory:
+    """What a slot has, and could have: see `tasks.fitting.Memory`. What measures it is imported by who has to know."""
+
+    def used_bytes(self) -> int:
+        """With the processes that user code has started."""
+        from jmr.worker.memory import slot_bytes
+
+        return slot_bytes(os.getpid())
+
+    def most_bytes(self) -> int | None:
+        """If the other slots of this host had nothing; None where the system does not tell."""
+        from jmr.shuffle.budget import said_bytes
+        from jmr.shuffle.memory import memory_levels
+
+        slots = _slots_bytes()
+        most = [_OF_HOST * level.limit_bytes - max(0, level.used_bytes - slots) for level in memory_levels()]
+        with contextlib.suppress(ArgumentValueError):  # the kernel has been told so
+            if most and (said := said_bytes("JMR_MEMORY_LIMIT")):
+                most.append(_OF_HOST * said)
+        return int(min(most)) if most else None
+
+    def give_back(self) -> None:
+        """What malloc keeps goes back to the kernel."""
+        _give_back()
+
+
+def _slots_bytes() -> int:
+    """What all slots of this supervisor have."""
+    from jmr.worker.memory import slot_bytes
+
+    supervisor = os.getppid()
+    try:
+        pids = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+    except OSError:  # a kernel that does not tell, or the supervisor is gone
+        pids = [str(os.getpid())]
+    return sum(slot_bytes(int(pid)) for pid in pids)
 
 
 def _give_back() -> None:
