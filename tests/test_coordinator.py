@@ -116,3 +116,12 @@ def test_a_worker_that_keeps_dying_breaks_and_may_be_tried_again(tmp_path: Path)
             assert await notes.next() == ("joined", "local/1")
 
     asyncio.run(story())
+
+
+def test_a_supervisor_whose_coordinator_is_killed_while_it_starts_leaves_no_directory(tmp_path: Path) -> None:
+    directory = tmp_path / "spill"
+    directory.mkdir()
+    starting = start_local([str(directory)])
+    assert starting.last_words() == ""
+    assert starting.process.returncode == 0
+    assert not directory.exists()

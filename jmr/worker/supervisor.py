@@ -127,9 +127,9 @@ class Supervisor:
         signal.set_wakeup_fd(self._wakeup_end.fileno(), warn_on_full_buffer=False)
         self._selector.register(self._connection, selectors.EVENT_READ)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
-        self._send(WorkerReady(os.getpid()))
         self._measure_at = time.monotonic() + _PREPARE_SECONDS
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError):  # also of a coordinator that was killed while we started
+            self._send(WorkerReady(os.getpid()))
             while self._step():
                 pass
 
