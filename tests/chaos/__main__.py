@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 
@@ -19,6 +20,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=30.0, metavar="S", help="what each may take [30]")
     parser.add_argument("--seed", type=int, metavar="N", help="this one only, with its story")
     options = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # not without ending the processes
     seeds = range(options.first, options.first + options.seeds) if options.seed is None else [options.seed]
     failed = [seed for seed in seeds if not _passes(seed, options.seconds, tells=options.seed is not None)]
     print(f"{len(seeds)} seeds, failed: {failed or 'none'}", flush=True)
