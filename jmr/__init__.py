@@ -11,7 +11,7 @@
     %load_ext jmr                          brings the magics to IPython:
     %%mapreduce counts                     a cell that defines source, mapfn and reducefn
     %mapreduce source mapfn reducefn       the same as an expression; both take --preview and --debug
-    %jmr                                   what the slots do; %jmr jobs, workers, listen, stop
+    %jmr                                   what the slots do; %jmr jobs, cancel, workers, listen, stop
 
     $ jmr run triangular.py                a task file without a notebook
     $ jmr checkpoint ls kept               what a job with checkpoint="kept" has finished; rm removes it

@@ -9,6 +9,8 @@ from IPython.core.completer import provisionalcompleter
 
 import jmr
 from jmr.notebook.completion import Asked
+from jmr.progress.report import Report
+from jmr.session import running as session_running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,9 +100,15 @@ def test_directories_are_offered_for_a_checkpoint(ip):
 
 
 def test_commands_of_jmr_are_offered(ip):
-    assert offered(ip, "%jmr ") == ["status", "workers", "listen", "jobs", "stop"]
+    assert offered(ip, "%jmr ") == ["status", "workers", "listen", "jobs", "cancel", "stop"]
     assert offered(ip, "%jmr l") == ["listen"]
     assert offered(ip, "%jmr listen ") == ["--new-token"]
+
+
+def test_jobs_that_run_are_offered_to_be_cancelled(ip, monkeypatch):
+    monkeypatch.setattr(session_running, "running_jobs", lambda: [Report("words"), Report("sums"), Report("words")])
+    assert offered(ip, "%jmr cancel ") == ["words", "sums"]
+    assert offered(ip, "%jmr cancel w") == ["words"]
 
 
 def test_a_cluster_is_offered_as_an_engine(ip, cluster):

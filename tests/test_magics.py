@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import threading
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -443,7 +444,8 @@ def test_jmr_stops_the_slots(ip, capsys, monkeypatch):
 )
 def test_jmr_says_what_it_understands(ip, line):
     assert refused(ip, f"%jmr {line}") == (
-        f"%jmr {line}: write %jmr status, %jmr workers N, %jmr listen, %jmr listen ADDRESS, %jmr jobs, or %jmr stop"
+        f"%jmr {line}: write %jmr status, %jmr workers N, %jmr listen, %jmr listen ADDRESS, %jmr jobs, "
+        "%jmr cancel NAME, or %jmr stop"
     )
 
 
@@ -467,6 +469,36 @@ def test_jmr_lists_the_jobs_that_run(ip, capsys, monkeypatch):
     ]
     monkeypatch.setattr(session_running, "running_jobs", list)
     run(ip, "%jmr jobs")
+    assert shown(capsys) == "No jobs run.\n"
+
+
+def test_jmr_cancels_the_jobs_of_a_name_and_no_other(ip, capsys):
+    gate = threading.Event()
+
+    def submit(name):
+        reached = threading.Event()
+
+        def source():
+            yield 1, 1
+            reached.set()
+            gate.wait()
+            yield 2, 2
+
+        job = jmr.submit(source(), lambda key, value: [(key, value)], engine="inline", progress=False, name=name)
+        assert reached.wait(20)
+        return job
+
+    first, second, other = submit("my words"), submit("my words"), submit("sums")
+    run(ip, "%jmr cancel words")
+    assert shown(capsys) == "No job of the name words runs: my words, sums.\n"
+    run(ip, "%jmr cancel my words")
+    assert shown(capsys) == "Cancelled 2 jobs of the name my words.\n"
+    gate.set()
+    for job in (first, second):
+        with pytest.raises(jmr.JobCancelled):
+            job.result()
+    assert other.result() == {1: [1], 2: [2]}
+    run(ip, "%jmr cancel 'my words'")
     assert shown(capsys) == "No jobs run.\n"
 
 

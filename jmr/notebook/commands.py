@@ -1,6 +1,6 @@
 """`%jmr`: the cluster that runs this kernel's jobs, and what it does.
 
-    line ──> status | workers N | listen [ADDR] | jobs | stop ──> words, or in a notebook a table
+    line ──> status | workers N | listen [ADDR] | jobs | cancel NAME | stop ──> words, or in a notebook a table
 
 What a command needs is loaded when it runs.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from jmr.notebook.completion import COMMANDS
 from jmr.notebook.ipython import UsageError
+from jmr.notebook.line import unquoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["obey"]
 
-_USAGE = "write %jmr status, %jmr workers N, %jmr listen, %jmr listen ADDRESS, %jmr jobs, or %jmr stop"
+_USAGE = (
+    "write %jmr status, %jmr workers N, %jmr listen, %jmr listen ADDRESS, %jmr jobs, %jmr cancel NAME, or %jmr stop"
+)
 _HEAD = ("job", "how far", "for")
 
 
@@ -42,6 +45,8 @@ def obey(line: str) -> None:
             print(_listening(rest))
         case ["jobs"]:
             _show_jobs()
+        case ["cancel", *rest] if rest:
+            print(_cancelled(unquoted(line.strip().removeprefix("cancel").strip())))
         case ["stop"]:
             print(_stopped())
         case [command, *rest]:
@@ -136,6 +141,16 @@ def _resized(n_slots: int) -> str:
 
     resize(n_slots)
     return f"{plural(n_slots, 'slot')} for this kernel's jobs."
+
+
+def _cancelled(name: str) -> str:
+    from jmr.session.running import cancel_jobs, running_jobs
+
+    n_cancelled = cancel_jobs(name)
+    if n_cancelled:
+        return f"Cancelled {name}." if n_cancelled == 1 else f"Cancelled {n_cancelled} jobs of the name {name}."
+    names = ", ".join(dict.fromkeys(report.name for report in running_jobs()))
+    return f"No job of the name {name} runs: {names}." if names else "No jobs run."
 
 
 def _stopped() -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -31,6 +32,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "workers": (),
     "listen": ("--new-token",),
     "jobs": (),
+    "cancel": (),
     "stop": (),
 }
 _IDENTIFIER = "jmr.magics"
@@ -149,6 +151,14 @@ def _commands(asked: Asked) -> Iterator[Offer]:
     for text in follow:
         if text.startswith(asked.word) and text not in asked.before:
             yield text, "keyword"
+    if asked.before == ("cancel",):
+        yield from ((name, "instance") for name in _running_jobs() if name.startswith(asked.word))
+
+
+def _running_jobs() -> list[str]:
+    """Their names; none where no job has run yet, as what knows them is not loaded then."""
+    running = sys.modules.get("jmr.session.running")
+    return [] if running is None else [report.name for report in running.running_jobs()]
 
 
 def _arguments(asked: Asked, parser: argparse.ArgumentParser, names: Names) -> Iterator[Offer]:

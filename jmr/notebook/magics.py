@@ -167,6 +167,7 @@ class JmrMagics(Magics):  # type: ignore[misc]
             %jmr                      what there is, and what it does; the same as %jmr status
             %jmr workers N            have N slots here until %jmr stop; a job that asks for more gets more
             %jmr jobs                 the jobs that run now: those that jmr.submit started
+            %jmr cancel NAME          end those of that name
             %jmr listen               let jmr-worker join from this very host
             %jmr listen ADDR[:PORT]   let it join from other hosts; ADDR is this one's, as they know it
             %jmr listen --new-token   with a new token: workers that hold the old one must be given it

@@ -20,26 +20,37 @@ from jmr.session.cancelling import Cancel
 from jmr.views.painter import show
 from jmr.views.summary import Summary
 
-__all__ = ["last_summary", "run_plan", "running_jobs"]
+__all__ = ["cancel_jobs", "last_summary", "run_plan", "running_jobs"]
 
 #: Items of the result that the summary shows, and most characters of a key and of a value.
 _N_SAMPLED, _KEY_WIDTH, _VALUE_WIDTH = 8, 60, 80
 _ERROR_WIDTH = 300
 
-#: Of jobs whose thread is in `run_plan`, by identity; it may have ended, if that thread is in code of the user's.
-_reports: dict[int, Report] = {}
+#: Of jobs whose thread is in `run_plan`, by the report's identity, with what ends each; a job may have ended whose
+#: thread is in code of the user's.
+_running: dict[int, tuple[Report, Cancel]] = {}
 #: Of the job that ended last, among those whose thread has left.
 _last: Report | None = None
 
 
 def running_jobs() -> list[Report]:
     """Reports of all jobs of this process that have not ended, in the order in which they began."""
-    return [report for report in list(_reports.values()) if report.ended is None]
+    return [report for report, _ in list(_running.values()) if report.ended is None]
+
+
+def cancel_jobs(name: str) -> int:
+    """Cancel all running jobs of that name; returns how many there were. They end soon."""
+    n_cancelled = 0
+    for report, cancel in list(_running.values()):
+        if report.name == name and report.ended is None:
+            cancel()
+            n_cancelled += cancel.asked
+    return n_cancelled
 
 
 def last_summary() -> Summary | None:
     """What `jmr.last` is: of the job that ended last, however it ended; None before the first."""
-    last = _later([_last, *_reports.values()])
+    last = _later([_last, *(report for report, _ in list(_running.values()))])
     return None if last is None else Summary(last)
 
 
@@ -52,7 +63,7 @@ def _later(reports: Iterable[Report | None]) -> Report | None:
 def run_plan(plan: Plan, engine: Engine, report: Report, cancel: Cancel) -> Result:
     """Run a plan to its result, with progress shown, and call `final`; `cancel` ends it, and is done with then."""
     # What is shown of the end takes a moment, in which nobody can cancel any more.
-    with _listed(report), show(report, plan.progress, cancel=cancel), contextlib.closing(cancel):
+    with _listed(report, cancel), show(report, plan.progress, cancel=cancel), contextlib.closing(cancel):
         try:
             with contextlib.closing(engine.run(plan, report)) as partitions:  # an error keeps its frames alive
                 items = list(in_order(partitions))
@@ -77,15 +88,15 @@ def run_plan(plan: Plan, engine: Engine, report: Report, cancel: Cancel) -> Resu
 
 
 @contextlib.contextmanager
-def _listed(report: Report) -> Iterator[None]:
+def _listed(report: Report, cancel: Cancel) -> Iterator[None]:
     """One of `running_jobs` meanwhile, and perhaps the last job thereafter."""
     global _last  # noqa: PLW0603 - a process has one last job
-    _reports[id(report)] = report
+    _running[id(report)] = report, cancel
     try:
         yield
     finally:
         _last = _later([_last, report])
-        del _reports[id(report)]
+        del _running[id(report)]
 
 
 def _told(obj: object, width: int) -> str:
