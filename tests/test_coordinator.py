@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from jmr.coordinator import local as coordinator_local
 from jmr.coordinator.local import LocalWorker
 from jmr.coordinator.worker import Answer, Slot
 from jmr.launch.local import start_local
@@ -125,3 +126,48 @@ def test_a_supervisor_whose_coordinator_is_killed_while_it_starts_leaves_no_dire
     assert starting.last_words() == ""
     assert starting.process.returncode == 0
     assert not directory.exists()
+
+
+def test_a_supervisor_that_does_not_do_what_it_is_told_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator_local, "_OBEY_SECONDS", 0.1)
+
+    async def story() -> None:
+        notes = Notes()
+        async with worker_of(notes, tmp_path / "spill", 1) as worker:
+            assert await notes.next() == ("joined", "local/1")
+            stopped = supervisor(worker)
+            os.kill(stopped, signal.SIGSTOP)
+            worker.kill(worker.slots[0].number)
+            assert await notes.next() == ("lost", "local/1")
+            assert await notes.next() == ("joined", "local/1")
+            assert supervisor(worker) != stopped
+
+    asyncio.run(story())
+
+
+def test_a_supervisor_that_does_what_it_is_told_stays(tmp_path: Path) -> None:
+    async def story() -> None:
+        notes = Notes()
+        async with worker_of(notes, tmp_path / "spill", 1) as worker:
+            assert await notes.next() == ("joined", "local/1")
+            worker.kill(worker.slots[0].number)
+            assert await notes.next() == ("died", -signal.SIGKILL)
+            assert await notes.next() == ("joined", "local/1")
+            assert worker._obeying is None
+
+    asyncio.run(story())
+
+
+def test_a_supervisor_that_is_stopped_ends_with_its_coordinator(tmp_path: Path) -> None:
+    (tmp_path / "spill").mkdir()
+
+    async def story() -> None:
+        notes = Notes()
+        async with worker_of(notes, tmp_path / "spill", 1) as worker:
+            assert await notes.next() == ("joined", "local/1")
+            os.kill(supervisor(worker), signal.SIGSTOP)
+
+    asyncio.run(story())
+    assert not (tmp_path / "spill").exists()

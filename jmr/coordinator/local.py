@@ -2,7 +2,8 @@
 
     ForkSlot + one end of a pair ──> supervisor ──fork──> slot ──the other end──> coordinator
 
-A lost supervisor takes its slots along, and is started again, unless that keeps failing.
+A lost supervisor takes its slots along, and is started again, unless that keeps failing. One that does not do what it
+is told, because somebody has stopped it, counts as lost: nobody else could say how a slot has ended.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from jmr.coordinator.worker import Answer, Line, Owner, Slot, Worker
 from jmr.errors import WorkerError
 from jmr.launch.local import LocalSupervisor, close_in_forks, start_local
 from jmr.links.channel import Channel
-from jmr.wire.messages import ForkSlot, Message, WorkerReady
+from jmr.wire.messages import Drain, Drained, ForkSlot, Message, WorkerReady
 
 __all__ = ["LocalWorker"]
 
 #: Supervisors, or slots that were not ready yet, that may be lost in a row with no attempt answered in between.
 _MOST_FAILED_STARTS = 3
+#: For a supervisor to say that it has done what it was told; it has nothing else to do, but the machine may.
+_OBEY_SECONDS = 5.0
+#: What it is asked then; jobs have positive numbers.
+_OBEYED = -1
 
 
 class LocalWorker(Worker):
@@ -45,6 +50,8 @@ class LocalWorker(Worker):
         self._supervisor: LocalSupervisor | None = supervisor
         self._n_failed_starts = 0
         self._closed = False
+        #: Runs while the supervisor is to do something.
+        self._obeying: asyncio.TimerHandle | None = None
 
     def attach(self) -> None:
         """Begin to hear and to fork, on the loop that runs."""
@@ -67,9 +74,18 @@ class LocalWorker(Worker):
         else:
             self._fork_missing()
 
+    def kill(self, number: int) -> None:
+        """End a slot's process, and what it has started; its supervisor, too, if that does not do it."""
+        super().kill(number)
+        if self._control is not None and self._obeying is None:
+            self._control.send(Drain(_OBEYED))  # its end may take a while, and this does not
+            give_up = self._owner.guard(self._give_up)
+            self._obeying = asyncio.get_running_loop().call_later(_OBEY_SECONDS, give_up, self._supervisor)
+
     def close(self) -> None:
         """Let go of every process; `join` waits for their end."""
         self._closed = True
+        self._note_obeyed()
         super().close()
 
     def join(self) -> None:
@@ -92,15 +108,29 @@ class LocalWorker(Worker):
         super()._answered(slot, answer)
 
     def _hear_supervisor(self, message: Message) -> None:
-        if isinstance(message, WorkerReady):
-            self._is_ready = True
-        else:
-            super()._hear_supervisor(message)
+        match message:
+            case WorkerReady():
+                self._is_ready = True
+            case Drained(token) if token == _OBEYED:
+                self._note_obeyed()
+            case _:
+                super()._hear_supervisor(message)
+
+    def _note_obeyed(self) -> None:
+        if self._obeying is not None:
+            self._obeying.cancel()
+            self._obeying = None
+
+    def _give_up(self, supervisor: LocalSupervisor) -> None:
+        """It does not do what it is told."""
+        if supervisor is self._supervisor:
+            supervisor.process.kill()
 
     def _lose_supervisor(self, supervisor: LocalSupervisor) -> None:
         """It is gone, and every slot with it; start another, unless they keep dying."""
         if self._closed:
             return
+        self._note_obeyed()
         supervisor.process.kill()
         words = supervisor.last_words()
         self._supervisor = None

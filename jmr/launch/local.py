@@ -13,6 +13,7 @@ import contextlib
 import functools
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -35,6 +36,7 @@ class LocalSupervisor:
     def last_words(self) -> str:
         """What the supervisor wrote on its way out; waits for its end, which its connection's end has brought about."""
         self.connection.close()
+        self.process.send_signal(signal.SIGCONT)  # one that somebody has stopped would not notice
         stderr = self.process.stderr
         assert stderr is not None
         words = b"" if stderr.closed else stderr.read()
