@@ -32,6 +32,7 @@ from jmr.coordinator.mail import (
     JobDone,
     JobFailed,
     JobPoisoned,
+    JobStopped,
     PoisonSetAside,
     WorkersLost,
 )
@@ -64,8 +65,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Desk"]
 
-#: How long a job's end waits for what was printed on other hosts.
-_DRAIN_SECONDS = 2.0
+#: How long a job's end waits for what was printed on other hosts; and if it was cancelled, when nobody wants to wait.
+_DRAIN_SECONDS, _CANCELLED_DRAIN_SECONDS = 2.0, 0.5
 #: A record that fills its host alone does so again; once more, as others may have had their part in it.
 _ENOUGH_STOPS = 2
 #: How often the scheduler is told of the time while jobs run.
@@ -248,8 +249,8 @@ class Desk:
         for worker in asked:
             worker.drain(job.number)
         if job.n_draining:
-            loop = asyncio.get_running_loop()
-            loop.call_later(_DRAIN_SECONDS, self.guard(self._tell_end), job.number)
+            seconds = _CANCELLED_DRAIN_SECONDS if isinstance(job.ending, JobStopped) else _DRAIN_SECONDS
+            asyncio.get_running_loop().call_later(seconds, self.guard(self._tell_end), job.number)
 
     def drained(self, token: int) -> None:
         """Everything that the job has printed on one more worker is there: tell its end, if it was the last."""
