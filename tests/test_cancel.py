@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 import jmr
 from jmr import interrupts
+from jmr.coordinator import jobs as coordinator_jobs
+from jmr.engines.slots import ClusterEngine
 from jmr.plan import Plan
 from jmr.progress.report import Report, State
 from jmr.session.calling import engine_for
@@ -206,3 +211,116 @@ def test_cancelling_again_and_again_puts_nothing_off(pipe):
     while not job.done():
         job.cancel()
     assert time.monotonic() - began < 5
+
+
+class Signpost:
+    """Where code in a slot says that it is there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = str(folder / "reached")
+        os.mkfifo(self.path)
+        self.reached = threading.Event()
+        self.said = ""
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        self.said = Path(self.path).read_text()
+        self.reached.set()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):  # nobody waits there any more
+            os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
+        self._thread.join()
+
+
+@pytest.fixture
+def signpost(tmp_path: Path) -> Iterator[Signpost]:
+    signpost = Signpost(tmp_path)
+    yield signpost
+    signpost.close()
+
+
+def test_while_a_slot_is_stopped(cluster, signpost):
+    def stop(key: Any, value: Any) -> None:
+        Path(signpost_path).write_text("x")
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    signpost_path = signpost.path
+    run_and_cancel(signpost.reached, {1: 1}, stop)
+
+
+def test_while_a_slot_lets_no_signal_and_no_thread_in(cluster, signpost):
+    def sleep(key: Any, value: Any) -> None:
+        import ctypes
+
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        Path(signpost_path).write_text("x")
+        ctypes.PyDLL(None).sleep(1000)  # with the GIL
+
+    signpost_path = signpost.path
+    run_and_cancel(signpost.reached, {1: 1}, sleep)
+
+
+def test_what_mapfn_has_forked_ends_too(cluster, signpost):
+    def fork(key: Any, value: Any) -> None:
+        if not os.fork():
+            Path(signpost_path).write_text(str(os.getpid()))
+        signal.pause()
+
+    signpost_path = signpost.path
+    run_and_cancel(signpost.reached, {1: 1}, fork)
+    with contextlib.suppress(ProcessLookupError), open(os.pidfd_open(int(signpost.said))) as child:
+        assert select.select([child], [], [], 10)[0]
+
+
+class Slow:
+    """Waits for ever when it is unpickled where the job was started."""
+
+    def __reduce__(self) -> Any:
+        return _wait_here, ()
+
+
+_waiting: list[Pipe] = []
+
+
+def _wait_here() -> None:
+    if _waiting:
+        _waiting[0].wait()
+
+
+def test_while_a_result_is_unpickled(cluster, pipe):
+    _waiting.append(pipe)
+    try:
+        run_and_cancel(pipe.reached, {1: 1}, identity, reducefn=lambda key, values: Slow())
+    finally:
+        _waiting.clear()
+
+
+@pytest.mark.parametrize("state", ["before", "after"])
+def test_while_reduce_tasks_are_counted(cluster, monkeypatch, state):
+    reached = threading.Event()
+    plan_reduce = coordinator_jobs.Job.plan_reduce
+
+    def planned(job: coordinator_jobs.Job) -> int:
+        if state == "before":
+            await_cancel()
+        n_tasks = plan_reduce(job)
+        if state == "after":
+            await_cancel()
+        return n_tasks
+
+    def await_cancel() -> None:
+        reached.set()
+        cancelled.wait(10)
+
+    cancelled = threading.Event()
+    cancel = ClusterEngine.cancel
+
+    def cancelling(engine: ClusterEngine) -> None:
+        cancel(engine)
+        cancelled.set()
+
+    monkeypatch.setattr(coordinator_jobs.Job, "plan_reduce", planned)
+    monkeypatch.setattr(ClusterEngine, "cancel", cancelling)
+    run_and_cancel(reached, {1: 1, 2: 2}, identity)

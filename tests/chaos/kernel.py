@@ -2,7 +2,7 @@
 
     "run words 7 40" ──> {"ended": "answer", "faults": []}        compared with the plain loop's, and its report checked
     "cancel"         ──> {"ended": "cancelled", ...}
-    "rest 4"         ──> {"rests": true}                           all slots are idle, four of other workers among them
+    "rest 4"         ──> {"rests": true, "faults": []}             all slots are idle, four of other workers among them
     "end"
 
 One JSON object a line. SIGUSR1: what all threads are at, on standard error.
@@ -78,7 +78,7 @@ class Kernel:
                 _tell(rests=False, status=self._cluster.status())
                 return
             time.sleep(0.01)
-        _tell(rests=True)
+        _tell(rests=True, faults=self._left())
 
     def _rests(self, n_others: int) -> bool:
         status = self._cluster.status()

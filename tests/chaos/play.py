@@ -70,6 +70,8 @@ class _Play:
         self._orders = itertools.count()
         #: Of processes that are stopped: what makes them go on.
         self._stopped: list[int] = []
+        #: Workers that were killed, or told to end.
+        self._ended: list[Member] = []
         self._wholly_killed = False
 
     def told(self) -> list[str]:
@@ -183,7 +185,8 @@ class _Play:
         for relay in self._cast.relays:
             relay.heal()
         for index, worker in enumerate(self._cast.workers):
-            if worker is not None and not worker.is_there:
+            if worker is not None and (worker in self._ended or not worker.is_there):
+                worker.command.process.wait(_PATIENCE_SECONDS)
                 self._cast.start_worker(index)
         self._note("nothing is disturbed any more")
         self._cast.look()
@@ -268,6 +271,7 @@ class _Play:
         if worker is None or not worker.is_there:
             return
         self._note(f"{deed.what.value}: {worker.name}, for {deed.seconds:.1f} s")
+        self._ended.append(worker)
         if deed.what is What.KILL_HOST:
             self._wholly_killed = True
             for pid in worker.command.family():
@@ -316,7 +320,8 @@ class _Play:
 
     def _rest(self) -> None:
         said = self._expect("rests", "rest", sum(self._script.slots))
-        self._note(f"all rest: {said['rests']}")
+        assert not said["faults"], "; ".join(said["faults"])
+        self._note("all rest")
 
     def _leave(self) -> None:
         """Everybody ends, and leaves nothing."""
