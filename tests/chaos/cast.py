@@ -14,6 +14,7 @@ import json
 import os
 import select
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,8 +104,9 @@ class Cast:
         if hasattr(self, "kernel"):
             self.gone.append(self.kernel)
         self._said = b""
-        self.kernel = self._start("kernel", _KERNEL, self._script.n_local, self._port, stdin=-1)
-        os.set_blocking(self._stdout, True)
+        self.kernel = self._start("kernel", _KERNEL, self._script.n_local, self._port, stdin=subprocess.PIPE)
+        assert self.kernel.command.process.stdin is not None
+        self._stack.callback(self.kernel.command.process.stdin.close)
 
     def start_worker(self, index: int) -> None:
         """Start a worker, in the place of one that has ended."""
