@@ -8,16 +8,17 @@ from tests.chaos.play import play
 from tests.chaos.script import KINDS, End, What, script_of
 
 SECONDS = 5.0
+SEEDS = [0, 23, 36]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 3, 24])
+@pytest.mark.parametrize("seed", SEEDS)
 def test_jobs_survive_what_is_done_to_processes_and_links(seed: int) -> None:
     play(seed, SECONDS)
 
 
 def test_the_seeds_above_differ_in_what_they_are_about() -> None:
-    assert {script_of(seed, SECONDS).end for seed in (1, 3, 24)} == set(End)
+    assert {script_of(seed, SECONDS).end for seed in SEEDS} == set(End)
 
 
 def test_a_hundred_seeds_do_everything_to_every_kind_of_job() -> None:

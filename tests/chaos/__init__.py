@@ -8,7 +8,8 @@
     jobs     a kind of job, and a seed ──> source and functions
     kernel   the process whose cluster and job they are
     relay    what stands between a worker and the kernel, and can be cut
-    cast     the processes, found through /proc, and what can be done to them
+    cast     the processes, found through /proc
+    deeds    what is done to them, and undone
     play     one seed: the job is run, the deeds are done, and everything is checked
 
 A job may end with its answer, and that is the plain loop's, or be cancelled, or die with its kernel; whatever it is,

@@ -99,6 +99,10 @@ class Cast:
         yield from self.gone
         yield from filter(None, [getattr(self, "kernel", None), *self.workers])
 
+    def present(self) -> list[Member]:
+        """The kernel, and the workers that were started last."""
+        return [self.kernel, *filter(None, self.workers)]
+
     def start_kernel(self) -> None:
         """Start the kernel, where the one before it was."""
         if hasattr(self, "kernel"):

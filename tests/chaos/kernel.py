@@ -1,8 +1,9 @@
 """The process whose cluster and jobs it is: does what its standard input says, and tells what becomes of it.
 
-    "run words 7 40" ──> {"ended": "answer", "faults": []}        compared with the plain loop's, and its report checked
-    "cancel"         ──> {"ended": "cancelled", ...}
-    "rest 4"         ──> {"rests": true, "faults": []}             all slots are idle, four of other workers among them
+    "run a words 7 40" ──> {"job": "a", "ended": "answer", "faults": []}   compared with the plain loop's, and its
+                                                                           report checked
+    "cancel a"         ──> {"job": "a", "ended": "cancelled", ...}
+    "rest 4"           ──> {"rests": true, "faults": []}        all slots are idle, four of other workers among them
     "end"
 
 One JSON object a line. SIGUSR1: what all threads are at, on standard error.
@@ -39,10 +40,10 @@ def main(n_local: int, port: int) -> None:
         kernel = Kernel(cluster)
         for line in sys.stdin:
             match line.split():
-                case ["run", kind, seed, seconds]:
-                    kernel.run(task_of(kind, int(seed), float(seconds)))
-                case ["cancel"]:
-                    kernel.cancel()
+                case ["run", name, kind, seed, seconds]:
+                    kernel.run(name, task_of(kind, int(seed), float(seconds)))
+                case ["cancel", name]:
+                    kernel.cancel(name)
                 case ["rest", n_others]:
                     kernel.rest(int(n_others))
                 case ["end"]:
@@ -50,25 +51,25 @@ def main(n_local: int, port: int) -> None:
 
 
 class Kernel:
-    """One job at a time."""
+    """Its jobs."""
 
     def __init__(self, cluster: jmr.Cluster) -> None:
         self._cluster = cluster
-        self._job: jmr.Job | None = None
+        self._jobs: dict[str, jmr.Job] = {}
 
-    def run(self, task: Task) -> None:
+    def run(self, name: str, task: Task) -> None:
         """Run a job; its end is told by another thread."""
         plain = {name: value for name, value in task.options.items() if name != "n_partitions"}
         expected = jmr.run(task.source(), task.mapfn, task.reducefn, engine="inline", progress=False, **plain)
         options: dict[str, Any] = {"max_attempts": _MOST_ATTEMPTS, "progress": False, "engine": self._cluster}
-        job = self._job = jmr.submit(task.source(), task.mapfn, task.reducefn, **task.options, **options)
-        threading.Thread(target=self._tell_end, args=(job, expected)).start()
+        job = jmr.submit(task.source(), task.mapfn, task.reducefn, name=name, **task.options, **options)
+        self._jobs[name] = job
+        threading.Thread(target=self._tell_end, args=(name, job, expected)).start()
         _tell(runs=True)
 
-    def cancel(self) -> None:
-        """Cancel it."""
-        assert self._job is not None
-        self._job.cancel()
+    def cancel(self, name: str) -> None:
+        """Cancel one."""
+        self._jobs[name].cancel()
 
     def rest(self, n_others: int) -> None:
         """Wait until no slot does anything, and so many of other workers are there."""
@@ -84,16 +85,18 @@ class Kernel:
         status = self._cluster.status()
         return len(status) == self._cluster.n_slots + n_others and all(doing == "idle" for _, doing in status)
 
-    def _tell_end(self, job: jmr.Job, expected: Result) -> None:
+    def _tell_end(self, name: str, job: jmr.Job, expected: Result) -> None:
+        n_attempts, faults = 0, []
         try:
             result = job.result()
         except jmr.JobCancelled:
-            _tell(ended="cancelled", faults=self._left())
+            ended = "cancelled"
         except BaseException as error:
-            _tell(ended="error", faults=[f"{type(error).__name__}: {error}"])
+            ended, faults = "error", [f"{type(error).__name__}: {error}"]
         else:
-            faults = [*_differences(result, expected), *_miscounts(job._report, result), *self._left()]
-            _tell(ended="answer", faults=faults, attempts=len(result.timeline))
+            ended, n_attempts = "answer", len(result.timeline)
+            faults = [*_differences(result, expected), *_miscounts(job._report, result)]
+        _tell(job=name, ended=ended, faults=faults, attempts=n_attempts)
 
     def _left(self) -> list[str]:
         """Files of jobs that are over."""

@@ -16,7 +16,9 @@ __all__ = ["KINDS", "Deed", "End", "Script", "What", "script_of"]
 #: Kinds of jobs; see `jobs`.
 KINDS = ("words", "large", "hot", "bad", "endless")
 #: Of a seed's time: until when deeds are done, and what the job's work takes if nothing is.
-_DISTURBED, _WORK = 0.45, 0.25
+_DISTURBED, _WORK = 0.4, 0.27
+#: How many deeds there are, and how often one comes together with the one before it.
+_FEWEST, _MOST, _TOGETHER = 4, 20, 0.25
 
 
 class What(enum.Enum):
@@ -91,10 +93,20 @@ class Script:
     is_short_of_memory: bool
     #: What the job's work takes on all slots, if nothing happens.
     work_seconds: float
+    #: The kind of a job that runs beside it, and gives its answer unless the kernel is killed.
+    beside: str | None
     end: End
     #: When the job is cancelled or its kernel killed.
     ends_at: float
     deeds: tuple[Deed, ...]
+
+
+def _times(rng: random.Random, disturbed: float) -> list[float]:
+    times: list[float] = []
+    for _ in range(rng.randint(_FEWEST, _MOST)):
+        is_together = times and rng.random() < _TOGETHER
+        times.append(times[-1] + 0.001 if is_together else rng.uniform(0.02, disturbed))
+    return sorted(times)
 
 
 def script_of(seed: int, seconds: float) -> Script:
@@ -114,11 +126,12 @@ def script_of(seed: int, seconds: float) -> Script:
     """
     rng = random.Random(seed)
     disturbed = _DISTURBED * seconds
-    times = sorted(rng.uniform(0.02, disturbed) for _ in range(rng.randint(3, 12)))
+    times = _times(rng, disturbed)
     whats = rng.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=len(times))
     deeds = [
         Deed(at, what, rng.random(), rng.uniform(0.3, disturbed / 2)) for at, what in zip(times, whats, strict=True)
     ]
+    end = rng.choice([End.ANSWER, End.ANSWER, End.ANSWER, End.CANCEL, End.KILL])
     return Script(
         seed=seed,
         kind=KINDS[seed % len(KINDS)],
@@ -126,7 +139,8 @@ def script_of(seed: int, seconds: float) -> Script:
         slots=tuple(rng.choice([1, 2]) for _ in range(rng.choice([2, 3]))),
         is_short_of_memory=rng.random() < 0.3,
         work_seconds=_WORK * seconds,
-        end=rng.choice([End.ANSWER, End.ANSWER, End.ANSWER, End.CANCEL, End.KILL]),
+        beside=rng.choice(KINDS) if end is End.CANCEL or rng.random() < 0.2 else None,
+        end=end,
         ends_at=rng.uniform(0.02, disturbed),
         deeds=tuple(deeds),
     )
