@@ -873,9 +873,9 @@ def test_output_of_a_job_that_was_cancelled_is_forgotten(
             super().write(piece)
             closed.append("written")
 
-        def discard(self) -> None:
+        def discard(self, *, is_last: bool = False) -> None:
+            super().discard(is_last=is_last)
             closed.append("discarded")
-            super().discard()
 
     monkeypatch.setattr("jmr.coordinator.errands.Arriving", Slow)
 
@@ -899,7 +899,10 @@ def test_output_of_a_job_that_was_cancelled_is_forgotten(
             (tmp_path / "gate").touch()
             goes_on.set()
         await until(lambda: worker.link.n_unwritten == 0)
-        assert closed == ["written", "discarded"]
+        await until(lambda: closed == ["written", "discarded"])
+        room = coordinator_of(cluster).room(order.job)
+        assert not os.path.exists(room.directory)
+        assert not os.path.exists(room.memory_directory or room.directory)
         await peer.close()
 
     asyncio.run(script())

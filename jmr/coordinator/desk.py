@@ -107,6 +107,10 @@ class Desk:
         disk, memory = self._directories.disk, self._directories.memory
         return room_of(job, disk.path, None if memory is None else memory.path, self._budget.total_bytes // 4)
 
+    def is_over(self, job: int) -> bool:
+        """Whether nobody wants anything of a job any more: its end was told, and its files may have been removed."""
+        return job not in self.jobs
+
     def workers(self) -> list[Worker]:
         """All that are there, this host's first."""
         return [self.local, *self._remote()]

@@ -56,6 +56,9 @@ class ErrandsOwner(Protocol):
     def room(self, job: int) -> Room:
         """Where the files of a job lie."""
 
+    def is_over(self, job: int) -> bool:
+        """Whether nobody wants anything of a job any more."""
+
 
 class _CannotKeepError(Exception):
     """A job's functions cannot be kept there."""
@@ -324,7 +327,8 @@ class Errands:
                 await self._files.run(file.write, piece)
                 self._count_unwritten(output, -sys.getsizeof(piece))
         except BaseException:
-            await self._files.discard(file)
+            # Of a job that is over the directories were removed, and one was perhaps made once more for this file.
+            await self._files.discard(file, is_last=self._owner.is_over(order.job))
             raise
         await self._files.run(file.close)
         return str(file.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 from jmr.shuffle.arriving import Arriving, read_in_pieces
@@ -24,11 +25,13 @@ class Files:
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Call it in a thread. Who gives up is let go when it is over: what it works on has to stay until then."""
-        future = asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+        work = self._threads.submit(function, *args)
+        future = asyncio.wrap_future(work)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wait([future])
+            if not work.cancel():  # it has begun
+                await asyncio.wait([future])
             raise
 
     async def pieces(self, ranges: Sequence[Range]) -> AsyncIterator[bytes]:
@@ -37,12 +40,13 @@ class Files:
         while (piece := await self.run(next, reading, None)) is not None:
             yield piece
 
-    async def discard(self, file: Arriving) -> None:
-        """Remove it; at once, if the threads have ended."""
+    async def discard(self, file: Arriving, *, is_last: bool) -> None:
+        """Remove it, and its directory, if it is the last there; at once, if the threads have ended."""
+        discard = partial(file.discard, is_last=is_last)
         try:
-            await asyncio.shield(self.run(file.discard))
+            await asyncio.shield(self.run(discard))
         except RuntimeError:
-            file.discard()
+            discard()
 
     def close(self) -> None:
         """Let go of the threads, which end when they have done what they are at."""

@@ -85,6 +85,9 @@ class RemoteOwner(Owner, Protocol):
     def room(self, job: int) -> Room:
         """Where the files of a job lie."""
 
+    def is_over(self, job: int) -> bool:
+        """Whether nobody wants anything of a job any more."""
+
 
 class _Stream:
     """A slot's line: one stream of the link."""
@@ -405,6 +408,10 @@ class RemoteWorker(Worker):
     def room(self, job: int) -> Room:
         """Where the files of a job lie."""
         return self._remote_owner.room(job)
+
+    def is_over(self, job: int) -> bool:
+        """Whether nobody wants anything of a job any more."""
+        return self._remote_owner.is_over(job)
 
 
 def _shown(text: str) -> str:

@@ -72,11 +72,20 @@ class Arriving:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def discard(self) -> None:
-        """Remove the file; what is mapped of it stays."""
+    def discard(self, *, is_last: bool = False) -> None:
+        """Remove the file; what is mapped of it stays.
+
+        Parameters
+        ----------
+        is_last
+            Nothing more will be put where it may lie: remove these directories, too, if nothing else is there.
+        """
         self.close()
         with contextlib.suppress(OSError):
             os.unlink(self.path)
+        for directory in (self._room.directory, self._room.memory_directory) if is_last else ():
+            with contextlib.suppress(OSError):
+                os.rmdir(directory or "")
 
     def _make(self) -> None:
         room = self._room
