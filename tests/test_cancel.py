@@ -274,6 +274,25 @@ def test_what_mapfn_has_forked_ends_too(cluster, signpost):
         assert select.select([child], [], [], 10)[0]
 
 
+def test_what_mapfn_has_forked_ends_with_the_supervisor_too(cluster, signpost, tmp_path):
+    def fork(key: Any, value: Any) -> list[Any]:
+        if Path(again).exists():
+            return [(key, value)]
+        Path(again).touch()
+        if not os.fork():
+            Path(signpost_path).write_text(str(os.getpid()))
+        signal.pause()
+        return []
+
+    signpost_path, again = signpost.path, str(tmp_path / "again")
+    job = jmr.submit({1: 2}, fork, engine=cluster, progress=False)
+    assert signpost.reached.wait(20)
+    with open(os.pidfd_open(int(signpost.said))) as child:
+        os.kill(cluster._coordinator._desk.local._supervisor.process.pid, signal.SIGKILL)
+        assert select.select([child], [], [], 10)[0]
+    assert job.result(20) == {1: [2]}
+
+
 class Slow:
     """Waits for ever when it is unpickled where the job was started."""
 

@@ -131,8 +131,7 @@ class LocalWorker(Worker):
         if self._closed:
             return
         self._note_obeyed()
-        supervisor.process.kill()
-        words = supervisor.last_words()
+        words = supervisor.end()
         self._supervisor = None
         self._lose_all()
         how = "keeps ending" if self._is_ready else "does not start"

@@ -268,8 +268,7 @@ class Membership:
 
     def _lose_supervisor(self) -> None:
         if not self._is_closing:
-            self._supervisor.process.kill()
-            self._error = SupervisorLostError(self._supervisor.last_words())
+            self._error = SupervisorLostError(self._supervisor.end())
             self.abort()
 
     def _note_answer(self) -> None:

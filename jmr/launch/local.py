@@ -33,6 +33,15 @@ class LocalSupervisor:
     process: subprocess.Popen[bytes]
     connection: socket.socket
 
+    def end(self) -> str:
+        """Kill it and all that its slots had started, as it cannot do that any more; returns its last words."""
+        if self.process.returncode is None:  # nobody has waited for it, so its number is no other's
+            os.kill(self.process.pid, signal.SIGKILL)
+            for pid in _session(self.process.pid):
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGKILL)
+        return self.last_words()
+
     def last_words(self) -> str:
         """What the supervisor wrote on its way out; waits for its end, which its connection's end has brought about."""
         self.connection.close()
@@ -43,6 +52,16 @@ class LocalSupervisor:
         stderr.close()
         self.process.wait()
         return words.decode(errors="replace").strip()
+
+
+def _session(leader: int) -> list[int]:
+    """Processes of a session."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/stat"):  # none on macOS
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            session = entry.read_text(errors="replace").rpartition(")")[2].split()[3]
+            found += [int(entry.parent.name)] if int(session) == leader else []
+    return found
 
 
 #: Connections that a forked child of this process must not keep open: the worker would outlive us.
