@@ -22,6 +22,8 @@ __all__ = ["Deeds"]
 
 #: For a worker to end that was told to.
 _END_SECONDS = 30.0
+#: For a supervisor to be replaced that was killed.
+_STARTING_SECONDS = 5.0
 
 
 class Deeds:
@@ -45,8 +47,9 @@ class Deeds:
         self._stopped: list[int] = []
         #: Workers that were killed, or told to end.
         self._ended: list[Member] = []
-        #: Whether anybody was killed who could have left a directory.
-        self.wholly_killed = False
+        self._supervisor_killed_at = float("-inf")
+        #: Whether somebody was killed with whoever would have removed the directories.
+        self.may_leave = False
 
     def next_at(self) -> float:
         """When something is to be done."""
@@ -90,6 +93,7 @@ class Deeds:
             case What.STOP_SLOT:
                 self._stop_one(deed, self._slots())
             case What.KILL_SUPERVISOR:
+                self._supervisor_killed_at = time.monotonic()
                 self._kill(deed, self._supervisors())
             case What.STOP_SUPERVISOR:
                 self._stop_one(deed, self._supervisors())
@@ -149,12 +153,20 @@ class Deeds:
         self._note(f"{deed.what.value}: {worker.name}, for {deed.seconds:.1f} s")
         self._ended.append(worker)
         if deed.what is What.KILL_HOST:
-            self.wholly_killed = True
+            self.may_leave = True
             for pid in worker.command.family():
                 send(pid, signal.SIGKILL)
+        elif deed.what is What.KILL_WORKER:
+            self.kill_first(worker)
         else:
-            send(worker.pid, signal.SIGTERM if deed.what is What.END_WORKER else signal.SIGKILL)
+            send(worker.pid, signal.SIGTERM)
         self.plan(time.monotonic() + deed.seconds, lambda: self._start_again(worker))
+
+    def kill_first(self, member: Member) -> None:
+        """Kill somebody's first process; its supervisor ends then and removes the directories, if there is one."""
+        is_alone = not member.supervisors() or time.monotonic() - self._supervisor_killed_at < _STARTING_SECONDS
+        self.may_leave |= is_alone
+        send(member.pid, signal.SIGKILL)
 
     def _start_again(self, worker: Member) -> None:
         if worker.is_there:  # it finishes what it is at

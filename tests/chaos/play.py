@@ -179,7 +179,7 @@ class _Play:
     def _kill_kernel(self) -> None:
         self._note("kill the kernel")
         self._cast.look()
-        send(self._cast.kernel.pid, signal.SIGKILL)
+        self._deeds.kill_first(self._cast.kernel)
 
     def _cancel(self) -> None:
         self._note("cancel the job")
@@ -213,12 +213,12 @@ class _Play:
         self._note(f"{member.name} and all it had started have ended")
 
     def _check_folders(self) -> None:
-        """Only what was killed as a whole may leave a directory, and the next kernel removes that."""
+        """Only who was killed with its supervisor may leave a directory, and the next kernel removes that."""
         left = [path for path in self._cast.folders if path.exists()]
         if not left:
             return
         self._note(f"left for the next kernel: {left}")
-        assert self._deeds.wholly_killed, f"directories were left behind: {left}"
+        assert self._deeds.may_leave, f"directories were left behind: {left}"
         for path in left:
             os.utime(path, (0, 0))  # so that it is not taken for one that is being made
         self._start_kernel()
