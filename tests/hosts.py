@@ -201,8 +201,16 @@ class Host:
         """Lose every packet from now on, both ways, which neither end is told; addresses are still resolved."""
         self._lose("mangle", 100)
 
+    def deafen(self) -> None:
+        """Lose every packet that comes to it, and none that goes."""
+        self._lose("mangle", 100, ["INPUT"])
+
+    def mute(self) -> None:
+        """Lose every packet that goes from it, and none that comes."""
+        self._lose("mangle", 100, ["OUTPUT"])
+
     def unhole(self) -> None:
-        """Let packets through again."""
+        """Let packets through again, both ways."""
         self._lose("mangle", 0)
 
     def loss(self, percent: float) -> None:
@@ -291,12 +299,12 @@ class Host:
         """Set something about the switch's end of the cable."""
         self._switch.call(["ip", "link", "set", self._port, *words.split()])
 
-    def _lose(self, table: str, percent: float) -> None:
+    def _lose(self, table: str, percent: float, chains: Sequence[str] = ("INPUT", "OUTPUT")) -> None:
         """Of what comes and goes by cable; a table for each reason, so that they do not undo each other."""
         chance = ["-m", "statistic", "--mode", "random", "--probability", f"{percent / 100:f}"] if percent < 100 else []
         for chain, way in ("INPUT", "-i"), ("OUTPUT", "-o"):
             self._on.call(["iptables", "-w", "-t", table, "-F", chain])
-            if percent:
+            if percent and chain in chains:
                 self._on.call(["iptables", "-w", "-t", table, "-A", chain, "!", way, "lo", *chance, "-j", "DROP"])
 
     def _shape(self, *discipline: str) -> None:

@@ -28,6 +28,15 @@ with socket.create_connection((sys.argv[1], 22), timeout=float(sys.argv[2])) as 
     print(connection.recv(4))
 """
 
+#: Sends a packet to where nobody listens.
+SAY = "import socket, sys; socket.socket(type=socket.SOCK_DGRAM).sendto(b'hello', (sys.argv[1], 9))"
+
+
+def n_heard(host: Host) -> int:
+    """How many packets have come to where nobody listens."""
+    names, counts = (line.split() for line in host.run(["grep", "^Udp:", "/proc/net/snmp"]).stdout.splitlines())
+    return int(counts[names.index("NoPorts")])
+
 
 def reaches(host: Host, address: str, within: float = 10) -> bool:
     return host.run([sys.executable, "-c", KNOCK, address, str(within)]).stdout == "b'SSH-'\n"
@@ -108,6 +117,24 @@ def test_hole_is_not_noticed(netns_hosts: Hosts) -> None:
     assert not reaches(h2, "h1", within=0.3)
     assert not reaches(h1, "h2", within=0.3)
     assert reaches(h1, "h1")
+    h1.unhole()
+    assert reaches(h2, "h1")
+
+
+def test_packets_are_lost_one_way(netns_hosts: Hosts) -> None:
+    h1, h2, *_ = netns_hosts
+
+    def is_heard(host: Host, by: Host) -> bool:
+        """Whether what it says, to which there is no answer, comes to the other."""
+        before = n_heard(by)
+        host.run([sys.executable, "-c", SAY, by.address])
+        return n_heard(by) > before
+
+    assert (is_heard(h1, h2), is_heard(h2, h1)) == (True, True)
+    h1.mute()
+    assert (is_heard(h1, h2), is_heard(h2, h1)) == (False, True)
+    h1.deafen()
+    assert (is_heard(h1, h2), is_heard(h2, h1)) == (True, False)
     h1.unhole()
     assert reaches(h2, "h1")
 
