@@ -31,7 +31,7 @@ from jmr.launch.certificate import server_context
 from jmr.launch.joining import ExitCode, client_context, shake_as_worker
 from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.files import SpillError
-from jmr.wire.far import AttemptRefused, Beat, Carry, Leaving, WorkerJoined
+from jmr.wire.far import AttemptRefused, Beat, CannotHold, Carry, Leaving, WorkerJoined
 from jmr.wire.frames import encode
 from jmr.wire.handshake import HandshakeError, Identity, Verdict, worker_side
 from jmr.wire.messages import (
@@ -612,6 +612,7 @@ LIES_TO_MAP: dict[str, Lie] = {
     "carries nothing, often": carries(10, *[b""] * 1000),
     "carries without bytes": says(Carry(1, 10, False)),
     "failed without a failure": says(AttemptFailed()),
+    "has no room, twice": says(CannotHold("the disk is full"), n_times=2),
     "lacks a module without a name": says(AttemptRefused("")),
     "lacks a module with a long name": says(AttemptRefused("m" * 10_000)),
     "says what only others say": says(KillSlot(1)),
@@ -626,6 +627,7 @@ LIES_TO_MAP: dict[str, Lie] = {
     "supervisor: sends endless fields": raw(struct.pack("<BII", 14, 0, 0xFFFF_FFFF), own=True),
     "supervisor: drained unasked": supervisor_says(Drained(7)),
     "supervisor: an answer": supervisor_says(AttemptRefused("some_module")),
+    "supervisor: has no room": supervisor_says(CannotHold("the disk is full")),
     "supervisor: WorkerReady": supervisor_says(WorkerReady(1)),
     "supervisor: prints no text": supervisor_says(Printed(1, "peer/1", 1)),
     "supervisor: prints two texts": supervisor_says(Printed(1, "peer/1", 1, blobs=[b"a", b"b"])),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Refusal", "cannot_keep", "lacks_module"]
+__all__ = ["Refusal", "cannot_hold", "cannot_keep", "lacks_module"]
 
 #: Of what a worker says.
 _MOST_SHOWN = 500
+_FREE_SPACE = "Free some space there, or start jmr-worker with JMR_TMP set to a directory that has more."
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,13 @@ def lacks_module(module: str) -> Refusal:
 
 def cannot_keep(reason: str) -> Refusal:
     """The file of the job's functions cannot be written on the worker's host."""
-    shown = "".join(c for c in reason if c.isprintable())[:_MOST_SHOWN]
-    return Refusal(
-        f"cannot keep the functions of this job: {shown}",
-        "Free some space there, or start jmr-worker with JMR_TMP set to a directory that has more.",
-    )
+    return Refusal(f"cannot keep the functions of this job: {_shown(reason)}", _FREE_SPACE)
+
+
+def cannot_hold(reason: str) -> Refusal:
+    """What a task takes cannot be written on the worker's host."""
+    return Refusal(f"cannot hold what a task takes: {_shown(reason)}", _FREE_SPACE)
+
+
+def _shown(reason: str) -> str:
+    return "".join(c for c in reason if c.isprintable())[:_MOST_SHOWN]

@@ -18,7 +18,7 @@ from typing import Protocol
 from jmr.codec.values import Buffer
 from jmr.coordinator.errands import Errands
 from jmr.coordinator.files import Files
-from jmr.coordinator.refusal import Refusal, lacks_module
+from jmr.coordinator.refusal import Refusal, cannot_hold, lacks_module
 from jmr.coordinator.worker import Answer, Line, Owner, Slot, Worker
 from jmr.links.link import Link
 from jmr.shuffle.files import Room
@@ -26,6 +26,7 @@ from jmr.wire.far import (
     MOST_SLOTS,
     AttemptRefused,
     Beat,
+    CannotHold,
     CannotKeep,
     Carry,
     Farewell,
@@ -374,16 +375,18 @@ class RemoteWorker(Worker):
                 assert self._errands is not None
                 self._errands.taken(slot, n_bytes)
             case AttemptRefused(module):
-                self._refused(slot, module)
+                if not 0 < len(module) <= _MOST_MODULE:
+                    raise FrameError("a slot lacks a module whose name cannot be right")
+                self._refused(slot, lacks_module(module))
+            case CannotHold(reason):
+                self._refused(slot, cannot_hold(reason))
             case _:
                 super()._hear_slot(number, message)
 
-    def _refused(self, slot: Slot, module: str) -> None:
+    def _refused(self, slot: Slot, refusal: Refusal) -> None:
         assert self._errands is not None
-        if not 0 < len(module) <= _MOST_MODULE:
-            raise FrameError("a slot lacks a module whose name cannot be right")
         self._errands.refused(slot)
-        self.refuse(slot, lacks_module(module))
+        self.refuse(slot, refusal)
 
     def _answered(self, slot: Slot, answer: Answer) -> None:
         assert self._errands is not None

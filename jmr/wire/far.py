@@ -26,6 +26,7 @@ __all__ = [
     "MOST_SLOTS",
     "AttemptRefused",
     "Beat",
+    "CannotHold",
     "CannotKeep",
     "Carry",
     "FarMessage",
@@ -72,6 +73,13 @@ class AttemptRefused:
     """The attempt cannot run here: a module is missing."""
 
     module: str
+
+
+@dataclass(slots=True)
+class CannotHold:
+    """The attempt cannot run here: what it takes cannot be written to this host's disk, which is full, say."""
+
+    reason: str
 
 
 @dataclass(slots=True)
@@ -146,9 +154,34 @@ class Farewell:
 
 
 FarMessage: TypeAlias = (
-    Carry | Taken | AttemptRefused | WorkerJoined | Beat | Keep | Kept | ForgetJob | Leaving | Farewell | CannotKeep
+    Carry
+    | Taken
+    | AttemptRefused
+    | WorkerJoined
+    | Beat
+    | Keep
+    | Kept
+    | ForgetJob
+    | Leaving
+    | Farewell
+    | CannotKeep
+    | CannotHold
 )
 
 register(
-    (Carry, Taken, AttemptRefused, WorkerJoined, Beat, Keep, Kept, ForgetJob, Leaving, Farewell, CannotKeep), first=24
+    (
+        Carry,
+        Taken,
+        AttemptRefused,
+        WorkerJoined,
+        Beat,
+        Keep,
+        Kept,
+        ForgetJob,
+        Leaving,
+        Farewell,
+        CannotKeep,
+        CannotHold,
+    ),
+    first=24,
 )

@@ -3,6 +3,7 @@
     coordinator ──Carry, Carry, ...──> a file here ──ranges──> the attempt
     map output ──> inline, or Carry, Carry, ... ──> coordinator, which puts it into a file there
     modules as source ──> imports;  a module that the kernel has is missing ──> AttemptRefused
+    a disk that is full ──> CannotHold
 
 Files there are not to be seen here, so what would lie in one is sent.
 """
@@ -17,7 +18,7 @@ from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.files import INLINE_BYTES, Room, SpillError, Stored, crc_of
 from jmr.shuffle.runs import Runs
 from jmr.tasks.contract import Failure
-from jmr.wire.far import CARRIED, AttemptRefused, Carry, Taken
+from jmr.wire.far import CARRIED, AttemptRefused, CannotHold, Carry, Taken
 from jmr.wire.messages import Message, OpenJob, Range, StartMap, whole
 from jmr.wire.streams import PIECE_BYTES
 from jmr.worker.imports import NOTHING, Installed, Shipment, ShippedImports, missing_module
@@ -114,6 +115,10 @@ class Abroad:
             if module and (failure.phase in _NAMED_BY_PICKLES or self._shipment.may_have(module)):
                 return AttemptRefused(module)
         return None
+
+    def cannot_hold(self, error: BaseException) -> CannotHold:
+        """A file of an attempt cannot be written or read: other hosts have disks of their own."""
+        return CannotHold(str(error).partition(";")[0])
 
 
 class Carried:

@@ -174,9 +174,9 @@ class Slot:
         except TaskError as error:
             return self._refusal([error.failure]) or _failed(_with_group(error))
         except SpillError as error:
-            return _failed(Failure("spill", "", None, raised_from(error), refused=True))
+            return self._told(error)
         except PassThroughError as error:
-            return _failed(Failure("spill", "", None, raised_from(error.original), refused=True))
+            return self._told(error.original)
         except BaseException as error:
             return _failed(Failure("slot", "", None, raised_from(error), refused=False))
         finally:
@@ -184,6 +184,12 @@ class Slot:
             self._modules.note(began)
             _flush()
             self._notices.tell_repeated()
+
+    def _told(self, error: BaseException) -> Message:
+        """The answer where a file cannot be written or read, which is no fault of this attempt's functions."""
+        if self._abroad is not None:
+            return self._abroad.cannot_hold(error)
+        return _failed(Failure("spill", "", None, raised_from(error), refused=True))
 
     def _enter_job(self, number: int) -> dict[str, Any]:
         """Take on the job's surroundings if another job ran here last; unpickle its functions once."""
