@@ -52,7 +52,8 @@ def _error_at(poison: JobPoisoned, plan: Plan, culprit: tuple[Any, ...] | None) 
     if poison.status == CANNOT_ANSWER:
         return SlotDiedError(
             f"the process of {poison.task} could not send its answer, {times} (worker {poison.slot}): a function of "
-            f"yours closed a file descriptor that is not its own, or replaced something that Python itself needs.{last}"
+            "yours closed a file descriptor that is not its own, kept all that there are, or replaced something that "
+            f"Python itself needs.{last}"
         )
     if poison.why:
         where = f"no single {subject}" if culprit is None else f"{subject} key={describe(culprit[0])}"

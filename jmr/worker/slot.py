@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import faulthandler
 import gc
 import io
@@ -187,6 +188,8 @@ class Slot:
 
     def _told(self, error: BaseException) -> Message:
         """The answer where a file cannot be written or read, which is no fault of this attempt's functions."""
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EMFILE:
+            os._exit(CANNOT_ANSWER)  # what ran here before has kept all descriptors: only a new slot helps
         if self._abroad is not None:
             return self._abroad.cannot_hold(error)
         return _failed(Failure("spill", "", None, raised_from(error), refused=True))
