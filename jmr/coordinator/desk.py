@@ -445,7 +445,7 @@ class Desk:
     def worker_broke(self, reason: str) -> None:
         """Fail the jobs that have nothing else to run on."""
         self._broken = True
-        if not self._remote():
+        if not self._remote() and not self._n_local_slots:
             self._fail_all(reason)
         self._count_slots(reason)
 
@@ -512,8 +512,13 @@ class Desk:
             if report.is_waiting and (self.others is None or not self.others.is_listening):
                 self.cancel(job.number, WorkersLost(job.told_left(last)))
 
+    @property
+    def _n_local_slots(self) -> int:
+        """How many this host has, or will have; where none can be started, those count that have joined."""
+        return sum(slot.ready for slot in self.local.slots) if self._broken else self.local.n_slots
+
     def _n_slots_for(self, job: Job) -> int:
-        n_local = min(job.max_slots, len(self.local.slots) if self._broken else self.local.n_slots)
+        n_local = min(job.max_slots, self._n_local_slots)
         return n_local + sum(worker.n_slots for worker in self._remote() if worker.number not in job.refusals)
 
     def slot_refused(self, slot: Slot, refusal: Refusal) -> None:
