@@ -63,7 +63,9 @@ class Job:
 
     def __repr__(self) -> str:
         report = self._report
-        return f"<jmr.Job {report.name!r}: {report.state.value}, {report.n_records:,} records mapped>"
+        waits = report.is_waiting and report.state is State.RUNNING
+        state = "waiting for a worker to join" if waits else report.state.value
+        return f"<jmr.Job {report.name!r}: {state}, {report.n_records:,} records mapped>"
 
     def __await__(self) -> Generator[Any, None, Result]:
         """Wait for the result; raises what `result` would, but asyncio.CancelledError after `cancel`."""
