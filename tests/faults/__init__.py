@@ -1,4 +1,4 @@
-"""What can go wrong while a job runs: each fault is made, what is expected is checked, and how long it takes is measured.
+"""What can go wrong while a job runs: each fault is made, what is expected is checked, and its end is measured.
 
     tests/run --faults    all of them, side by side: some ten minutes, and a table at the end
     pytest tests/faults   those that take seconds; marked `minutes` are the others

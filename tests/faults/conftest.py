@@ -1,6 +1,6 @@
 """The fault table: a stopwatch for each row, and all of them as one table when the tests have ended.
 
-    @pytest.mark.faults(fault, expected, within=65) ──> watch.start() ... watch.stop() ──> a row
+@pytest.mark.faults(fault, expected, within=65) ──> watch.start() ... watch.stop() ──> a row
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def watch(request: pytest.FixtureRequest) -> Iterator[Stopwatch]:
     watch = Stopwatch(**mark.kwargs)
     began = time.monotonic()
     yield watch
-    request.node.user_properties += zip(_ROW, (*mark.args, watch.measured), strict=True)
+    parameters = getattr(request.node, "callspec", None)
+    fault, expected = (text.format(**parameters.params if parameters else {}) for text in mark.args)
+    request.node.user_properties += zip(_ROW, (fault, expected, watch.measured), strict=True)
     assert watch.measured, f"nothing was measured in {time.monotonic() - began:g} s"
 
 
@@ -70,16 +72,25 @@ def scene(hosts: Hosts) -> Scene:
     return Scene(hosts)
 
 
+#: What was told of each test that is a row, by where it is.
+_told: dict[tuple[str, int, str], dict[str, str]] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note how a row has ended, which its last report tells."""
+    row = _told.setdefault((report.location[0], report.location[1] or 0, report.nodeid), {})
+    if not report.passed:
+        row["outcome"] = report.outcome.upper()
+    row.update((name, text) for name, text in report.user_properties if name in _ROW)
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Tell the table, where it was asked for."""
+    """Tell the table, where it was asked for: lines that are Markdown."""
     if "faults" not in config.option.markexpr:
         return
-    rows = []
-    for outcome in ("passed", "failed", "error"):
-        for report in terminalreporter.getreports(outcome):
-            told = dict(report.user_properties)
-            if report.when == "teardown" and _ROW[0] in told:
-                rows.append([told["fault"], told["expected"], told["measured"] if outcome == "passed" else "FAILED"])
+    ended = [row for _, row in sorted(_told.items()) if "fault" in row]
+    rows = [(row["fault"], row["expected"], row.get("outcome", row["measured"])) for row in ended]
+    widths = [max(map(len, column)) for column in zip(_ROW, *rows, strict=True)]
     terminalreporter.section("faults, and how the cluster gets over them")
-    for row in [["fault", "expected", "measured"], ["---"] * 3, *rows]:
-        terminalreporter.write_line(f"| {' | '.join(row)} |")
+    for row in [_ROW, ["-" * width for width in widths], *rows]:
+        terminalreporter.write_line(f"| {' | '.join(map(str.ljust, row, widths))} |")

@@ -32,11 +32,14 @@ def words(key, line):
         yield word, 1
 def outcomes(result):
     say("outcomes", sorted({(one.slot, one.outcome) for one in result.timeline}))
+def heard(cluster):
+    "What slots do whose hosts are heard."
+    return [slot.doing for host in cluster.hosts() if host.state == "ready" for slot in host.slots]
 with jmr.Cluster(**LISTEN) as cluster:
     await_slots(cluster, 2)
     outcomes(same(SOURCE, words, total))
     while n_slots := int(sys.stdin.readline()):
-        while [doing for _, doing in cluster.status()] != ["idle"] * n_slots:
+        while heard(cluster) != ["idle"] * n_slots:
             time.sleep(0.01)
         say("back")
         outcomes(same(SOURCE, words, total))
@@ -68,6 +71,8 @@ class Scene:
 
     def __init__(self, hosts: Hosts) -> None:
         self.h1, self.h2, self.h3, _ = hosts
+        #: The same for all hosts, and for the tests.
+        self.folder = hosts.folder
         self.workers: dict[str, Script] = {}
         self.coordinator: Script
 
@@ -90,7 +95,7 @@ class Scene:
         for name in names or ("go",):
             touch(host or (self.h2 if name == "go" else self.h1), name)
 
-    def ended(self, timeout: float = 400) -> str:
+    def ended(self, timeout: float = 90) -> str:
         """Wait until the job has ended, with the plain loop's items; how its attempts have ended."""
         self.coordinator.wait_for("^same", timeout)
         return self.coordinator.wait_for("^outcomes .*$")[0]
@@ -103,6 +108,11 @@ class Scene:
         seconds = time.monotonic() - began
         self.ended()
         return seconds
+
+    def told(self, words: str, n: int, timeout: float = 90) -> None:
+        """Wait until these words were said so often."""
+        while self.coordinator.said.count(words) < n:
+            self.coordinator.wait_for(words, timeout)
 
     def close(self) -> str:
         """Wait for the coordinator's end; all that it has said."""
