@@ -11,7 +11,8 @@ import pytest
 import jmr
 from jmr.codec.values import dump_groups, load_columns
 from jmr.engines.base import bad_record, error_from
-from jmr.errors import ReduceError, WorkerError
+from jmr.errors import ReduceError, ReplayError, WorkerError
+from jmr.plan import Plan
 from jmr.tasks import fitting
 from jmr.tasks.contract import Failures, TaskError
 from jmr.tasks.reduce import Inputs, ReduceTask, run_reduce
@@ -114,7 +115,9 @@ def test_skipping_sets_it_aside_with_what_is_said_of_it_and_reduces_the_others()
     assert result == {"a": 20, "b": 20, "c": 2}
     assert Heavy.peak <= 50 + 2 * 7
     (failure,) = failures.first
-    bad = bad_record(failure)
+    bad = bad_record(failure, Plan.checked({}, lambda key, value: [], lambda key, values: sum(values)))
+    with pytest.raises(ReplayError, match="its value is too large to be kept"):
+        bad.replay()
     assert (bad.phase, bad.key, bad.value) == ("reduce", "large", "100 values")
     assert "the group of key='large' has 100 values" in str(bad.error)
 

@@ -363,7 +363,7 @@ def test_a_pickled_result_has_its_bad_records_without_the_functions() -> None:
 
 def test_a_bad_record_of_which_only_a_description_is_kept_is_not_replayed() -> None:
     result = run({5: threading.Lock()}, lambda k, v: [][k], on_error="skip", engine="inline")
-    with pytest.raises(errors.ReplayError, match="its value cannot be pickled"):
+    with pytest.raises(errors.ReplayError, match="its value is too large to be kept, or cannot be pickled"):
         result.errors[0].replay()
 
 

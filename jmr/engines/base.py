@@ -132,7 +132,7 @@ def _record_of(failure: Failure) -> tuple[Any, Any, str]:
         key, value = load(failure.record)
     except Exception as error:  # unpickling runs the object's own code
         return failure.key_text, None, f"it cannot be unpickled: {describe(error)}"
-    return key, value, "" if failure.is_whole else "its value cannot be pickled"
+    return key, value, "" if failure.is_whole else "its value is too large to be kept, or cannot be pickled"
 
 
 def _error_around(failure: Failure, where: str) -> JmrError:

@@ -163,7 +163,7 @@ def replay_of(failure: Failure, plan: Plan, origin: Origin) -> Replay | None:
     if failure.is_whole:
         return Replay(failure.phase, function, failure.record)
     if failure.index is None:
-        return Replay(failure.phase, function, missing="what combinefn was given is too large, or cannot be pickled")
+        return Replay(failure.phase, function, missing="what it was given is too large, or cannot be pickled")
     n_bytes = _n_bytes(origin)
     if n_bytes > MOST_READ_BYTES:
         task = "split" if origin.split is not None else "partition"

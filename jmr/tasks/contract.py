@@ -102,7 +102,9 @@ class Failures:
     first: list[Failure] = field(default_factory=list)
     n_failures: int = 0
 
-    def add(self, phase: str, key: Any, value: Any, error: BaseException, index: int | None = None) -> None:
+    def add(
+        self, phase: str, key: Any, value: Any, error: BaseException, index: int | None = None, *, is_whole: bool = True
+    ) -> None:
         """Set one more aside, or end the attempt.
 
         A record is pickled only if it is kept: a group may be large, and an attempt that fails has to say so at once.
@@ -115,6 +117,8 @@ class Failures:
             The record, or the group.
         error
             What user code raised, or why what it gave cannot be used.
+        is_whole
+            Whether `value` is the value, and not what is said of it.
 
         Raises
         ------
@@ -126,7 +130,7 @@ class Failures:
         self.n_failures += 1
         if len(self.first) < KEPT_FAILURES:
             record = dumped((key, value))
-            is_whole = record is not None
+            is_whole = is_whole and record is not None
             record = record or dumped((key, describe(value)))
             self.first.append(failure_of(phase, key, error, record, index=index, is_whole=is_whole))
 

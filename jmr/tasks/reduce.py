@@ -130,7 +130,8 @@ def _merged(task: ReduceTask, inputs: Inputs, failures: Failures) -> Merged:
         if not too_large:
             raise outside("spill", told_too_many(groups, most_bytes))
         for group in too_large:
-            failures.add(task.phase, group.key, f"{group.n_values:,} values", told_too_large(group, most_bytes))
+            error = told_too_large(group, most_bytes)
+            failures.add(task.phase, group.key, f"{group.n_values:,} values", error, is_whole=False)
             left_out.append(group.key)
         task.memory.give_back()
 
