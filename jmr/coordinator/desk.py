@@ -38,6 +38,7 @@ from jmr.coordinator.mail import (
 )
 from jmr.coordinator.worker import Answer, Slot, Stop, Worker
 from jmr.launch.local import LocalSupervisor
+from jmr.progress.words import plural
 from jmr.scheduler import effects, events
 from jmr.scheduler.machine import Scheduler
 from jmr.shuffle.budget import Budget
@@ -448,6 +449,9 @@ class Desk:
         if not self._remote() and not self._n_local_slots:
             self._fail_all(reason)
         self._count_slots(reason)
+        for job in self.jobs.values():
+            if job.ending is None:
+                job.note(f"{reason}; it went on with {plural(job.spec.report.n_slots, 'slot')}")
 
     def attempt_broke(self, slot: Slot, reason: str) -> None:
         """Fail its job: what it takes or leaves cannot be read or written here."""
@@ -514,8 +518,8 @@ class Desk:
 
     @property
     def _n_local_slots(self) -> int:
-        """How many this host has, or will have; where none can be started, those count that have joined."""
-        return sum(slot.ready for slot in self.local.slots) if self._broken else self.local.n_slots
+        """How many this host has, or will have; where no more can be started, those that live."""
+        return len(self.local.slots) if self._broken else self.local.n_slots
 
     def _n_slots_for(self, job: Job) -> int:
         n_local = min(job.max_slots, self._n_local_slots)
