@@ -15,6 +15,7 @@ import pytest
 import jmr
 from jmr.coordinator.books import Books
 from jmr.coordinator.worker import Slot, Stop
+from jmr.engines.inline import InlineEngine
 from jmr.plan import Plan
 from jmr.progress.report import Report, SlotReport, State
 from jmr.scheduler.effects import StartAttempt
@@ -215,10 +216,10 @@ def test_the_sample_runs_no_code_of_the_users(cluster):
 def test_the_last_job_is_the_one_that_ended_last(monkeypatch):
     monkeypatch.setattr(running, "_last", None)
     stuck, after = Report("stuck"), Report("after")
-    with running._listed(stuck):
+    with running._listed(stuck, Cancel(InlineEngine(), None)):
         stuck.end(State.CANCELLED)
         assert str(jmr.last).startswith("stuck: cancelled")
-        with running._listed(after):
+        with running._listed(after, Cancel(InlineEngine(), None)):
             after.end(State.DONE)
         assert str(jmr.last).startswith("after: ")
     assert str(jmr.last).startswith("after: ")
