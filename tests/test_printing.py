@@ -109,6 +109,14 @@ def test_what_was_printed_before_does_not_matter(nodes, way):
     assert together.digest() == apart.digest()
 
 
+def test_what_leads_out_of_a_cycle_is_known_when_all_of_that_is_done():
+    """The third is met in the first, by way of the second; it leads back to the first only by way of itself."""
+    first, second, third, fourth = (Node(name) for name in "baaa")
+    first.others, second.others, third.others, fourth.others = [third, fourth], [third], [first, second], [second]
+    printer = Printer(by_name)
+    assert [printer.print_of(node) for node in (first, second)] == [print_of(node, by_name) for node in (first, second)]
+
+
 @settings(deadline=None, max_examples=300)
 @given(graphs(), WAYS)
 def test_whether_objects_are_written_at_once_does_not_matter(nodes, way):

@@ -106,7 +106,9 @@ class Printer:
         #: ... those that do, but not out of themselves, ...
         self._known_cyclic: dict[int, tuple[object, bytes]] = {}
         #: ... and those that lead to one which is not done yet: how many there were before, and to which.
-        self._unfinished: dict[int, tuple[object, int, int]] = {}
+        self._unfinished: dict[int, tuple[object, int, _Lead]] = {}
+        #: By its depth, if there are such that lead to it.
+        self._leads: dict[int, _Lead] = {}
         #: How deep those lie that are not done yet.
         self._open: dict[int, int] = {}
         #: The outermost open object that the innermost one leads to, by its depth.
@@ -162,8 +164,9 @@ class Printer:
             self._is_cyclic = True
             return _BACK + _number(len(self._open) - self._open[at])
         if at in self._unfinished:
-            _, n_before, reach = self._unfinished[at]
-            self._reach = min(self._reach, reach)
+            _, n_before, lead = self._unfinished[at]
+            self._reach = min(self._reach, lead.depth())
+            self._is_cyclic = True
             return _ACROSS + _number(len(self._unfinished) - n_before)
         alone = self._print_alone(item)
         return None if alone is None else _DIGEST + alone
@@ -225,8 +228,12 @@ class Printer:
     def _leave(self, visit: _Visit) -> bytes:
         written = visit.written()
         del self._open[id(visit.obj)]
+        to_this = self._leads.pop(len(self._open), None)
         if self._reach < len(self._open):
-            self._unfinished[id(visit.obj)] = visit.obj, len(self._unfinished), self._reach
+            lead = self._leads.setdefault(self._reach, _Lead(self._reach))
+            if to_this is not None:
+                to_this.goes_on = lead
+            self._unfinished[id(visit.obj)] = visit.obj, len(self._unfinished), lead
         else:
             while len(self._unfinished) > visit.n_unfinished:
                 self._unfinished.popitem()
@@ -240,6 +247,26 @@ class Printer:
         if len(known) >= _MOST_KNOWN:
             known.clear()
         known[id(obj)] = obj, written
+
+
+class _Lead:
+    """To an open object of some depth; or to one that was, and from there to one further out."""
+
+    __slots__ = ("_depth", "goes_on")
+
+    def __init__(self, depth: int) -> None:
+        self._depth = depth
+        self.goes_on: _Lead | None = None
+
+    def depth(self) -> int:
+        """Of the object that is open still; what was passed on the way need not be passed again."""
+        end = self
+        while end.goes_on is not None:
+            end = end.goes_on
+        lead: _Lead = self
+        while lead.goes_on is not None:
+            lead.goes_on, lead = end, lead.goes_on
+        return end._depth
 
 
 class _Visit:
