@@ -169,6 +169,8 @@ class Deeds:
         send(member.pid, signal.SIGKILL)
 
     def _start_again(self, worker: Member) -> None:
+        if worker not in self._cast.workers:  # it was, after it had been told to end and was killed then
+            return
         if worker.is_there:  # it finishes what it is at
             self.plan(time.monotonic() + 0.2, lambda: self._start_again(worker))
             return

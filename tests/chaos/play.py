@@ -46,7 +46,7 @@ def play(seed: int, seconds: float) -> list[str]:
             play = _Play(script, cast)
             try:
                 play.all()
-            except (AssertionError, OSError, EOFError) as error:
+            except Exception as error:
                 raise ChaosError("\n".join([*play.told(), *play.last_words(error)])) from error
         return play.told()
     finally:
