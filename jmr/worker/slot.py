@@ -58,7 +58,7 @@ from jmr.worker.modules import Generation, UserModules
 from jmr.worker.notices import Hearing, Notices, identity_of, write_to
 from jmr.worker.output import mark
 from jmr.worker.peak import forget_peak_memory, peak_memory_bytes
-from jmr.worker.spilling import SlotMemory, Spiller
+from jmr.worker.spilling import SlotMemory, Spiller, end_copy
 from jmr.worker.spot import Spot
 from jmr.worker.surroundings import Surroundings
 
@@ -101,6 +101,7 @@ class Slot:
 
     def __init__(self, number: int, connection: socket.socket, spot: Spot, crash_file: int) -> None:
         self._number = number
+        self._pid = os.getpid()
         self._crash_file = crash_file
         self._connection = connection
         self._spot = spot
@@ -279,7 +280,8 @@ class Slot:
                 at_group=self._spot.tell_group if message.careful else None,
                 spilling=spilling,
             )
-            output = run_map(task, split)
+            with self._alone():
+                output = run_map(task, split)
             if refusal := self._refusal(output.failures.first):
                 return refusal
             if spilling.n_runs:
@@ -302,6 +304,14 @@ class Slot:
             crcs=stored.crcs,
             blobs=[_dump_failures(output.failures), stored.inline],
         )
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Only one process leaves this block, however many user code has forked: the others have nothing to answer."""
+        try:
+            yield
+        finally:
+            end_copy(self._pid)
 
     def _stored(self, message: StartMap, partitions: Sequence[list[Buffer]], name: str, room: Room) -> Stored:
         """Put a map output where reduce tasks find it, or send it to where that is."""
@@ -335,7 +345,8 @@ class Slot:
             cursor=self._spot.tell if message.careful else None,
             memory=SlotMemory(),
         )
-        pieces, failures = run_reduce(task, self._parts(message))
+        with self._alone():
+            pieces, failures = run_reduce(task, self._parts(message))
         if refusal := self._refusal(failures.first):
             return refusal
         return ReduceDone(failures.n_failures, peak_memory_bytes(), blobs=[_dump_failures(failures), pieces])
@@ -354,6 +365,7 @@ class Slot:
                     dealt.add(part, split, pieces)
             for ranges in dealt.ranges:
                 yield _Inputs(partial(self._inputs, ranges, ()))
+                end_copy(self._pid)
 
     def _inputs(self, ranges: Iterable[tuple[int, Range]], inline: Iterable[Blob]) -> Iterator[tuple[int, Buffer]]:
         """The blobs of a reduce task, and their splits; that one cannot be had is no fault of the user's functions."""

@@ -3,7 +3,8 @@
     supervisor ──SPILL_SIGNAL──> Spiller ──ask──> tasks.spilling ──run──> Runs, on disk ──> malloc_trim
     a reduce task that grows ──> SlotMemory: what there is, and what there could be at most
 
-The signal only asks: a slot that is not grouping has nothing to spill.
+The signal only asks: a slot that is not grouping has nothing to spill. What a slot has on disk is its own: a process
+that user code has forked ends before it touches that.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from jmr.errors import ArgumentValueError
 from jmr.shuffle.files import Room
 from jmr.shuffle.runs import Runs
 from jmr.tasks.spilling import Spilling
+from jmr.wire.messages import CANNOT_ANSWER
 from jmr.worker.signals import SPILL_SIGNAL
 
-__all__ = ["SlotMemory", "Spiller"]
+__all__ = ["SlotMemory", "Spiller", "end_copy"]
 
 #: Part of a host that a slot may fill alone: when more is used, slots are stopped.
 _OF_HOST = 0.9
@@ -60,14 +62,29 @@ class Spiller:
             self._current.ask(frame)
 
 
+def end_copy(pid: int) -> None:
+    """End this process, if it is not `pid`: user code has forked it, and comes back out of the function that did."""
+    if os.getpid() != pid:
+        os._exit(CANNOT_ANSWER)
+
+
 class _GivenBack(Runs):
     """Runs whose memory the host gets back, where malloc would keep it for the next."""
 
+    def __init__(self, room: Room, name: str, n_partitions: int) -> None:
+        super().__init__(room, name, n_partitions)
+        self._pid = os.getpid()
+
     def add(self, partitions: Iterable[list[Buffer]]) -> None:
+        end_copy(self._pid)
         before = self.n_bytes
         super().add(partitions)
         if self.n_bytes - before >= _WORTH_BYTES:
             _give_back()
+
+    def forget(self) -> None:
+        end_copy(self._pid)
+        super().forget()
 
 
 class SlotMemory:
