@@ -114,7 +114,7 @@ class Spilling:
 
 
 class _AtNextLine:
-    """A trace function that ends itself, and puts back what a debugger of the user's had there."""
+    """A trace function that ends itself, and puts back what a debugger of the user's had there, or has put there."""
 
     def __init__(self, do: Callable[[], None]) -> None:
         self._do = do
@@ -133,7 +133,8 @@ class _AtNextLine:
     def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
         if event not in {"line", "return"}:
             return self
-        sys.settrace(self._of_thread)
+        if sys.gettrace() is _trace_nothing:  # else user code has begun to trace meanwhile
+            sys.settrace(self._of_thread)
         frame.f_trace = self._of_frame
         if event == "line":
             self._do()
