@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -95,3 +97,10 @@ def test_only_a_kill_that_nobody_here_has_sent_may_be_for_want_of_memory(coordin
     assert supervisor._was_oom(child, code) is False, "so early, nobody counts"
     supervisor._oom_kills = OomKills(lambda: next(kills))
     assert [supervisor._was_oom(child, code) for _ in range(2)] == [was_oom, False]
+
+
+@pytest.mark.slow
+def test_the_first_job_does_not_wait_for_what_few_jobs_need():
+    script = "import sys, jmr.worker.supervisor; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"pathlib", "glob", "tornado", "asyncio", "jmr.worker.memory", "jmr.worker.abroad"} & set(out)

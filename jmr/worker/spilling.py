@@ -14,7 +14,6 @@ import ctypes
 import os
 import signal
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from types import FrameType
 
 from jmr.codec.values import Buffer
@@ -119,7 +118,8 @@ def _slots_bytes() -> int:
 
     supervisor = os.getppid()
     try:
-        pids = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
+        with open(f"/proc/{supervisor}/task/{supervisor}/children", encoding="ascii") as file:
+            pids = file.read().split()
     except OSError:  # a kernel that does not tell, or the supervisor is gone
         pids = [str(os.getpid())]
     return sum(slot_bytes(int(pid)) for pid in pids)
