@@ -231,3 +231,13 @@ def control_group(limit_bytes: int) -> Iterator[Path]:
     finally:
         wait_for(lambda: not (group / "cgroup.procs").read_text())
         group.rmdir()
+
+
+def test_what_one_job_does_with_the_signal_ends_with_it() -> None:
+    def keep(key: int, value: int) -> list[tuple[str, bool]]:
+        before = signal.signal(SPILL_SIGNAL, signal.SIG_IGN)
+        return [("is heard", callable(before))]
+
+    with jmr.Cluster(workers=1):
+        assert jmr.run({1: 1}, keep, progress=False) == {"is heard": [True]}
+        assert jmr.run({1: 1}, keep, progress=False) == {"is heard": [True]}

@@ -123,7 +123,6 @@ class Slot:
     def run(self) -> NoReturn:
         """Answer messages until the coordinator hangs up; never returns."""
         _become_a_slot(self._crash_file)
-        self._spiller.listen()
         # A child that user code forks must not keep the connection open when this process ends.
         os.register_at_fork(after_in_child=self._connection.close)
         self._send(SlotReady(self._number))
@@ -203,6 +202,7 @@ class Slot:
         if self._current_job != number:
             self._open_streams(number)
             self._notices.begin_job()
+            self._spiller.listen()
             self._take_on_surroundings(number, job)
             self._current_job = number
             forget_peak_memory()

@@ -40,7 +40,7 @@ class Spiller:
         self._current: Spilling | None = None
 
     def listen(self) -> None:
-        """From now on the slot may be asked."""
+        """From now on the slot may be asked; again, after user code that may have listened in its place."""
         signal.signal(SPILL_SIGNAL, self._ask)
         signal.siginterrupt(SPILL_SIGNAL, False)  # C code of the user's need not know of it
 
