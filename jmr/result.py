@@ -38,7 +38,7 @@ class BadRecord:
     #: "map", "combine" or "reduce".
     phase: str
     key: Any
-    #: The record's value, or the group's list of values.
+    #: The record's value, or the group's list of values; None of a large group that has ended its process.
     value: Any
     #: The user's exception, with the user's frames.
     error: BaseException

@@ -21,8 +21,9 @@ from jmr.codec.values import Buffer, dump_columns, load_columns
 from jmr.shuffle.files import Room, SpillError, fetch, room_of
 from jmr.shuffle.runs import Runs
 from jmr.tasks.contract import TaskError
+from jmr.tasks.finding import group_at
 from jmr.tasks.map import MapOutput, MapTask, run_map
-from jmr.tasks.reduce import ReduceTask, deal, group_at, run_reduce
+from jmr.tasks.reduce import ReduceTask, deal, run_reduce
 from jmr.tasks.spilling import Spilling
 from jmr.worker.signals import SPILL_SIGNAL
 
@@ -378,8 +379,8 @@ def test_runs_are_dealt_out_and_counted_one_by_one() -> None:
 
     assert n_runs == 12
     assert dealt(blob) == dealt(whole)
-    assert [group_at(lambda: [(3, blob)], 1, 4, i) for i in range(11)] == [
-        group_at(lambda: [(3, whole)], 1, 4, i) for i in range(11)
+    assert [group_at(lambda: [(3, blob)], 1, 4, i, 1_000) for i in range(11)] == [
+        group_at(lambda: [(3, whole)], 1, 4, i, 1_000) for i in range(11)
     ]
 
 

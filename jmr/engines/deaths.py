@@ -85,7 +85,8 @@ def _replay(poison: JobPoisoned, plan: Plan, culprit: tuple[Any, ...] | None, *,
     """With a copy of the record, unless somebody else `keeps` it."""
     blob, missing = None, ""
     if culprit is None or len(culprit) < 2:
-        missing = "its slot left no copy of it"
+        is_read = culprit is not None and poison.origin.split is None
+        missing = told_missing() if is_read else "its slot left no copy of it"
     elif keeps:
         blob = dump_at_most(culprit, MOST_KEPT_BYTES)
         missing = "" if blob is not None else told_missing()
@@ -94,7 +95,7 @@ def _replay(poison: JobPoisoned, plan: Plan, culprit: tuple[Any, ...] | None, *,
 
 
 def _culprit(poison: JobPoisoned) -> tuple[Any, ...] | None:
-    """The record, or the group's key and values; or its key alone. None if the slot had not said where it was."""
+    """The record, or the group's key and values, or its key alone. None if the slot had not said where it was."""
     if poison.index is None:
         return None
     try:

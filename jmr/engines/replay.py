@@ -174,7 +174,7 @@ def replay_of(failure: Failure, plan: Plan, origin: Origin) -> Replay | None:
         record = found(origin, failure.index)
     except Exception as error:  # unpickling runs the objects' own code
         return Replay(failure.phase, function, missing=f"it cannot be unpickled: {describe(error)}")
-    blob = None if record is None else dump_at_most(record, MOST_KEPT_BYTES)
+    blob = None if record is None or len(record) < 2 else dump_at_most(record, MOST_KEPT_BYTES)
     return Replay(failure.phase, function, blob, missing="" if blob is not None else told_missing())
 
 
@@ -188,8 +188,10 @@ def function_of(phase: str, plan: Plan) -> Callable[[Any, Any], Any] | None:
     return plan.final if phase == "final" else plan.functions[f"{phase}fn"]
 
 
-def found(origin: Origin, index: int) -> Record | None:
-    """The record, or the group with its values, of that index in a task's input; None if there are not so many.
+def found(origin: Origin, index: int) -> tuple[Any, ...] | None:
+    """The record, or the group, of that index in a task's input; None if there are not so many.
+
+    Of a group with many values, which may be why its slot has ended, the key alone.
 
     Raises
     ------
@@ -197,12 +199,13 @@ def found(origin: Origin, index: int) -> Record | None:
         It cannot be read or unpickled.
     """
     from jmr.shuffle.files import fetch, fetch_all
+    from jmr.tasks.finding import group_at
     from jmr.tasks.map import records_of
-    from jmr.tasks.reduce import group_at
 
     if origin.split is None:
         inputs, inline = origin.inputs, origin.inline
-        return group_at(lambda: fetch_all(inputs, inline), origin.n_partitions, origin.n_parts, index)
+        n_partitions, n_parts = origin.n_partitions, origin.n_parts
+        return group_at(lambda: fetch_all(inputs, inline), n_partitions, n_parts, index, MOST_KEPT_BYTES)
     if not origin.split:
         return None
     split = bytearray().join(origin.split) if isinstance(origin.split, list) else fetch(origin.split)

@@ -10,6 +10,7 @@
     map         split -> mapfn -> group -> one blob a partition
     fitting     groups that are larger than the memory
     reduce      blobs in split order -> merge -> reducefn -> one blob of results
+    finding     one group of all that, by its index
 
 No clock but for measuring, no file, no socket; user code runs here and nowhere else (but for `final`).
 """

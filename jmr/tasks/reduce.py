@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from types import GeneratorType
 from typing import Any
 
@@ -34,10 +33,10 @@ from jmr.tasks.places import places
 __all__ = [
     "Merged",
     "ReduceTask",
+    "batches_of",
     "check_result",
     "collected",
     "deal",
-    "group_at",
     "merge",
     "reduce_groups",
     "run_reduce",
@@ -125,7 +124,7 @@ def _merged(task: ReduceTask, inputs: Inputs, failures: Failures) -> Merged:
         assert task.memory is not None
         task.memory.give_back()
         scales = Scales(left_out)
-        groups, fitting_bytes = scales.weigh(scales.without(_batches(inputs)), n_merged, grown_bytes)
+        groups, fitting_bytes = scales.weigh(scales.without(batches_of(inputs)), n_merged, grown_bytes)
         too_large = [group for group in groups if group.n_bytes > fitting_bytes]
         if not too_large:
             raise outside("spill", told_too_many(groups, most_bytes))
@@ -150,7 +149,7 @@ def deal(inputs: Inputs, n_partitions: int, n_parts: int) -> Iterator[tuple[int,
 
     Holds one blob of `inputs` at a time, or one run of a blob. All keys must have a stable place.
     """
-    for split, keys, ordinals, dead, lists in _batches(inputs):
+    for split, keys, ordinals, dead, lists in batches_of(inputs):
         members: list[list[int]] = [[] for _ in range(n_parts)]
         try:
             for position, where in enumerate(places(keys)):
@@ -173,21 +172,6 @@ def deal(inputs: Inputs, n_partitions: int, n_parts: int) -> Iterator[tuple[int,
                 )
 
 
-def group_at(inputs: Callable[[], Inputs], n_partitions: int, n_parts: int, index: int) -> tuple[Any, Any] | None:
-    """The group of that index, as `run_reduce` counts them, with its values; holds one part at a time."""
-    for part in range(n_parts):
-        dealt = (
-            inputs()
-            if n_parts == 1
-            else ((split, b"".join(blob)) for of, split, blob in deal(inputs(), n_partitions, n_parts) if of == part)
-        )
-        groups = merge(dealt).groups
-        if index < len(groups):
-            return next(islice(groups.items(), index, None))
-        index -= len(groups)
-    return None
-
-
 def merge(inputs: Inputs, watch: Watch | None = None, left_out: Sequence[Any] = ()) -> Merged:
     """Put the outputs of map tasks together, by key; the groups of `left_out` keep their places, and count as dead.
 
@@ -198,7 +182,7 @@ def merge(inputs: Inputs, watch: Watch | None = None, left_out: Sequence[Any] = 
     """
     merged = Merged()
     groups, orders = merged.groups, merged.orders
-    batches = _batches(inputs, watch)
+    batches = batches_of(inputs, watch)
     for split, keys, ordinals, dead, lists in Scales(left_out).without(batches) if left_out else batches:
         first = split << 32
         for key, ordinal, values in zip(keys, ordinals, lists, strict=True):
@@ -210,7 +194,7 @@ def merge(inputs: Inputs, watch: Watch | None = None, left_out: Sequence[Any] = 
     return merged
 
 
-def _batches(inputs: Inputs, watch: Watch | None = None) -> Iterator[Batch]:
+def batches_of(inputs: Inputs, watch: Watch | None = None) -> Iterator[Batch]:
     """Of each run of each split: the split, keys, ordinals, positions that failed, and lists of values."""
     for split, blob in inputs:
         if watch is not None:
