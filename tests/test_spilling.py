@@ -209,63 +209,6 @@ def test_it_may_be_asked_in_the_midst_of_a_line(combinefn: Any, where: str, monk
     }
 
 
-def test_a_debugger_of_the_users_is_put_back() -> None:
-    seen: list[str] = []
-
-    def traces(frame: Any, event: str, argument: Any) -> Any:
-        seen.append(event)
-        return None
-
-    before = sys.gettrace()
-    sys.settrace(traces)
-    try:
-        _, _, n_runs = mapped([(0, [(1, 2)] * 5)], [2])
-        after = sys.gettrace()
-    finally:
-        sys.settrace(before)
-    assert (after, n_runs) == (traces, 2)
-    assert seen
-
-
-def test_asked_once_more_after_user_code_has_ended_the_tracing_it_spills() -> None:
-    runs = InMemory()
-    spilling = Spilling(runs)
-
-    def mapfn(key: int, value: int) -> Iterator[tuple[int, int]]:
-        yield 1, 1
-        spilling.ask(sys._getframe())
-        before = sys.gettrace()
-        sys.settrace(None)
-        spilling.ask(sys._getframe())
-        assert sys.gettrace() is before
-        yield 2, 2
-        assert sys.gettrace() is not before
-
-    run_map(MapTask(mapfn=mapfn, combinefn=None, n_partitions=1, skips=False, spilling=spilling), split_of([(1, 1)]))
-    assert len(runs.runs) == 2
-
-
-def test_a_trace_that_user_code_begins_meanwhile_goes_on() -> None:
-    runs = InMemory()
-    spilling = Spilling(runs)
-    goes_on: list[bool] = []
-
-    def traces(frame: Any, event: str, argument: Any) -> Any:
-        return None
-
-    def mapfn(key: int, value: int) -> Iterator[tuple[int, int]]:
-        before = sys.gettrace()
-        yield 1, 1
-        spilling.ask(sys._getframe())
-        sys.settrace(traces)
-        yield 2, 2
-        goes_on.append(sys.gettrace() is traces)
-        sys.settrace(before)
-
-    run_map(MapTask(mapfn=mapfn, combinefn=None, n_partitions=1, skips=False, spilling=spilling), split_of([(1, 1)]))
-    assert (len(runs.runs), goes_on) == (2, [True])
-
-
 def test_asking_while_it_spills_does_not_count() -> None:
     class Asks(InMemory):
         def add(self, partitions: Iterable[list[Buffer]]) -> None:

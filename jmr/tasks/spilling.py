@@ -1,12 +1,14 @@
 """Has the loop that groups a map attempt's pairs spill them, and costs that loop nothing until then.
 
-    too much memory ──signal──> Spilling.ask ──trace──> the loop's next line ──> spill ──> Runs.add, on disk
+    too much memory ──signal──> Spilling.ask ──watch──> the loop's next line ──> spill ──> Runs.add, on disk
 
 A signal's handler runs between any two bytecodes: a list may have been looked up and not be added to yet, and a
-function of the user's may hold a lock. So a handler must not spill by itself; it has the frame of the loop traced until
-that comes to its next line, as a debugger would. Loops marked with `spills_before_any_line` are written for that. A
-look at a flag after each pair would take a tenth of the loop's time, and a dict of sums that is no plain dict a
-twentieth.
+function of the user's may hold a lock. So a handler must not spill by itself; it has the loop watched until that comes
+to its next line, as a debugger would. Loops marked with `spills_before_any_line` are written for that. A look at a flag
+after each pair would take a tenth of the loop's time, and a dict of sums that is no plain dict a twentieth.
+
+Until then the user's function runs, perhaps for minutes. `sys.monitoring` watches nothing but the loop; where it is not
+(Python 3.11), or has no place left, the thread is traced, which makes what it calls up to five times slower.
 
 A run is what one spill leaves: a blob for each partition. Runs follow each other in the order of their records.
 """
@@ -23,6 +25,8 @@ from jmr.codec.values import Buffer
 __all__ = ["Runs", "Spilling", "spills_before_any_line"]
 
 _LOOPS: set[CodeType] = set()
+#: Which numbers of `sys.monitoring` may be ours: debuggers, coverage and profilers have others.
+_TOOLS = (3, 4)
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
@@ -58,6 +62,7 @@ class Spilling:
     def __init__(self, runs: Runs | None = None) -> None:
         self._runs = runs
         self._spill: Callable[[], None] | None = None
+        self._watch: _Watch | None = None
         #: Whether there is something to spill, and somebody wants that.
         self.is_asked = False
         self.n_runs = 0
@@ -70,6 +75,7 @@ class Spilling:
         """There is nothing more to spill."""
         self._spill = None
         self.is_asked = False
+        self._unwatch()
 
     def add(self, partitions: Iterable[list[Buffer]]) -> None:
         """Keep a run."""
@@ -98,8 +104,22 @@ class Spilling:
         self.is_asked = True
         while frame is not None and frame.f_code not in _LOOPS:
             frame = frame.f_back
-        if frame is not None:
-            _call_at_next_line(frame, self.answer)
+        if frame is not None and not self._watches(frame):
+            waiting = frame.f_trace if isinstance(frame.f_trace, _AtNextLine) else _AtNextLine(self.answer)
+            waiting.begin(frame)
+
+    def _watches(self, frame: FrameType) -> bool:
+        """Whether the frame's next line can be waited for without tracing what it calls."""
+        if sys.version_info < (3, 12):
+            return False
+        self._unwatch()  # it is the same frame, or one that is gone
+        self._watch = _Watch(frame, self.answer)
+        return self._watch.begin()
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
 
     def answer(self) -> None:
         """Spill, if that is asked for. Raises as `Grouped.spill` does."""
@@ -141,10 +161,45 @@ class _AtNextLine:
         return self._of_frame
 
 
-def _call_at_next_line(frame: FrameType, do: Callable[[], None]) -> None:
-    """Have something called before the next line of a frame that is running; not at all if it has none."""
-    waiting = frame.f_trace if isinstance(frame.f_trace, _AtNextLine) else _AtNextLine(do)
-    waiting.begin(frame)
+class _Watch:
+    """Has something called before the next line of a frame that is running, and of no other.
+
+    Python 3.12 and newer. Once, unless it is stopped before; whoever waits has to stop it, since it holds the frame.
+    """
+
+    def __init__(self, frame: FrameType, do: Callable[[], None]) -> None:
+        from sys import monitoring  # type: ignore[attr-defined]  # mypy takes this for Python 3.11
+
+        self._monitoring = monitoring
+        self._frame: FrameType | None = frame
+        self._code = frame.f_code
+        self._do = do
+        self._tool: int | None = None
+
+    def begin(self) -> bool:
+        """Whether there was a place left for it."""
+        free = [tool for tool in _TOOLS if self._monitoring.get_tool(tool) is None]
+        if not free:
+            return False
+        self._tool = free[0]
+        line = self._monitoring.events.LINE
+        self._monitoring.use_tool_id(self._tool, "jmr")
+        self._monitoring.register_callback(self._tool, line, self._at_line)
+        self._monitoring.set_local_events(self._tool, self._code, line)
+        return True
+
+    def stop(self) -> None:
+        """Harmless the second time."""
+        if self._tool is not None:
+            self._monitoring.set_local_events(self._tool, self._code, 0)
+            self._monitoring.register_callback(self._tool, self._monitoring.events.LINE, None)
+            self._monitoring.free_tool_id(self._tool)
+        self._tool = self._frame = None
+
+    def _at_line(self, _code: CodeType, _line: int) -> None:
+        if sys._getframe(1) is self._frame:
+            self.stop()
+            self._do()
 
 
 def _trace_nothing(_frame: FrameType, _event: str, _: Any) -> None:

@@ -53,6 +53,7 @@ class Spiller:
             yield spilling, runs
         finally:
             self._current = None
+            spilling.end()  # also of a loop that has failed
             if spilling.n_runs:
                 runs.forget()
 
