@@ -8,6 +8,7 @@ The kernel would not survive the call, and a slot tells how it ended: its prints
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from jmr import interrupts
@@ -15,6 +16,7 @@ from jmr.engines.cluster import current_cluster
 from jmr.engines.slots import ClusterEngine
 from jmr.plan import Plan
 from jmr.progress.report import Report
+from jmr.tasks.contract import checked_fold
 from jmr.tasks.map import pairs_of
 
 __all__ = ["run_alone"]
@@ -35,7 +37,7 @@ def run_alone(phase: str, function: Callable[[Any, Any], Any], record: tuple[Any
         report = Report(plan.name)
         partitions = list(ClusterEngine(current_cluster()).run(plan, report))
     (given,) = [value for partition in partitions for value in partition.values]
-    return given[0] if phase != "reduce" else given
+    return given if phase == "reduce" else given[0].value if phase == "combine" else given[0]
 
 
 def _plan(phase: str, function: Callable[[Any, Any], Any], record: tuple[Any, Any]) -> Plan:
@@ -45,7 +47,7 @@ def _plan(phase: str, function: Callable[[Any, Any], Any], record: tuple[Any, An
         case "map":
             return Plan.checked([record], _Together(function), **options)
         case "combine":
-            return Plan.checked([record], _each, combinefn=function, **options)
+            return Plan.checked([record], _whole, combinefn=_Once(function), **options)
         case _:
             return Plan.checked([record], _each, function, **options)
 
@@ -58,6 +60,28 @@ class _Together:
 
     def __call__(self, key: Any, value: Any) -> Iterable[tuple[str, list[tuple[Any, Any]]]]:
         return [("pairs", pairs_of(self._mapfn, key, value, check=False))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Folded:
+    """What combinefn gave."""
+
+    value: Any
+
+
+class _Once:
+    """A combinefn that is given all values at once, and what it gives no more; jobs call it as often as they like."""
+
+    def __init__(self, combinefn: Callable[[Any, Any], Any]) -> None:
+        self._combinefn = combinefn
+
+    def __call__(self, key: Any, values: list[Any]) -> _Folded:
+        (given,) = values
+        return given if isinstance(given, _Folded) else _Folded(checked_fold(self._combinefn(key, given)))
+
+
+def _whole(key: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    return [(key, values)]
 
 
 def _each(key: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
