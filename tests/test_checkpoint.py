@@ -47,7 +47,8 @@ ENTRIES: list[Entry] = [
     Cut(1),
     KeptMap("key", "run-1/map-0-1", DONE),
     KeptMap("other", "run-1/map-1-1", DONE, Blob("run-1/failures-map-1", 3, 4)),
-    KeptResult("key", (0, 2), Blob("run-1/reduce-0", 5, 6)),
+    KeptMap("third", "run-1/map-2-1", DONE, classes=("identity",)),
+    KeptResult("key", (0, 2), Blob("run-1/reduce-0", 5, 6), classes=("identity", "another")),
     Ended(),
 ]
 
@@ -327,6 +328,38 @@ def test_the_end_leaves_what_the_result_rests_on_and_nothing_else(tmp_path: Path
     assert files == {"journal", "lock", "run-1/map-0", "run-2/map-1", "run-2/failures-map-1"}
     ledger = checkpoint(tmp_path).ledger
     assert (set(ledger.maps), ledger.has_ended) == ({"used", "new"}, True)
+
+
+def test_what_has_a_class_in_it_that_this_process_does_not_have_is_done_again(tmp_path: Path) -> None:
+    first = checkpoint(tmp_path)
+    first.begin("words", 1, "mapping")
+    first.keep_class(ENTRIES[2])
+    first.classes = ("identity",)
+    first.keep_map("key", 0, {"lengths": [1]}, [b"a"], b"")
+    first.keep_result("key", 0, [0], b"result", b"")
+    first.close()
+    for known, is_there in (({"identity", "more"}, True), ({"more"}, False)):
+        said: list[str] = []
+        again = checkpoint(tmp_path, said)
+        again.begin("words", 1, "mapping")
+        again.known = frozenset(known)
+        assert (again.kept_map("key", skips=False) is not None) is is_there
+        assert bool(again.kept_results("key", skips=False)) is is_there
+        told = "some of the checkpoint has the class Point in it, as it was then, and is done again"
+        assert set(said) == (set() if is_there else {told})
+        again.close()
+
+
+def test_the_end_forgets_classes_that_nothing_has_in_it(tmp_path: Path) -> None:
+    first = checkpoint(tmp_path)
+    first.begin("words", 1, "mapping")
+    for identity in ("old", "new"):
+        first.keep_class(KeptClass("__main__", "Point", "digest", identity))
+    first.classes = ("new",)
+    first.keep_map("key", 0, {"lengths": [1]}, [b"a"], b"")
+    first.finish()
+    first.close()
+    assert set(checkpoint(tmp_path).ledger.classes) == {"new"}
 
 
 def test_another_format_or_python_is_told_and_everything_done_again(tmp_path: Path) -> None:

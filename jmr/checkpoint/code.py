@@ -30,8 +30,10 @@ from jmr.codec.values import is_by_value
 from jmr.worker.modules import folders_of
 from jmr.worker.names import absolute
 
-__all__ = ["CODE_RULES", "code_parts", "is_code"]
+__all__ = ["CLASS", "CODE_RULES", "code_parts", "is_code"]
 
+#: The kind of parts that a class has which is not found by its name.
+CLASS = "class"
 #: What a class has by itself, or gets by being looked at or pickled.
 _BY_ITSELF = PLACES | {"__dict__", "__weakref__", "__module__", "__slotnames__", "_abc_impl"}
 _BY_ITSELF |= {"__annotations__", "__annotations_cache__", "__annotate_func__"}
@@ -133,7 +135,7 @@ def _class(cls: type, modules: Modules) -> Parts:
     if "_abc_impl" in vars(cls):
         registered = abc._get_dump(cls)[0]  # type: ignore[attr-defined]
         facts["registered"] = frozenset(there for reference in registered if (there := reference()) is not None)
-    return Parts("class", list(chain.from_iterable(facts.items())))
+    return Parts(CLASS, list(chain.from_iterable(facts.items())))
 
 
 def _annotations(obj: Any) -> dict[str, object]:

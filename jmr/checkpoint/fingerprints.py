@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 
-from jmr.checkpoint.code import is_code
+from jmr.checkpoint.code import CLASS, is_code
 from jmr.checkpoint.modules import Modules
 from jmr.checkpoint.printing import DIGEST_BYTES, Parts, Printer, new_hash
 from jmr.checkpoint.values import parts_of
@@ -24,7 +24,7 @@ __all__ = ["ClassPrints", "RecordsPrint", "print_of_functions", "print_of_record
 _FORMAT = 1
 
 
-def print_of_functions(*functions: object) -> str:
+def print_of_functions(*functions: object, classes: list[type] | None = None) -> str:
     """The print of functions, with all that they use.
 
     Parameters
@@ -32,6 +32,8 @@ def print_of_functions(*functions: object) -> str:
     functions
         Their order counts. None stands for one that there is not; anything else that can be pickled is printed by its
         value.
+    classes
+        Is given those among all that which travel by value.
 
     Returns
     -------
@@ -50,7 +52,8 @@ def print_of_functions(*functions: object) -> str:
     False
     """
     modules = Modules()
-    printer = Printer(lambda obj: parts_of(obj, modules))
+    met = [] if classes is None else classes
+    printer = Printer(lambda obj: _parts_of(obj, modules, met))
     digest = new_hash()
     try:
         printer.write([_FORMAT, tuple(sys.version_info[:2]), *functions], digest)
@@ -67,10 +70,12 @@ class ClassPrints:
     def __init__(self) -> None:
         self._modules = Modules()
         self._prints: dict[int, tuple[object, bytes]] = {}
+        #: Those that travel by value.
+        self.classes: list[type] = []
 
     def parts_of(self, obj: object) -> Parts:
         """Take any object apart."""
-        return parts_of(obj, self._modules)
+        return _parts_of(obj, self._modules, self.classes)
 
     def print_alone(self, obj: object) -> bytes | None:
         """The print of a class or function, whichever record it was met in; None for anything else."""
@@ -144,6 +149,15 @@ def print_of_records(keys: list[object], values: list[object], kinds: tuple[set[
     records = RecordsPrint()
     records.add(keys, values, kinds)
     return records.hexdigest()
+
+
+def _parts_of(obj: object, modules: Modules, classes: list[type]) -> Parts:
+    """Take an object apart; if it is a class that travels by value, put it to the others."""
+    parts = parts_of(obj, modules)
+    if parts.kind == CLASS:
+        assert isinstance(obj, type)
+        classes.append(obj)
+    return parts
 
 
 def _refuse(name: str, obj: object, error: Exception) -> None:

@@ -112,6 +112,8 @@ class KeptMap:
     done: dict[str, Any]
     #: What it set aside.
     failures: Blob | None = None
+    #: Identities of classes, of which there may be instances in it: see `KeptClass`.
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,7 @@ class KeptResult:
     partitions: tuple[int, ...]
     blob: Blob
     failures: Blob | None = None
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +175,8 @@ def _entry_of(line: bytes) -> Entry | None:
         for name in ("blob", "failures"):
             if fields.get(name) is not None:
                 fields[name] = Blob(**fields[name])
-        if "partitions" in fields:
-            fields["partitions"] = tuple(fields["partitions"])
+        for name in fields.keys() & {"partitions", "classes"}:
+            fields[name] = tuple(fields[name])
         return kind(**fields)
     except (ValueError, KeyError, TypeError, AttributeError):  # another format's
         return None

@@ -63,6 +63,10 @@ class Checkpoint:
         self._header = Header(FORMAT, "{}.{}".format(*sys.version_info))
         self._run = Run(0, "", 0.0, 0, "")
         self._cuts: list[Cut] = []
+        #: Identities of classes: those by which this process knows its own, ...
+        self.known: frozenset[str] = frozenset()
+        #: ... and those that may be in what it keeps.
+        self.classes: tuple[str, ...] = ()
         #: What this run rests on: found, or left by itself.
         self._used: list[KeptMap | KeptResult] = []
         try:
@@ -120,7 +124,7 @@ class Checkpoint:
     def kept_map(self, key: str, *, skips: bool) -> tuple[KeptMap, bytes] | None:
         """What a map task has left, with the whole path of its output; and what it set aside, if a job `skips` such."""
         kept = self.ledger.maps.get(key)
-        if kept is None or (kept.failures is not None and not skips):
+        if kept is None or (kept.failures is not None and not skips) or not self._can_load(kept):
             return None
         path, failures = os.path.join(self._folder.path, kept.path), self._failures(kept)
         if failures is None or not is_whole(path, kept.done["lengths"], kept.done["crcs"]):
@@ -133,7 +137,7 @@ class Checkpoint:
         """What reduce tasks have given, each with its blob, and what it set aside; see `uses`."""
         found = []
         for kept in self.ledger.results.get(key, {}).values():
-            if kept.failures is not None and not skips:
+            if (kept.failures is not None and not skips) or not self._can_load(kept):
                 continue
             blob, failures = read_blob(self._folder.path, kept.blob), self._failures(kept)
             if blob is None or failures is None:
@@ -141,6 +145,16 @@ class Checkpoint:
             else:
                 found.append((kept, blob, failures))
         return found
+
+    def _can_load(self, kept: KeptMap | KeptResult) -> bool:
+        """Whether instances in it would be of this process's classes: else equal keys would be of two."""
+        for identity in kept.classes:
+            if identity not in self.known:
+                cls = self.ledger.classes.get(identity)
+                which = "a class" if cls is None else f"the class {cls.qualname}"
+                self._damaged(f"some of the checkpoint has {which} in it, as it was then, and is done again")
+                return False
+        return True
 
     def uses(self, kept: KeptResult) -> None:
         """The job's result rests on it."""
@@ -188,12 +202,13 @@ class Checkpoint:
             path = os.path.relpath(output, self._folder.path)
         else:
             done = done | {"crcs": copy_output(self._folder.path, path, output, lengths)}
-        self._keep(KeptMap(key, path, done, self._set_aside(f"map-{index}", failures)))
+        self._keep(KeptMap(key, path, done, self._set_aside(f"map-{index}", failures), self.classes))
 
     def keep_result(self, key: str, index: int, partitions: Sequence[int], blob: Buffer, failures: Buffer) -> None:
         """Keep what a reduce task has given: see `keep_map`."""
         kept = write_blob(self._folder.path, f"{self._run.directory}/reduce-{index}", [blob])
-        self._keep(KeptResult(key, tuple(partitions), kept, self._set_aside(f"reduce-{index}", failures)))
+        set_aside = self._set_aside(f"reduce-{index}", failures)
+        self._keep(KeptResult(key, tuple(partitions), kept, set_aside, self.classes))
 
     def _set_aside(self, task: str, failures: Buffer) -> Blob | None:
         path = f"{self._run.directory}/failures-{task}"
@@ -207,7 +222,9 @@ class Checkpoint:
 
     def finish(self) -> None:
         """The job has its result: forget what that does not rest on. Raises OSError."""
-        rest: list[Entry] = [*self.ledger.classes.values(), *self._cuts, *self._used, Ended()]
+        named = {identity for kept in self._used for identity in kept.classes}
+        classes = [cls for identity, cls in self.ledger.classes.items() if identity in named]
+        rest: list[Entry] = [*classes, *self._cuts, *self._used, Ended()]
         write_journal(self._folder.journal, [self._header, self._run, *rest])
         self._folder.keep_only(path for kept in self._used for path in _paths(kept))
 

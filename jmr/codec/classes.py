@@ -10,27 +10,19 @@ known by their old identities, too.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 from cloudpickle import cloudpickle as dynamic
 
 from jmr.codec.values import is_by_value
 
-__all__ = ["class_named", "count_known", "know_as", "known_classes"]
+__all__ = ["class_named", "identity_of", "know_as"]
 
 
-def known_classes() -> Iterator[tuple[type, str]]:
-    """Classes of this process that were pickled by value and can be found by their names; and their identities."""
+def identity_of(cls: type) -> str | None:
+    """A class's identity; None if it was not pickled by value."""
     with dynamic._DYNAMIC_CLASS_TRACKER_LOCK:
-        known: list[tuple[type, str]] = list(dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS.items())
-    for cls, identity in known:
-        if class_named(cls.__module__, cls.__qualname__) is cls:
-            yield cls, identity
-
-
-def count_known() -> int:
-    """How many classes have an identity, findable or not."""
-    return len(dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS)
+        identity: str | None = dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS.get(cls)
+    return identity
 
 
 def class_named(module: str, qualname: str) -> type | None:

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import queue
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from jmr import interrupts
 from jmr.checkpoint.fingerprints import ClassPrints, RecordsPrint, print_of_functions
 from jmr.checkpoint.journal import KeptClass, KeptMap, KeptResult
 from jmr.checkpoint.ledger import key_of
 from jmr.checkpoint.opened import Checkpoint
-from jmr.codec.classes import class_named, count_known, know_as, known_classes
+from jmr.codec.classes import class_named, identity_of, know_as
 from jmr.codec.values import Buffer
 from jmr.coordinator.mail import Mail, PartitionKept
 from jmr.engines.scribe import Notes, Scribe
@@ -31,11 +33,22 @@ from jmr.progress.words import plural
 from jmr.sources import Records
 from jmr.wire.messages import MapDone
 
-__all__ = ["Keeper", "prints_of"]
+__all__ = ["Keeper", "Prints", "prints_of"]
 
 
-def prints_of(plan: Plan) -> tuple[str, str]:
-    """The fingerprints of the functions that map tasks call, and of those that reduce tasks call.
+@dataclass(frozen=True, slots=True)
+class Prints:
+    """What a checkpoint must know of a job's functions."""
+
+    #: The fingerprints of those that map tasks call, and of those that reduce tasks call.
+    mapping: str
+    reducing: str
+    #: What they use that travels by value.
+    classes: Sequence[type]
+
+
+def prints_of(plan: Plan) -> Prints:
+    """Fingerprint the functions of a job.
 
     Raises
     ------
@@ -43,7 +56,9 @@ def prints_of(plan: Plan) -> tuple[str, str]:
         What they use has none.
     """
     folds = plan.combinefn if plan.reducefn is None else None
-    return print_of_functions(plan.mapfn, plan.combinefn), print_of_functions(plan.reducefn, folds)
+    classes: list[type] = []
+    mapping = print_of_functions(plan.mapfn, plan.combinefn, classes=classes)
+    return Prints(mapping, print_of_functions(plan.reducefn, folds, classes=classes), classes)
 
 
 class Keeper:
@@ -66,12 +81,12 @@ class Keeper:
         The directory cannot be used.
     """
 
-    def __init__(self, plan: Plan, prints: tuple[str, str], report: Report, outbox: queue.SimpleQueue[Mail]) -> None:
+    def __init__(self, plan: Plan, prints: Prints, report: Report, outbox: queue.SimpleQueue[Mail]) -> None:
         assert plan.checkpoint is not None
         self._plan = plan
         self._report = report
         self._notes = Notes(report.notes)
-        self._map_print, self._reduce_print = prints
+        self._prints = prints
         self._checkpoint = Checkpoint(plan.checkpoint, lambda text: self._notes.put(text, text))
         self._scribe = Scribe(self._checkpoint, outbox, self._notes)
         self._mapping = ""
@@ -79,7 +94,8 @@ class Keeper:
         self._position = 0
         #: How many splits there were of the same records.
         self._n_same: Counter[str] = Counter()
-        self._n_classes = 0
+        #: By id, with the class itself: fingerprints of classes, as they were when the job began, or at first sight.
+        self._digests: dict[int, tuple[type, str | None]] = {}
         #: Results that were kept, by their partitions: with their blobs, and what was set aside.
         self._results: dict[tuple[int, ...], tuple[KeptResult, bytes, bytes]] = {}
         self._n_maps_kept = self._n_results_kept = 0
@@ -94,7 +110,7 @@ class Keeper:
         n_partitions = plan.n_partitions or before or usual
         if before not in (None, n_partitions):
             self._notes.put("partitions", f"n_partitions was {before} in {checkpoint.name}: everything is done again")
-        self._mapping = key_of(self._map_print, str(n_partitions))
+        self._mapping = key_of(self._prints.mapping, str(n_partitions))
         try:
             checkpoint.begin(plan.name, n_partitions, self._mapping)
         except OSError as error:
@@ -104,13 +120,35 @@ class Keeper:
 
     def known_as(self) -> list[tuple[type, str]]:
         """Classes of this process, with the identities by which they are known in what was kept; so it knows them."""
+        for cls in self._prints.classes:  # as they are before the source is read, which may change them
+            self._digest_of(cls)
         found = []
         for kept in self._checkpoint.ledger.classes.values():
-            cls = class_named(kept.module, kept.qualname)
-            if cls is not None and _print_of(cls) == kept.digest:
-                know_as(cls, kept.identity)
-                found.append((cls, kept.identity))
+            like = self._class_like(kept)
+            if like is not None:
+                know_as(like, kept.identity)
+                found.append((like, kept.identity))
+        self._checkpoint.known = frozenset(identity for _, identity in found)
         return found
+
+    def _class_like(self, kept: KeptClass) -> type | None:
+        """The class that is here what that one was; None if there is none, or more than one."""
+        name = kept.module, kept.qualname
+        alike = {
+            id(cls): cls
+            for cls in (*self._prints.classes, class_named(*name))
+            if cls is not None and (cls.__module__, cls.__qualname__) == name and self._digest_of(cls) == kept.digest
+        }
+        return alike.popitem()[1] if len(alike) == 1 else None
+
+    def _digest_of(self, cls: type) -> str | None:
+        if id(cls) not in self._digests:
+            try:
+                digest = print_of_functions(cls)
+            except NotPicklableError:  # then nothing that needs it will be kept
+                digest = None
+            self._digests[id(cls)] = cls, digest
+        return self._digests[id(cls)][1]
 
     @property
     def inbox(self) -> queue.SimpleQueue[Mail]:
@@ -155,20 +193,19 @@ class Keeper:
         return MapDone(**kept.done, path=kept.path, blobs=[failures, b""])
 
     def _note_classes(self) -> None:
-        """Note by which identities classes are known in what will be kept: those that were pickled since the last."""
-        if count_known() == self._n_classes:
-            return
-        self._n_classes = count_known()
-        known = {kept.identity for kept in self._checkpoint.ledger.classes.values()}
-        for cls, identity in known_classes():
-            if identity not in known and (digest := _print_of(cls)) is not None:
-                self._checkpoint.keep_class(KeptClass(cls.__module__, cls.__qualname__, digest, identity))
+        """Note by which identities those classes are known that may be in what will be kept."""
+        checkpoint, classes = self._checkpoint, (*self._prints.classes, *self._class_prints.classes)
+        pickled = {identity: cls for cls in classes if (identity := identity_of(cls)) is not None}
+        checkpoint.classes = tuple(pickled)
+        for identity, cls in pickled.items():
+            if identity not in checkpoint.ledger.classes and (digest := self._digest_of(cls)) is not None:
+                checkpoint.keep_class(KeptClass(cls.__module__, cls.__qualname__, digest, identity))
 
     # When all of it is read.
 
     def reduced(self) -> list[tuple[int, ...]]:
         """The partitions of reduce tasks whose results were kept."""
-        key = self._scribe.result_key = key_of(self._reduce_print, *self._scribe.keys)
+        key = self._scribe.result_key = key_of(self._prints.reducing, *self._scribe.keys)
         found = self._checkpoint.kept_results(key, skips=self._plan.skips)
         self._results = {result[0].partitions: result for result in found}
         return list(self._results)
@@ -222,10 +259,3 @@ def _cut(source: Records, n_records: int, seen: RecordsPrint, *, exactly: bool) 
         pieces += more
         n_read += n_more
     return pieces, n_read
-
-
-def _print_of(cls: type) -> str | None:
-    try:
-        return print_of_functions(cls)
-    except NotPicklableError:  # then nothing that needs it will be kept
-        return None
