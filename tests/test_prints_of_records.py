@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jmr.checkpoint import printing
-from jmr.checkpoint.fingerprints import ClassPrints, RecordsPrint, print_of_records
+from jmr.checkpoint.fingerprints import Met, RecordsPrint, print_of_records
 from jmr.codec.values import dump, load
 from jmr.errors import NotPicklableError
 
@@ -82,7 +82,7 @@ class Other(NamedTuple):
     b: Any
 
 
-CLASSES = ClassPrints()
+CLASSES = Met()
 
 
 def print_of(*values):

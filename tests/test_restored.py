@@ -116,6 +116,32 @@ def test_another_captured_value_runs_all(rerun: Rerun) -> None:
     assert rerun() == [0, 1, 2, 3, 4, 5]  # the other one's end has removed what was kept
 
 
+def test_what_a_module_gave_that_was_edited_while_the_job_ran_is_not_kept(
+    rerun: Rerun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "edited.py").write_text("VALUE = 1")
+    marker, file = str(tmp_path / "marker"), str(tmp_path / "edited.py")
+
+    def mapfn(key: int, large: bytearray) -> Iterator[tuple[int, int]]:
+        if key == 1 and not os.path.exists(marker):
+            Path(marker).touch()
+            Path(file).write_text("VALUE = 22")
+        from edited import VALUE  # type: ignore[import-not-found]
+
+        yield key, VALUE
+
+    def run() -> Result:
+        return jmr.run(alone([(1, 0)]), mapfn, checkpoint=rerun.path, workers=1, progress=False)
+
+    result = run()
+    assert result == {1: [22]}
+    (note,) = result.summary._report.notes
+    assert note == f"{file} was changed while the job ran: what it gave since is not kept"
+    Path(file).write_text("VALUE = 1")
+    assert run() == {1: [1]}
+
+
 def test_another_combinefn_runs_all_and_the_same_nothing(rerun: Rerun) -> None:
     rerun()
     assert rerun(combinefn=total) == [0, 1, 2, 3, 4, 5]

@@ -18,13 +18,13 @@ from jmr.checkpoint.values import parts_of
 from jmr.codec.functions import blame
 from jmr.errors import NotPicklableError, describe
 
-__all__ = ["ClassPrints", "RecordsPrint", "print_of_functions", "print_of_records"]
+__all__ = ["Met", "RecordsPrint", "print_of_functions", "print_of_records"]
 
 #: Raised by whoever changes what a print is made of.
 _FORMAT = 1
 
 
-def print_of_functions(*functions: object, classes: list[type] | None = None) -> str:
+def print_of_functions(*functions: object, met: Met | None = None) -> str:
     """The print of functions, with all that they use.
 
     Parameters
@@ -32,8 +32,8 @@ def print_of_functions(*functions: object, classes: list[type] | None = None) ->
     functions
         Their order counts. None stands for one that there is not; anything else that can be pickled is printed by its
         value.
-    classes
-        Is given those among all that which travel by value.
+    met
+        Remembers what was met on the way.
 
     Returns
     -------
@@ -51,9 +51,7 @@ def print_of_functions(*functions: object, classes: list[type] | None = None) ->
     >>> print_of_functions(lambda key, value: [(value, 1)]) == print_of_functions(lambda key, value: [(value, 2)])
     False
     """
-    modules = Modules()
-    met = [] if classes is None else classes
-    printer = Printer(lambda obj: _parts_of(obj, modules, met))
+    printer = Printer((Met() if met is None else met).parts_of)
     digest = new_hash()
     try:
         printer.write([_FORMAT, tuple(sys.version_info[:2]), *functions], digest)
@@ -64,18 +62,23 @@ def print_of_functions(*functions: object, classes: list[type] | None = None) ->
     return digest.hexdigest()[: 2 * DIGEST_BYTES]
 
 
-class ClassPrints:
-    """The prints of the classes that a job's records are of, and of functions in them: as they are at first sight."""
+class Met:
+    """Classes and modules that a job's functions and records lead to; those of records are printed at first sight."""
 
     def __init__(self) -> None:
-        self._modules = Modules()
+        #: As they are then; each is looked up once.
+        self.modules = Modules()
         self._prints: dict[int, tuple[object, bytes]] = {}
-        #: Those that travel by value.
+        #: Those classes that travel by value.
         self.classes: list[type] = []
 
     def parts_of(self, obj: object) -> Parts:
         """Take any object apart."""
-        return _parts_of(obj, self._modules, self.classes)
+        parts = parts_of(obj, self.modules)
+        if parts.kind == CLASS:
+            assert isinstance(obj, type)
+            self.classes.append(obj)
+        return parts
 
     def print_alone(self, obj: object) -> bytes | None:
         """The print of a class or function, whichever record it was met in; None for anything else."""
@@ -92,8 +95,8 @@ class RecordsPrint:
 
     Parameters
     ----------
-    classes
-        Those of records that were printed before, if any were.
+    met
+        With other records, or functions.
 
     Examples
     --------
@@ -104,10 +107,10 @@ class RecordsPrint:
     True
     """
 
-    def __init__(self, classes: ClassPrints | None = None) -> None:
-        classes = ClassPrints() if classes is None else classes
+    def __init__(self, met: Met | None = None) -> None:
+        met = Met() if met is None else met
         self._columns = new_hash(), new_hash()
-        self._printer = Printer(classes.parts_of, classes.print_alone)
+        self._printer = Printer(met.parts_of, met.print_alone)
         self._n_records = 0
 
     def add(self, keys: list[object], values: list[object], kinds: tuple[set[type], set[type]] | None = None) -> None:
@@ -149,15 +152,6 @@ def print_of_records(keys: list[object], values: list[object], kinds: tuple[set[
     records = RecordsPrint()
     records.add(keys, values, kinds)
     return records.hexdigest()
-
-
-def _parts_of(obj: object, modules: Modules, classes: list[type]) -> Parts:
-    """Take an object apart; if it is a class that travels by value, put it to the others."""
-    parts = parts_of(obj, modules)
-    if parts.kind == CLASS:
-        assert isinstance(obj, type)
-        classes.append(obj)
-    return parts
 
 
 def _refuse(name: str, obj: object, error: Exception) -> None:

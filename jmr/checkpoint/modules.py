@@ -53,6 +53,8 @@ class Modules:
         self._prints: dict[tuple[str, bool], str] = {}
         self._found: dict[str, _Found | None] = {}
         self._versions: dict[str, str] = {}
+        #: By path, of the user's: when they were changed, before they were read.
+        self._stamps: dict[str, str] = {}
         self._installed = Installed()
         self._is_afresh = False
 
@@ -71,6 +73,10 @@ class Modules:
             digest = hashlib.sha256(repr(told).encode("utf-8", "surrogatepass"), usedforsecurity=False)
             self._prints[name, is_whole] = f"{name} {digest.hexdigest()}"
         return self._prints[name, is_whole]
+
+    def changed(self) -> str | None:
+        """The file of a module that is not as it was when it was printed; None if all are."""
+        return next((path for path, stamp in list(self._stamps.items()) if _stamp(path) != stamp), None)
 
     def is_installed(self, name: str) -> bool:
         """Whether a module came with its version: it is not the user's, and was not made at run time."""
@@ -99,6 +105,8 @@ class Modules:
         """Say what a module is, and what it imports; True if what is in it may be the user's."""
         root, found = name.partition(".")[0], self._find(name)
         if _is_users_own(found):
+            if found.path is not None and found.path not in self._stamps:
+                self._stamps[found.path] = _stamp(found.path)
             told[name], imports = _read(found.path, name, bool(found.folders))
             left += imports
             return True

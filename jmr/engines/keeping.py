@@ -13,11 +13,10 @@ from __future__ import annotations
 
 import queue
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jmr import interrupts
-from jmr.checkpoint.fingerprints import ClassPrints, RecordsPrint, print_of_functions
+from jmr.checkpoint.fingerprints import Met, RecordsPrint, print_of_functions
 from jmr.checkpoint.journal import KeptClass, KeptMap, KeptResult
 from jmr.checkpoint.ledger import key_of
 from jmr.checkpoint.opened import Checkpoint
@@ -43,8 +42,8 @@ class Prints:
     #: The fingerprints of those that map tasks call, and of those that reduce tasks call.
     mapping: str
     reducing: str
-    #: What they use that travels by value.
-    classes: Sequence[type]
+    #: What they use.
+    met: Met
 
 
 def prints_of(plan: Plan) -> Prints:
@@ -56,9 +55,9 @@ def prints_of(plan: Plan) -> Prints:
         What they use has none.
     """
     folds = plan.combinefn if plan.reducefn is None else None
-    classes: list[type] = []
-    mapping = print_of_functions(plan.mapfn, plan.combinefn, classes=classes)
-    return Prints(mapping, print_of_functions(plan.reducefn, folds, classes=classes), classes)
+    met = Met()
+    mapping = print_of_functions(plan.mapfn, plan.combinefn, met=met)
+    return Prints(mapping, print_of_functions(plan.reducefn, folds, met=met), met)
 
 
 class Keeper:
@@ -88,9 +87,8 @@ class Keeper:
         self._notes = Notes(report.notes)
         self._prints = prints
         self._checkpoint = Checkpoint(plan.checkpoint, lambda text: self._notes.put(text, text))
-        self._scribe = Scribe(self._checkpoint, outbox, self._notes)
+        self._scribe = Scribe(self._checkpoint, outbox, self._notes, prints.met.modules.changed)
         self._mapping = ""
-        self._class_prints = ClassPrints()
         self._position = 0
         #: How many splits there were of the same records.
         self._n_same: Counter[str] = Counter()
@@ -120,7 +118,7 @@ class Keeper:
 
     def known_as(self) -> list[tuple[type, str]]:
         """Classes of this process, with the identities by which they are known in what was kept; so it knows them."""
-        for cls in self._prints.classes:  # as they are before the source is read, which may change them
+        for cls in self._prints.met.classes:  # as they are before the source is read, which may change them
             self._digest_of(cls)
         found = []
         for kept in self._checkpoint.ledger.classes.values():
@@ -136,7 +134,7 @@ class Keeper:
         name = kept.module, kept.qualname
         alike = {
             id(cls): cls
-            for cls in (*self._prints.classes, class_named(*name))
+            for cls in (*self._prints.met.classes, class_named(*name))
             if cls is not None and (cls.__module__, cls.__qualname__) == name and self._digest_of(cls) == kept.digest
         }
         return alike.popitem()[1] if len(alike) == 1 else None
@@ -170,7 +168,7 @@ class Keeper:
         What `splitting.cut` does; and what the split's map task has left in an earlier run.
         """
         end = self._checkpoint.ledger.next_cut(self._position)
-        seen = RecordsPrint(self._class_prints)
+        seen = RecordsPrint(self._prints.met)
         pieces, n_records = _cut(source, usual if end is None else end - self._position, seen, exactly=end is not None)
         if not n_records:
             return pieces, 0, None
@@ -194,8 +192,8 @@ class Keeper:
 
     def _note_classes(self) -> None:
         """Note by which identities those classes are known that may be in what will be kept."""
-        checkpoint, classes = self._checkpoint, (*self._prints.classes, *self._class_prints.classes)
-        pickled = {identity: cls for cls in classes if (identity := identity_of(cls)) is not None}
+        checkpoint = self._checkpoint
+        pickled = {identity: cls for cls in self._prints.met.classes if (identity := identity_of(cls)) is not None}
         checkpoint.classes = tuple(pickled)
         for identity, cls in pickled.items():
             if identity not in checkpoint.ledger.classes and (digest := self._digest_of(cls)) is not None:

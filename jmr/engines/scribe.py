@@ -13,6 +13,7 @@ from __future__ import annotations
 import queue
 import threading
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, replace
 
 from jmr.checkpoint.opened import Checkpoint
@@ -54,12 +55,22 @@ class Scribe:
         Where the mail goes on to.
     notes
         Told what could not be kept.
+    changed
+        Names a file of the functions' modules that is not what it was when they were fingerprinted, if there is one.
     """
 
-    def __init__(self, checkpoint: Checkpoint, outbox: queue.SimpleQueue[Mail], notes: Notes) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        outbox: queue.SimpleQueue[Mail],
+        notes: Notes,
+        changed: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._checkpoint = checkpoint
         self._outbox = outbox
         self._notes = notes
+        self._changed = changed
+        self._is_changed = False
         #: Where the coordinator's mail goes.
         self.inbox: queue.SimpleQueue[Mail] = queue.SimpleQueue()
         #: Of all splits so far, by index: the key of what their map tasks depend on. The calling thread adds to it.
@@ -99,17 +110,25 @@ class Scribe:
     def _keep(self, mail: Mail) -> None:
         match mail:
             case SplitDone(index=index, left=MapDone() as left):
-                if (0, index) not in self._poisoned:
+                if (0, index) not in self._poisoned and self._is_as_printed():
                     self._keep_output(index, left)
                     self.n_kept += 1
             case PartitionReady():
-                if (1, mail.index) not in self._poisoned and all(phase for phase, _ in self._poisoned):
+                is_whole = (1, mail.index) not in self._poisoned and all(phase for phase, _ in self._poisoned)
+                if is_whole and self._is_as_printed():
                     self._checkpoint.keep_result(self.result_key, mail.index, mail.partitions, mail.blob, mail.failures)
                     self.n_kept += 1
             case PoisonSetAside(order):
                 self._poisoned.add(order)
             case _:
                 return
+
+    def _is_as_printed(self) -> bool:
+        """Whether slots cannot have imported any other code than was fingerprinted."""
+        if not self._is_changed and (path := self._changed()) is not None:
+            self._is_changed = True  # for good: a slot may have what it was in between
+            self._notes.put("changed", f"{path} was changed while the job ran: what it gave since is not kept")
+        return not self._is_changed
 
     def _keep_output(self, index: int, left: MapDone) -> None:
         failures, inline = map(whole, left.blobs)
