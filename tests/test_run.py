@@ -441,17 +441,22 @@ print(jmr.run({1: 2}, lambda k, v: [(kind(v), Squared(v).value), (kind("a"), 0)]
 @dataclasses.dataclass(frozen=True)
 class Word:
     text: str
+    def kind(self): return kind(self.text), fib(3)
+    @functools.cached_property
+    def size(self): return len(self.text)
 def mapfn(key, value):
     yield Word(f"w{key % 2}"), fib(value)
 result = jmr.run({i: i for i in range(20)}, mapfn, lambda key, values: sum(values), workers=2, progress=False)
 print(result)
 print([type(key) is Word for key in result], result[Word("w1")])
 print(jmr.run(result, lambda key, value: [(key.text, value)], workers=2, progress=False))
+print([(key.kind(), key.size) for key in result])
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == (
         "int 9\n{'int': [4], '?': [0]}\n"
         "{Word(text='w0'): 4180, Word(text='w1'): 6765}\n[True, True] 6765\n{'w0': [4180], 'w1': [6765]}\n"
+        "[(('?', 2), 2), (('?', 2), 2)]\n"
     )
 
 

@@ -357,7 +357,9 @@ def swap_classes(classes: dict[str, type]) -> dict[str, type]:
 
 def _class_blob(cls: type) -> bytes:
     if cls not in _class_blobs:
-        _class_blobs[cls] = cloudpickle.dumps(cls, _PROTOCOL)
+        file = io.BytesIO()
+        _ValuePickler(file, _PROTOCOL).dump(cls)
+        _class_blobs[cls] = file.getvalue()
     return _class_blobs[cls]
 
 
@@ -387,7 +389,7 @@ def _weak_keys_reduce(weak: weakref.WeakKeyDictionary[Any, Any]) -> Any:
     return weakref.WeakKeyDictionary, (dict(weak),)  # what functools.singledispatch keeps its finds in
 
 
-class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle, without open files, with the names of source files and what functools makes of functions."""
 
     dispatch_table: ClassVar[Any] = ChainMap(
@@ -403,6 +405,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, functools._lru_cache_wrapper) and is_by_value(obj.__module__):
             return _empty_cache, (obj.cache_parameters(),), obj.__wrapped__, None, None, _fill_cache
+        return super().reducer_override(obj)
+
+
+class _Pickler(_ValuePickler):
+    """The same, in a slot with classes by the identities that they came with."""
+
+    def reducer_override(self, obj: Any) -> Any:
         if process.is_slot and isinstance(obj, type) and obj in dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS:
             return _known_class, (dynamic._DYNAMIC_CLASS_TRACKER_BY_CLASS[obj], _class_blob(obj))
         return super().reducer_override(obj)
