@@ -142,6 +142,34 @@ def test_what_a_module_gave_that_was_edited_while_the_job_ran_is_not_kept(
     assert run() == {1: [1]}
 
 
+class Telling:
+    """Does something else, once, while it is fingerprinted or pickled."""
+
+    do: Callable[[], None] | None = None
+
+    def __reduce__(self) -> Any:
+        do, Telling.do = Telling.do, None
+        if do is not None:
+            do()
+        return Telling, ()
+
+
+def test_what_changes_while_a_job_begins_is_not_taken_for_what_it_was(rerun: Rerun) -> None:
+    captured, telling = [1], Telling()
+
+    def mapfn(key: int, large: bytearray, what: Any = (captured, telling)) -> Iterator[tuple[int, list[int]]]:
+        yield key, what[0]
+
+    Telling.do = lambda: captured.append(2)
+    result = jmr.run(alone([(0, 0)]), mapfn, checkpoint=rerun.path, progress=False)
+    assert result == {0: [[1, 2]]}
+    assert result.summary._report.notes == [
+        "what the functions use was changed while the job began: nothing of it is kept"
+    ]
+    captured.remove(2)
+    assert jmr.run(alone([(0, 0)]), mapfn, checkpoint=rerun.path, progress=False) == {0: [[1]]}
+
+
 def test_another_combinefn_runs_all_and_the_same_nothing(rerun: Rerun) -> None:
     rerun()
     assert rerun(combinefn=total) == [0, 1, 2, 3, 4, 5]

@@ -12,6 +12,7 @@ that they use, and n_partitions; a reduce task's result, if all splits and the f
 from __future__ import annotations
 
 import queue
+import uuid
 from collections import Counter
 from dataclasses import dataclass
 
@@ -147,6 +148,15 @@ class Keeper:
                 digest = None
             self._digests[id(cls)] = cls, digest
         return self._digests[id(cls)][1]
+
+    def confirm(self, prints: Prints) -> None:
+        """The functions were pickled, and have these prints now: if not the same, who knows what slots will get.
+
+        They may capture what another thread changes: that of the notebook, after `submit`.
+        """
+        if (prints.mapping, prints.reducing) != (self._prints.mapping, self._prints.reducing):
+            self._mapping = key_of(self._mapping, uuid.uuid4().hex)  # nothing has this key, and nothing ever will
+            self._notes.put("confirm", "what the functions use was changed while the job began: nothing of it is kept")
 
     @property
     def inbox(self) -> queue.SimpleQueue[Mail]:

@@ -53,7 +53,7 @@ from jmr.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from jmr.engines.cluster import Cluster
-    from jmr.engines.keeping import Keeper
+    from jmr.engines.keeping import Keeper, Prints
 
 __all__ = ["ClusterEngine"]
 
@@ -152,6 +152,8 @@ class ClusterEngine:
         self._outlet = Outlet(report.log, lambda: report.awaits_view)
         surroundings = Surroundings.here(n_threads=max(1, default_slots() // max(1, n_local)))
         functions = dump_functions(plan.functions, () if keeper is None else keeper.known_as())
+        if keeper is not None:
+            keeper.confirm(self._prints())
         if (n_bytes := byte_length(functions)) >= LARGE_BYTES:
             from jmr.engines.weight import remark
 
@@ -186,11 +188,17 @@ class ClusterEngine:
     def _keep(self, plan: Plan, report: Report) -> Keeper:
         """Open the job's checkpoint."""
         with interrupts.deferred():
-            from jmr.engines.keeping import Keeper, prints_of  # few jobs need it
-        prints = prints_of(plan)
+            from jmr.engines.keeping import Keeper  # few jobs need it
+        prints = self._prints()
         with interrupts.deferred():  # what it has opened must be closed again
             self._keeper = Keeper(plan, prints, report, self._mailbox)
         return self._keeper
+
+    def _prints(self) -> Prints:
+        from jmr.engines.keeping import prints_of
+
+        assert self._plan is not None
+        return prints_of(self._plan)
 
     def _feed(self, plan: Plan, report: Report) -> None:
         assert self._room is not None
