@@ -264,6 +264,8 @@ CLASSES = {
     "a frozen set": ("A = frozenset({'x', 'y', 1})", "'y'", "'z'"),
     "a closure over itself": ("def made():\n  def f(n): return f(n - 1)\n  return f\nA = made()", "n - 1", "n - 2"),
     "a variable that is not bound": ("def m():\n  def f(): x\n  if 0: x = 1\n  return f\nA = m()", "f()", "f(y)"),
+    "a global of a made function": (
+        "space = {'__name__': 'numpy', 'x': 1}\nexec('def A(): return x', space)\nA = space['A']", "'x': 1", "'x': 2"),
     "an attribute of a function": ("def A(): pass\nA.limit = 1", "limit = 1", "limit = 2"),
     "an attribute of a module": ("import types\nA = types.ModuleType('m')\nA.x = 1", "x = 1", "x = 2"),
 }  # fmt: skip

@@ -98,7 +98,8 @@ def _function(function: types.FunctionType, modules: Modules) -> Parts:
         "closure": function.__closure__,
     }
     module = str(function.__globals__.get("__name__"))
-    if modules.is_installed(module):  # what it uses of its own module came with it
+    is_of_it = function.__globals__ is getattr(sys.modules.get(module), "__dict__", None)
+    if is_of_it and modules.is_installed(module):  # what it uses of its own module came with it
         facts["globals"] = modules.print_of(module)
     else:
         facts["globals"] = _loaded(function)
