@@ -7,9 +7,11 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import jmr
@@ -335,6 +337,52 @@ def damage(path: Path) -> None:
 
 def cut_off(path: Path) -> None:
     os.truncate(path, path.stat().st_size - 1)
+
+
+def test_an_array_of_a_kept_result_may_be_written(rerun: Rerun) -> None:
+    def zeros(key: int, value: int) -> list[tuple[int, Any]]:
+        return [(key, np.zeros(10_000))]
+
+    for _ in range(2):
+        result = jmr.run([(1, 1)], zeros, lambda key, values: values[0], checkpoint=rerun.path, progress=False)
+        result[1] += 1
+        assert result[1].sum() == 10_000
+
+
+class Moody:
+    """Cannot be unpickled at times."""
+
+    def __reduce__(self) -> Any:
+        return Moody.made, ()
+
+    @classmethod
+    def made(cls) -> Moody:
+        return cls()
+
+
+def test_a_result_that_cannot_be_unpickled_is_made_again(rerun: Rerun, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reducefn(key: str, values: list[int]) -> Any:
+        from tests.test_restored import Moody
+
+        return Moody() if key == "odd" else sum(values)
+
+    job = partial(jmr.run, mapfn=mapper(rerun.calls.path), reducefn=reducefn, checkpoint=rerun.path, progress=False)
+    job(alone(RECORDS), n_partitions=4)
+    loads = []
+
+    def first_fails(cls: type) -> Moody:
+        loads.append(cls)
+        if len(loads) == 1:
+            raise AttributeError("it was renamed")
+        return cls()
+
+    monkeypatch.setattr(Moody, "made", classmethod(first_fails))
+    result = job(alone(RECORDS))
+    assert type(result["odd"]) is Moody
+    assert result.summary._report.notes == [
+        f"6 of 6 map tasks and 3 of 4 reduce tasks were kept in {rerun.path}",
+        "some of the checkpoint cannot be unpickled here, and is done again",
+    ]
 
 
 @pytest.mark.parametrize("harm", [damage, cut_off, os.unlink], ids=["damaged", "cut off", "removed"])

@@ -59,14 +59,17 @@ def _made(folder: str, path: str, n_bytes: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def read_blob(folder: str, blob: Blob) -> bytes | None:
-    """What was written; None if it is not there, or damaged."""
+def read_blob(folder: str, blob: Blob) -> bytearray | None:
+    """What was written, writable; None if it is not there, or damaged."""
     try:
         with open(os.path.join(folder, blob.path), "rb") as file:
-            content = file.read()
+            if os.fstat(file.fileno()).st_size != blob.n_bytes:
+                return None
+            content = bytearray(blob.n_bytes)
+            n_bytes = file.readinto(content)
     except OSError:
         return None
-    return content if (len(content), zlib.crc32(content)) == (blob.n_bytes, blob.crc) else None
+    return content if (n_bytes, zlib.crc32(content)) == (blob.n_bytes, blob.crc) else None
 
 
 def is_whole(path: str, lengths: Sequence[int], crcs: Sequence[int]) -> bool:

@@ -121,7 +121,7 @@ class Checkpoint:
 
     # What is there.
 
-    def kept_map(self, key: str, *, skips: bool) -> tuple[KeptMap, bytes] | None:
+    def kept_map(self, key: str, *, skips: bool) -> tuple[KeptMap, Buffer] | None:
         """What a map task has left, with the whole path of its output; and what it set aside, if a job `skips` such."""
         kept = self.ledger.maps.get(key)
         if kept is None or (kept.failures is not None and not skips) or not self._can_load(kept):
@@ -133,9 +133,9 @@ class Checkpoint:
         self._used.append(kept)
         return replace(kept, path=path), failures
 
-    def kept_results(self, key: str, *, skips: bool) -> list[tuple[KeptResult, bytes, bytes]]:
+    def kept_results(self, key: str, *, skips: bool) -> list[tuple[KeptResult, Buffer, Buffer]]:
         """What reduce tasks have given, each with its blob, and what it set aside; see `uses`."""
-        found = []
+        found: list[tuple[KeptResult, Buffer, Buffer]] = []
         for kept in self.ledger.results.get(key, {}).values():
             if (kept.failures is not None and not skips) or not self._can_load(kept):
                 continue
@@ -160,7 +160,7 @@ class Checkpoint:
         """The job's result rests on it."""
         self._used.append(kept)
 
-    def _failures(self, kept: KeptMap | KeptResult) -> bytes | None:
+    def _failures(self, kept: KeptMap | KeptResult) -> Buffer | None:
         return b"" if kept.failures is None else read_blob(self._folder.path, kept.failures)
 
     # What is new. All of these raise OSError: there is no room, say.

@@ -22,7 +22,7 @@ from jmr.checkpoint.journal import KeptClass, KeptMap, KeptResult
 from jmr.checkpoint.ledger import key_of
 from jmr.checkpoint.opened import Checkpoint
 from jmr.codec.classes import class_named, identity_of, know_as
-from jmr.codec.values import Buffer
+from jmr.codec.values import Buffer, load_columns
 from jmr.coordinator.mail import Mail, PartitionKept
 from jmr.engines.scribe import Notes, Scribe
 from jmr.engines.splitting import cut
@@ -30,6 +30,7 @@ from jmr.errors import ArgumentValueError, NotPicklableError
 from jmr.plan import Plan
 from jmr.progress.report import Report
 from jmr.progress.words import plural
+from jmr.result import Partition
 from jmr.sources import Records
 from jmr.wire.messages import MapDone
 
@@ -95,8 +96,8 @@ class Keeper:
         self._n_same: Counter[str] = Counter()
         #: By id, with the class itself: fingerprints of classes, as they were when the job began, or at first sight.
         self._digests: dict[int, tuple[type, str | None]] = {}
-        #: Results that were kept, by their partitions: with their blobs, and what was set aside.
-        self._results: dict[tuple[int, ...], tuple[KeptResult, bytes, bytes]] = {}
+        #: What reduce tasks had given, by their partitions; with what was set aside.
+        self._results: dict[tuple[int, ...], tuple[KeptResult, Partition, Buffer]] = {}
         self._n_maps_kept = self._n_results_kept = 0
         self._has_ended = False
 
@@ -195,7 +196,7 @@ class Keeper:
         found = self._checkpoint.kept_map(key, skips=self._plan.skips)
         return pieces, n_records, None if found is None else self._restored(*found)
 
-    def _restored(self, kept: KeptMap, failures: bytes) -> MapDone:
+    def _restored(self, kept: KeptMap, failures: Buffer) -> MapDone:
         self._n_maps_kept += 1
         self._tell_kept()
         return MapDone(**kept.done, path=kept.path, blobs=[failures, b""])
@@ -215,16 +216,20 @@ class Keeper:
         """The partitions of reduce tasks whose results were kept."""
         key = self._scribe.result_key = key_of(self._prints.reducing, *self._scribe.keys)
         found = self._checkpoint.kept_results(key, skips=self._plan.skips)
-        self._results = {result[0].partitions: result for result in found}
+        for kept, blob, failures in found:
+            try:
+                self._results[kept.partitions] = kept, Partition(*load_columns(blob, 3)), failures
+            except Exception:  # of the objects' own code; what they need may be of another version by now
+                self._notes.put("unreadable", "some of the checkpoint cannot be unpickled here, and is done again")
         return list(self._results)
 
-    def result(self, mail: PartitionKept) -> tuple[bytes, bytes]:
-        """The blob of such a partition, and of what it had set aside."""
-        kept, blob, failures = self._results.pop(tuple(mail.partitions))
+    def result(self, mail: PartitionKept) -> tuple[Partition, Buffer]:
+        """Such a result, and the blob of what was set aside."""
+        kept, partition, failures = self._results.pop(tuple(mail.partitions))
         self._checkpoint.uses(kept)
         self._n_results_kept += 1
         self._tell_kept()
-        return blob, failures
+        return partition, failures
 
     def _tell_kept(self) -> None:
         report = self._report

@@ -269,10 +269,10 @@ class ClusterEngine:
     def _kept_partition(self, mail: PartitionKept) -> Partition:
         assert self._keeper is not None
         assert self._plan is not None
-        blob, failures = self._keeper.result(mail)
+        partition, failures = self._keeper.result(mail)
         if failures:
             self._bad.append(_set_aside((1, mail.index), failures, self._plan))
-        return _decoded(blob)
+        return partition
 
     def _answer(self, mail: Mail) -> None:
         """Do what any other mail asks for: remember, or raise."""
