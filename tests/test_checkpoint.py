@@ -236,6 +236,14 @@ def test_a_file_and_a_directory_without_a_parent_are_refused(tmp_path: Path) -> 
         Folder(str(tmp_path / "no" / "such"))
 
 
+def test_a_journal_that_cannot_be_read_is_refused_and_the_directory_let_go(tmp_path: Path) -> None:
+    checkpoint(tmp_path).close()
+    (tmp_path / "journal").mkdir()
+    with pytest.raises(ArgumentValueError, match=r"cannot be read: .*Is a directory"):
+        checkpoint(tmp_path)
+    Folder(str(tmp_path)).close()
+
+
 def test_two_jobs_of_one_process_cannot_share_a_directory(tmp_path: Path) -> None:
     folder = Folder(str(tmp_path))
     with pytest.raises(ArgumentValueError, match="is in use, by another job of this very process: two jobs cannot"):
@@ -459,6 +467,21 @@ def test_what_cannot_be_kept_is_counted_and_the_job_goes_on(tmp_path: Path) -> N
     assert kept(*mail) == mail
     (note,) = kept.notes
     assert note == f"2 outputs could not be kept in {tmp_path}: No such file or directory"
+
+
+def test_a_note_changes_in_its_place_whoever_else_says_something() -> None:
+    class Interrupted(list[str]):
+        """Somebody else says something just before."""
+
+        def append(self, text: str) -> None:
+            super().append("from the loop")
+            super().append(text)
+
+    said = Interrupted()
+    notes = Notes(said)
+    for about, text in (("kept", "1 kept"), ("lost", "1 lost"), ("kept", "2 kept"), ("lost", "2 lost")):
+        notes.put(about, text)
+    assert said == ["from the loop", "2 kept", "from the loop", "2 lost"]
 
 
 # The command.

@@ -41,7 +41,7 @@ class Folder:
     Raises
     ------
     ArgumentValueError
-        It cannot be made; others can write there; it holds something else; a job uses it.
+        It cannot be made, or read; others can write there; it holds something else; a job uses it.
     """
 
     def __init__(self, path: str) -> None:
@@ -60,7 +60,10 @@ class Folder:
 
     def read(self) -> tuple[list[Entry], int]:
         """What the journal says, and how many of its lines could not be believed; nothing if there is none."""
-        return read_journal(_content(self.journal))
+        try:
+            return read_journal(_content(self.journal))
+        except OSError as error:
+            raise ArgumentValueError(f"checkpoint={self.name!r} cannot be read: {error}") from error
 
     def last_run(self) -> int:
         """The greatest number of a run that has a directory here, whatever the journal says; 0 if there is none."""

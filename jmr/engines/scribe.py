@@ -28,20 +28,22 @@ _END = JobStopped()
 
 
 class Notes:
-    """Notes of a report, some of which change while the job runs."""
+    """Notes of a report, some of which change while the job runs; for several threads, beside others that add some."""
 
     def __init__(self, notes: list[str]) -> None:
         self._notes = notes
-        #: By what they are about: where they stand.
-        self._places: dict[str, int] = {}
+        self._lock = threading.Lock()
+        #: By what they are about.
+        self._said: dict[str, str] = {}
 
     def put(self, about: str, text: str) -> None:
         """Say this, in the place of what was said about it before."""
-        if about in self._places:
-            self._notes[self._places[about]] = text
-        else:
-            self._places[about] = len(self._notes)
-            self._notes.append(text)
+        with self._lock:
+            if about in self._said:
+                self._notes[self._notes.index(self._said[about])] = text
+            else:
+                self._notes.append(text)
+            self._said[about] = text
 
 
 class Scribe:
