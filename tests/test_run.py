@@ -460,6 +460,26 @@ print([(key.kind(), key.size) for key in result])
     )
 
 
+@pytest.mark.slow
+def test_a_class_in_a_function_may_use_globals_in_its_body() -> None:
+    program = """
+import dataclasses, jmr
+LIMIT, Words, unused = 3, list, open("/dev/null")
+def mapfn(key, value):
+    @dataclasses.dataclass
+    class Text:
+        words: Words
+        limit: int = LIMIT
+        unused = 1
+        class Inner:
+            twice = [LIMIT, LIMIT]
+    yield key, (Text([]).limit, Text.Inner.twice)
+print(jmr.run({1: 2}, mapfn, workers=1, progress=False))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "{1: [(3, [3, 3])]}\n"
+
+
 def test_slots_work_where_the_kernel_is(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("JMR_TEST_WORD", "hello")

@@ -17,7 +17,9 @@ This module must never ship the content of an open file: whoever reads it elsewh
 
 from __future__ import annotations
 
+import dis
 import functools
+import inspect
 import io
 import itertools
 import pickle
@@ -389,6 +391,17 @@ def _weak_keys_reduce(weak: weakref.WeakKeyDictionary[Any, Any]) -> Any:
     return weakref.WeakKeyDictionary, (dict(weak),)  # what functools.singledispatch keeps its finds in
 
 
+def _loaded_in_classes(code: types.CodeType) -> set[str]:
+    """Names that the bodies of classes inside code look up; `__name__` is there anyway."""
+    names: set[str] = set()
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            names |= _loaded_in_classes(inner)
+            if not inner.co_flags & inspect.CO_OPTIMIZED:
+                names |= {step.argval for step in dis.get_instructions(inner) if step.opname == "LOAD_NAME"}
+    return names - {"__name__"}
+
+
 class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
     """cloudpickle, without open files, with the names of source files and what functools makes of functions."""
 
@@ -401,6 +414,13 @@ class _ValuePickler(cloudpickle.Pickler):  # type: ignore[misc]
         },
         cloudpickle.Pickler.dispatch_table,
     )
+
+    def _dynamic_function_reduce(self, function: types.FunctionType) -> Any:
+        """With globals that only the body of a class in the function loads: cloudpickle does not see these."""
+        reduction = super()._dynamic_function_reduce(function)
+        for name in sorted(_loaded_in_classes(function.__code__) & function.__globals__.keys()):
+            reduction[2][1]["__globals__"].setdefault(name, function.__globals__[name])
+        return reduction
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, functools._lru_cache_wrapper) and is_by_value(obj.__module__):
