@@ -6,11 +6,13 @@ import copy
 import dataclasses
 import datetime
 import enum
+import gc
 import math
 import struct
 import sys
 import threading
 import uuid
+import weakref
 from collections import Counter, OrderedDict, defaultdict, deque
 from decimal import Decimal
 from fractions import Fraction
@@ -464,3 +466,30 @@ def test_what_has_no_print_is_named_with_its_record():
     with pytest.raises(NotPicklableError, match=r"record key='b' -> \[1\] -> \[0\]") as caught:
         print_of_records(["a", "b"], [[1], [threading.Lock()]])
     assert "lock" in str(caught.value)
+
+
+def test_functions_of_records_are_not_held_for_ever(monkeypatch):
+    monkeypatch.setattr("jmr.checkpoint.fingerprints._MOST_FUNCTIONS", 10)
+
+    class Shared:
+        pass
+
+    def made(number):
+        def function():
+            return Shared, number
+
+        return function
+
+    met = Met()
+    functions = [made(number) for number in range(30)]
+    held = weakref.ref(functions[0])
+    prints = set()
+    for function in functions:
+        records = RecordsPrint(met)
+        records.add([1], [function])
+        prints.add(records.hexdigest())
+    assert len(prints) == 30
+    del functions, function, records
+    gc.collect()
+    assert held() is None
+    assert met.classes == [Shared]

@@ -10,6 +10,7 @@ so for what pickles differently in each process. What no fingerprint can tell is
 from __future__ import annotations
 
 import sys
+import types
 
 from jmr.checkpoint.code import CLASS, is_code
 from jmr.checkpoint.modules import Modules
@@ -22,6 +23,8 @@ __all__ = ["Met", "RecordsPrint", "print_of_functions", "print_of_records"]
 
 #: Raised by whoever changes what a print is made of.
 _FORMAT = 1
+#: Whose prints are remembered.
+_MOST_FUNCTIONS = 1 << 10
 
 
 def print_of_functions(*functions: object, met: Met | None = None) -> str:
@@ -69,15 +72,20 @@ class Met:
         #: As they are then; each is looked up once.
         self.modules = Modules()
         self._prints: dict[int, tuple[object, bytes]] = {}
-        #: Those classes that travel by value.
-        self.classes: list[type] = []
+        self._n_functions = 0
+        self._by_value: dict[int, type] = {}
+
+    @property
+    def classes(self) -> list[type]:
+        """Those classes that travel by value."""
+        return list(self._by_value.values())
 
     def parts_of(self, obj: object) -> Parts:
         """Take any object apart."""
         parts = parts_of(obj, self.modules)
         if parts.kind == CLASS:
             assert isinstance(obj, type)
-            self.classes.append(obj)
+            self._by_value[id(obj)] = obj
         return parts
 
     def print_alone(self, obj: object) -> bytes | None:
@@ -86,8 +94,18 @@ class Met:
             return None
         known = self._prints.get(id(obj))
         if known is None:
+            if isinstance(obj, types.FunctionType):
+                self._count_function()
             known = self._prints[id(obj)] = obj, Printer(self.parts_of).print_of(obj)
         return known[1]
+
+    def _count_function(self) -> None:
+        """Each record may have a function of its own, and all that it captures: hold a few."""
+        self._n_functions += 1
+        if self._n_functions > _MOST_FUNCTIONS:
+            self._n_functions = 0
+            rest = {at: known for at, known in self._prints.items() if not isinstance(known[0], types.FunctionType)}
+            self._prints = rest
 
 
 class RecordsPrint:
