@@ -382,7 +382,7 @@ class Desk:
             self._lose(slot)
             return
         stop = self._watch().stop_of(slot, exited) if slot.stop is not None or exited.is_oom else None
-        if stop is not None and not stop.is_blamed:
+        if exited.was_stopped or (stop is not None and not stop.is_blamed):
             self._take_back(slot, exited, stop)
             return
         enough = None if slot.stop is None else _ENOUGH_STOPS
@@ -410,9 +410,13 @@ class Desk:
         if job is not None:
             self._settle(job)
 
-    def _take_back(self, slot: Slot, exited: SlotExited, stop: Stop) -> None:
-        """It has ended for want of memory, and its task runs again."""
-        job, _ = self._take_attempt(slot, "stopped", exited=exited, stop=stop)
+    def _take_back(self, slot: Slot, exited: SlotExited, stop: Stop | None) -> None:
+        """It has ended for want of memory, or as somebody had stopped it, and its task runs again."""
+        counts, job = self._scheduler.counts(slot.number), None
+        if slot.attempt is not None:
+            job, _ = self._take_attempt(slot, "stopped", exited=exited, stop=stop)
+        if job is not None and counts and exited.was_stopped:
+            job.note(f"{slot.name} was stopped by a signal for a minute, and its work done again")
         self._apply(events.SlotLost(time.monotonic(), slot.number))
         if job is not None:
             self._settle(job)

@@ -204,6 +204,8 @@ class SlotExited:
     stack: Sequence[str] = ()
     #: Whether it was the kernel that killed it, for want of memory.
     is_oom: bool = False
+    #: Whether it was its supervisor, as somebody had stopped it and did not let it go on.
+    was_stopped: bool = False
     blobs: Sequence[Blob] = ()
 
 

@@ -8,6 +8,7 @@
     surroundings  cwd, sys.path, environment of the kernel, taken on in a slot
     modules       the user's modules, imported anew when they were edited
     signals       what a slot at work is told
+    stops         which slots somebody has stopped, and for how long
     memory        what the host and its slots have of it
     spilling      what a slot does when its memory is short
     abroad        what a slot does besides on another host than the coordinator's

@@ -3,6 +3,7 @@
     coordinator ──ForkSlot + socket──> fork ──> slot
     slot's fds 1, 2 ──pipe──> lines ──Printed──> coordinator
     slot exits ──SIGCHLD──> SlotExited (signal, cursor, peak memory, last lines) ──> coordinator
+    slot is stopped ──SIGCHLD──> a minute later it is killed ──> SlotExited
     coordinator ──Watch──> every second: what the host and the slots have ──Measured──> coordinator
     coordinator gone (end of file) ──> every slot and its children are killed, its directories are removed
 
@@ -47,6 +48,7 @@ from jmr.worker.output import Allowance, OutputReader, Tail
 from jmr.worker.signals import SPILL_SIGNAL
 from jmr.worker.slot import Slot
 from jmr.worker.spot import Spot
+from jmr.worker.stops import Stops
 
 if TYPE_CHECKING:
     from jmr.worker.memory import Gauge, OomKills
@@ -95,6 +97,8 @@ class _Child:
     readers: dict[int, OutputReader] = field(default_factory=dict)
     #: The coordinator wants it gone.
     is_unwanted: bool = False
+    #: It was stopped for so long that we have killed it.
+    was_stopped: bool = False
     #: Of what it printed.
     tail: Tail = field(default_factory=Tail)
 
@@ -116,6 +120,7 @@ class Supervisor:
         self._is_watching = False
         #: When to measure memory next, if at all.
         self._measure_at: float | None = None
+        self._stops = Stops()
 
     def run(self) -> None:
         """Answer until the coordinator hangs up."""
@@ -146,9 +151,7 @@ class Supervisor:
 
     def _step(self) -> bool:
         """Wait for one round of events; False once the coordinator is gone."""
-        if self._measure_at is not None and time.monotonic() >= self._measure_at:
-            self._measure(time.monotonic())
-        for key, _ in self._selector.select(self._measure_at and max(0.0, self._measure_at - time.monotonic())):
+        for key, _ in self._selector.select(self._do_what_is_due(time.monotonic())):
             if key.fileobj is self._connection:
                 if not self._read_connection():
                     return False
@@ -162,6 +165,15 @@ class Supervisor:
                 if child.number in self._children:
                     self._read_pipe(child, stream)
         return True
+
+    def _do_what_is_due(self, now: float) -> float | None:
+        """Do what is to be done at its time; returns in how many seconds there is more of it, if there is."""
+        if self._measure_at is not None and now >= self._measure_at:
+            self._measure(now)
+        if self._stops.check_at is not None and now >= self._stops.check_at:
+            self._end_stopped(now)
+        times = [at for at in (self._measure_at, self._stops.check_at) if at is not None]
+        return max(0.0, min(times) - now) if times else None
 
     def _read_connection(self) -> bool:
         space = self._receiver.buffer()
@@ -304,9 +316,23 @@ class Supervisor:
 
     def _reap(self) -> None:
         for child in list(self._children.values()):
-            pid, status, usage = os.wait4(child.pid, os.WNOHANG)
-            if pid:
+            pid, status, usage = os.wait4(child.pid, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
+            if not pid:
+                continue
+            if os.WIFSTOPPED(status):
+                self._stops.stopped(child.number, time.monotonic())
+                continue
+            self._stops.went_on(child.number)
+            if not os.WIFCONTINUED(status):
                 self._bury(child, status, usage)
+
+    def _end_stopped(self, now: float) -> None:
+        """Kill slots that somebody has stopped, and does not let go on."""
+        self._reap()  # one that goes on again is left alone, though we may not have been told yet
+        for number in self._stops.too_long(now):
+            child = self._children[number]
+            child.is_unwanted = child.was_stopped = True
+            _kill_group(child.pid)
 
     def _bury(self, child: _Child, status: int, usage: resource.struct_rusage) -> None:
         del self._children[child.number]
@@ -322,7 +348,8 @@ class Supervisor:
         stack = _stack(child.crash_file)
         last = [child.tail.of(child.readers[1].job), group]
         code = os.waitstatus_to_exitcode(status)
-        self._send(SlotExited(child.number, code, at, peak, stack, self._was_oom(child, code), blobs=last))
+        is_oom = self._was_oom(child, code)
+        self._send(SlotExited(child.number, code, at, peak, stack, is_oom, child.was_stopped, blobs=last))
 
     def _was_oom(self, child: _Child, code: int) -> bool:
         """Whether it was the kernel that killed it, for want of memory."""

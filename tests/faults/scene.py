@@ -12,13 +12,14 @@ The job has three records: so two thirds are done when the last waits, and no ba
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from pathlib import Path
 
 from tests.hosts import Host, Hosts
 from tests.remote import Script, joined_worker, processes, script, touch
 
-__all__ = ["HERE", "THERE", "Scene", "last", "slots", "supervisor"]
+__all__ = ["HERE", "THERE", "Scene", "known_inside", "last", "slots", "supervisor"]
 
 #: A job whose map call on h2 waits there.
 THERE = """
@@ -140,6 +141,17 @@ def supervisor(host: Host) -> int:
 def slots(host: Host) -> list[int]:
     """The slots there."""
     return sorted(pid for pid in _supervisors(host) if _parent(pid) in _supervisors(host))
+
+
+def known_inside(host: Host, number: int) -> int:
+    """The slot that has this number in its own host."""
+    (pid,) = [pid for pid in slots(host) if _number_inside(pid) == number]
+    return pid
+
+
+def _number_inside(pid: int) -> int:
+    (numbers,) = re.findall(r"^NSpid:(.*)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(numbers.split()[-1])
 
 
 def _supervisors(host: Host) -> list[int]:

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from tests.faults.conftest import Stopwatch
-from tests.faults.scene import HERE, Scene, slots, supervisor
+from tests.faults.scene import HERE, Scene, known_inside, supervisor
 from tests.remote import kill_all
 
 pytestmark = pytest.mark.slow
@@ -17,8 +17,7 @@ pytestmark = pytest.mark.slow
 @pytest.mark.faults("a slot is killed while it maps", "its task runs again at once", within=20)
 def test_slot_is_killed_while_it_maps(scene: Scene, watch: Stopwatch) -> None:
     scene.begin(HERE, has="")
-    killed = int(scene.coordinator.wait_for(r"map has (\d+)")[1])
-    (pid,) = [pid for pid in slots(scene.h1) if pid_inside(pid) == killed]
+    pid = known_inside(scene.h1, int(scene.coordinator.wait_for(r"map has (\d+)")[1]))
     watch.start()
     os.kill(pid, signal.SIGKILL)
     scene.let_go("map", "reduce")
@@ -31,8 +30,7 @@ def test_slot_is_killed_while_it_maps(scene: Scene, watch: Stopwatch) -> None:
 def test_slot_is_killed_while_it_reduces(scene: Scene, watch: Stopwatch) -> None:
     scene.begin(HERE, has="")
     scene.let_go("map")
-    killed = int(scene.coordinator.wait_for(r"reduce has (\d+)")[1])
-    (pid,) = [pid for pid in slots(scene.h1) if pid_inside(pid) == killed]
+    pid = known_inside(scene.h1, int(scene.coordinator.wait_for(r"reduce has (\d+)")[1]))
     watch.start()
     os.kill(pid, signal.SIGKILL)
     scene.let_go("reduce")
@@ -88,10 +86,3 @@ def test_host_loses_its_power(scene: Scene, watch: Stopwatch) -> None:
     assert "('h2/1', 'lost')" in scene.ended()
     watch.stop()
     scene.close()
-
-
-def pid_inside(pid: int) -> int:
-    """A process's number as it is known in its own host."""
-    with open(f"/proc/{pid}/status") as status:
-        (numbers,) = [line for line in status if line.startswith("NSpid:")]
-    return int(numbers.split()[-1])

@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from tests.faults.conftest import Stopwatch
-from tests.faults.scene import HERE, THERE, Scene, last, slots, supervisor
+from tests.faults.scene import HERE, THERE, Scene, known_inside, last, slots, supervisor
 
 pytestmark = pytest.mark.slow
 
@@ -138,6 +138,33 @@ def test_slot_is_stopped(scene: Scene, watch: Stopwatch, seconds: int) -> None:
     watch.stop()
     go_on(pid)
     scene.back()
+    scene.close()
+
+
+@pytest.mark.minutes
+@pytest.mark.faults("a slot with one of few tasks is stopped for good", "it is ended; its task runs again", within=65)
+def test_slot_with_one_of_few_tasks_is_stopped(scene: Scene, watch: Stopwatch) -> None:
+    scene.begin()
+    (pid,) = slots(scene.h2)
+    watch.start()
+    stop(pid)
+    scene.let_go()
+    assert "('h2/1', 'stopped')" in scene.ended()
+    watch.stop()
+    scene.back()
+    scene.close()
+
+
+@pytest.mark.minutes
+@pytest.mark.faults("a local slot with one of few tasks is stopped for good", "the same", within=65)
+def test_local_slot_with_one_of_few_tasks_is_stopped(scene: Scene, watch: Stopwatch) -> None:
+    scene.begin(HERE.replace("range(40)", "range(3)"), has="")
+    pid = known_inside(scene.h1, int(scene.coordinator.wait_for(r"map has (\d+)")[1]))
+    watch.start()
+    stop(pid)
+    scene.let_go("map", "reduce")
+    assert "'stopped'" in scene.ended()
+    watch.stop()
     scene.close()
 
 
