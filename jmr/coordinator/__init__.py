@@ -11,6 +11,7 @@
     listener  lets such workers in, when they have proved themselves
     others    all of those, their names and their silence
     jobs      a job as the coordinator knows it
+    attempts  what becomes of attempts
     desk      Desk: messages -> scheduler events -> effects -> messages
     core      Coordinator: the loop's thread, and what other threads may ask of it
     status    what a cluster looks like from outside

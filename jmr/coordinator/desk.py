@@ -18,22 +18,19 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jmr.codec.values import Buffer
 from jmr.coordinator import patience
+from jmr.coordinator.attempts import Attempts
 from jmr.coordinator.books import Books
-from jmr.coordinator.jobs import Job, JobSpec, Letter, order_of
+from jmr.coordinator.jobs import Job, JobSpec, Letter
 from jmr.coordinator.local import LocalWorker
 from jmr.coordinator.mail import (
     Ending,
     JobDone,
-    JobFailed,
-    JobPoisoned,
     JobStopped,
-    PoisonSetAside,
     WorkersLost,
 )
 from jmr.coordinator.worker import Answer, Slot, Stop, Worker
@@ -46,16 +43,12 @@ from jmr.shuffle.directory import Directories
 from jmr.shuffle.files import Room, room_of
 from jmr.shuffle.outputs import MapOutputs
 from jmr.wire.messages import (
-    AttemptFailed,
-    CloseJob,
     MapDone,
     Measured,
     OpenJob,
     Printed,
     Range,
-    ReduceDone,
     SlotExited,
-    whole,
 )
 
 if TYPE_CHECKING:
@@ -68,8 +61,6 @@ __all__ = ["Desk"]
 
 #: How long a job's end waits for what was printed on other hosts; and if it was cancelled, when nobody wants to wait.
 _DRAIN_SECONDS, _CANCELLED_DRAIN_SECONDS = 2.0, 0.5
-#: A record that fills its host alone does so again; once more, as others may have had their part in it.
-_ENOUGH_STOPS = 2
 #: How often the scheduler is told of the time while jobs run.
 _TICK_SECONDS = 1.0
 
@@ -93,9 +84,8 @@ class Desk:
         #: Workers on other hosts, if there may be any.
         self.others: Others | None = None
         self.jobs: dict[int, Job] = {}
-        #: Slots that have joined.
-        self._slots: dict[int, Slot] = {}
         self._scheduler = Scheduler()
+        self._attempts = Attempts(self, self._scheduler, self.jobs, budget)
         #: Mail that is not delivered yet.
         self._outbox: deque[Letter] = deque()
         self._broken = False
@@ -135,15 +125,15 @@ class Desk:
 
     def _apply(self, event: events.Event) -> None:
         for effect in self._scheduler.handle(event):
-            self._carry_out(effect)
+            self.carry_out(effect)
 
-    def _carry_out(self, effect: effects.Effect) -> None:
+    def carry_out(self, effect: effects.Effect) -> None:
+        """Do what must be done."""
         match effect:
             case effects.StartAttempt():
-                self._start_attempt(effect)
+                self._attempts.start(effect)
             case effects.StopSlot(slot):
-                if slot in self._slots:
-                    self._slots[slot].worker.kill(slot)
+                self._attempts.stop(slot)
             case effects.PlanReduce(number):
                 n_tasks, done = self.jobs[number].plan_reduce(), self.jobs[number].tell_reduced()
                 self._apply(events.ReduceTasksKnown(time.monotonic(), number, n_tasks, done))
@@ -223,7 +213,7 @@ class Desk:
             return
         self._end(job, ending)
         self._apply(events.JobCancelled(time.monotonic(), number))
-        self._settle(job)
+        self.settle(job)
 
     def _tick_soon(self) -> None:
         if not self._is_ticking:
@@ -244,9 +234,10 @@ class Desk:
         """Remember how a job ends; it is told when its slots are quiet and what they printed has come."""
         assert job.ending is None
         job.ending = ending
-        self._settle(job)
+        self.settle(job)
 
-    def _settle(self, job: Job) -> None:
+    def settle(self, job: Job) -> None:
+        """Have a job's end told, if it has ended and nothing of it runs any more, when what it printed is there."""
         if job.ending is None or job.n_draining is not None or not self._scheduler.is_quiet(job.number):
             return
         asked: list[Worker] = [self.local, *(worker for worker in self._remote() if worker.knows(job.number))]
@@ -271,10 +262,7 @@ class Desk:
             return
         assert job.ending is not None
         job.forget()
-        for slot in self._slots.values():
-            if number in slot.opened:
-                slot.opened.discard(number)
-                slot.line.send(CloseJob(number))
+        self._attempts.close_job(number)
         if self.others is not None:
             self.others.forget_job(number)
         if self._watching is not None:
@@ -282,85 +270,11 @@ class Desk:
         patience.release()
         job.tell(job.ending)
 
-    # Attempts.
-
-    def _start_attempt(self, attempt: effects.StartAttempt) -> None:
-        job, slot = self.jobs[attempt.task.job], self._slots[attempt.slot]
-        slot.attempt = attempt
-        job.books.began(slot, attempt)
-        opening = None
-        if job.number not in slot.opened:
-            slot.opened.add(job.number)
-            opening = job.opening if slot.worker is self.local else job.opening_elsewhere
-        slot.worker.start(slot, opening, job.order(attempt))
-
-    def _finish(self, slot: Slot, message: MapDone | ReduceDone) -> None:
-        job, attempt = self._take_attempt(slot, "done", answer=message)
-        for effect in self._scheduler.handle(events.AttemptFinished(time.monotonic(), slot.number)):
-            if isinstance(effect, effects.Commit):
-                assert job is not None
-                job.commit(attempt.task, message)
-            else:
-                self._carry_out(effect)
-        if job is not None:
-            self._settle(job)
-
-    def _raise(self, slot: Slot, failure: Buffer) -> None:
-        job, attempt = self._take_attempt(slot, "raised")
-        told: Ending = WorkersLost("")
-        if job is not None:
-            told = JobFailed(str(attempt.task), attempt.number, slot.name, failure, job.origin(attempt.task))
-        self._apply_ending(job, told, events.AttemptRaised(time.monotonic(), slot.number), effects.FailJob)
-
-    def _apply_ending(self, job: Job | None, told: Ending, event: events.Event, ends: type[effects.Effect]) -> None:
-        """Handle an event whose effect may be the job's end, told in these words."""
-        for effect in self._scheduler.handle(event):
-            if isinstance(effect, effects.PoisonTask | effects.SetAside):
-                assert isinstance(told, JobPoisoned)
-                told = replace(told, index=effect.index, n_deaths=effect.n_deaths)
-            if isinstance(effect, ends):
-                assert job is not None
-                job.ending = told
-            elif isinstance(effect, effects.SetAside):
-                assert job is not None
-                self._set_aside(job, effect, told)
-            else:
-                self._carry_out(effect)
-        if job is not None:
-            self._settle(job)
-
-    def _set_aside(self, job: Job, effect: effects.SetAside, told: Ending) -> None:
-        assert isinstance(told, JobPoisoned)
-        job.spec.report.n_skipped += 1
-        job.tell(PoisonSetAside(order_of(effect.task), told))
-
-    def _take_attempt(
-        self,
-        slot: Slot,
-        outcome: str,
-        *,
-        answer: Answer | None = None,
-        exited: SlotExited | None = None,
-        stop: Stop | None = None,
-    ) -> tuple[Job | None, effects.StartAttempt]:
-        """End an attempt in the books, before the scheduler hears of it; the job is None if it is over already."""
-        attempt, slot.attempt = slot.attempt, None
-        assert attempt is not None
-        self._budget.release(slot.number)
-        job = self.jobs.get(attempt.task.job)
-        if job is None:
-            pass
-        elif self._scheduler.counts(slot.number):
-            job.books.ended(slot, attempt, outcome, answer, exited, stop=stop)
-        else:
-            job.books.ended(slot, attempt, "stopped", None, exited)
-        return job, attempt
-
     # What the worker tells.
 
     def slot_joined(self, slot: Slot) -> None:
         """It waits for work."""
-        self._slots[slot.number] = slot
+        self._attempts.joined(slot)
         self._apply(events.SlotJoined(time.monotonic(), slot.number, slot.worker.number))
 
     def slot_unwanted(self, slot: Slot) -> None:
@@ -369,57 +283,15 @@ class Desk:
 
     def slot_answered(self, slot: Slot, answer: Answer) -> None:
         """Its attempt is over."""
-        match answer:
-            case AttemptFailed():
-                self._raise(slot, whole(answer.blobs[0]))
-            case MapDone() | ReduceDone():
-                self._finish(slot, answer)
+        self._attempts.answered(slot, answer)
 
     def slot_died(self, slot: Slot, exited: SlotExited | None) -> None:
         """Its task runs again, or was tried often enough."""
-        self._slots.pop(slot.number, None)
-        if exited is None:
-            self._lose(slot)
-            return
-        stop = self._watch().stop_of(slot, exited) if slot.stop is not None or exited.is_oom else None
-        if exited.was_stopped or (stop is not None and not stop.is_blamed):
-            self._take_back(slot, exited, stop)
-            return
-        enough = None if slot.stop is None else _ENOUGH_STOPS
-        event = events.SlotDied(time.monotonic(), slot.number, exited.cursor, enough)
-        if slot.attempt is None:
-            self._apply(event)
-            return
-        counts = self._scheduler.counts(slot.number)
-        job, attempt = self._take_attempt(slot, "died", exited=exited, stop=stop)
-        told: Ending = WorkersLost("")
-        if job is not None and counts:
-            told = job.poison(attempt.task, exited, slot.name)
-            told.why = "" if stop is None else stop.why
-        self._apply_ending(job, told, event, effects.PoisonTask)
+        self._attempts.died(slot, exited)
 
-    def _lose(self, slot: Slot) -> None:
-        counts = self._scheduler.counts(slot.number)
-        job = self._take_attempt(slot, "lost")[0] if slot.attempt is not None else None
-        if not slot.ending:
-            for each in self.jobs.values():
-                each.books.lost(slot)
-        if job is not None and counts and slot.worker is not self.local and not slot.ending:
-            job.note(f"{slot.worker.name} was lost, and its work done again")
-        self._apply(events.SlotLost(time.monotonic(), slot.number))
-        if job is not None:
-            self._settle(job)
-
-    def _take_back(self, slot: Slot, exited: SlotExited, stop: Stop | None) -> None:
-        """It has ended for want of memory, or as somebody had stopped it, and its task runs again."""
-        counts, job = self._scheduler.counts(slot.number), None
-        if slot.attempt is not None:
-            job, _ = self._take_attempt(slot, "stopped", exited=exited, stop=stop)
-        if job is not None and counts and exited.was_stopped:
-            job.note(f"{slot.name} was stopped by a signal for a minute, and its work done again")
-        self._apply(events.SlotLost(time.monotonic(), slot.number))
-        if job is not None:
-            self._settle(job)
+    def stop_of(self, slot: Slot, exited: SlotExited) -> Stop | None:
+        """Whether a slot, which is gone, has ended for want of memory."""
+        return self._watch().stop_of(slot, exited) if slot.stop is not None or exited.is_oom else None
 
     def _watch(self) -> Watching:
         if self._watching is None:
@@ -531,11 +403,7 @@ class Desk:
 
     def slot_refused(self, slot: Slot, refusal: Refusal) -> None:
         """Its host cannot take part in this job, and gets no more of it."""
-        counts = self._scheduler.counts(slot.number)
-        job, _ = self._take_attempt(slot, "refused")
-        if job is not None and counts and slot.worker.number not in job.refusals:
-            job.refusals[slot.worker.number] = slot.worker.name, refusal
-            job.note(f"without {slot.worker.name}, which {refusal.reason}")
+        job = self._attempts.refused(slot, refusal)
         refused = {} if job is None else job.refusals
         others = [worker for worker in self._remote() if worker.number not in refused]
         self._apply(
@@ -544,7 +412,7 @@ class Desk:
             )
         )
         if job is not None:
-            self._settle(job)
+            self.settle(job)
         self._count_slots("none can do it")
 
     def close(self) -> None:
