@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from jmr.coordinator import local as coordinator_local
+from jmr.coordinator import worker as coordinator_worker
 from jmr.coordinator.local import LocalWorker
 from jmr.coordinator.worker import Answer, Slot
 from jmr.launch.local import start_local
@@ -60,10 +61,12 @@ class Notes:
 async def worker_of(notes: Notes, directory: Path, n_slots: int) -> AsyncIterator[LocalWorker]:
     worker = LocalWorker(notes, [str(directory)], start_local([str(directory)]), n_slots, itertools.count(1))
     worker.attach()
-    yield worker
-    worker.close()
-    await asyncio.sleep(0)  # lets the closed connections be noticed
-    await asyncio.to_thread(worker.join)
+    try:
+        yield worker
+    finally:
+        worker.close()
+        await asyncio.sleep(0)  # lets the closed connections be noticed
+        await asyncio.to_thread(worker.join)
 
 
 def supervisor(worker: LocalWorker) -> int:
@@ -143,6 +146,26 @@ def test_a_supervisor_that_does_not_do_what_it_is_told_is_replaced(
             assert await notes.next() == ("lost", "local/1")
             assert await notes.next() == ("joined", "local/1")
             assert supervisor(worker) != stopped
+
+    asyncio.run(story())
+
+
+def test_how_a_slot_died_is_told_though_its_supervisor_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator_worker, "_GRACE_SECONDS", 0.0)
+
+    async def story() -> None:
+        notes = Notes()
+        async with worker_of(notes, tmp_path / "spill", 1) as worker:
+            assert await notes.next() == ("joined", "local/1")
+            (slot,) = worker.slots
+            pid = supervisor(worker)
+            (child,) = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            os.kill(pid, signal.SIGSTOP)
+            os.kill(int(child), signal.SIGSEGV)
+            while not slot.hung_up:
+                await asyncio.sleep(0)
+            os.kill(pid, signal.SIGCONT)
+            assert await notes.next() == ("died", -signal.SIGSEGV)
 
     asyncio.run(story())
 

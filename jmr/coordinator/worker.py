@@ -13,6 +13,7 @@ It knows nothing of jobs. Every method but `join` belongs to the loop's thread.
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -253,8 +254,7 @@ class Worker:
             asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._owner.guard(self._hang_up), number)
             return
         del self._slots[number]
-        how = replace(slot.exited, status=CANNOT_ANSWER) if slot.hung_up else slot.exited
-        self._owner.slot_died(slot, how)
+        self._owner.slot_died(slot, _told_exit(slot, slot.exited))
         told = f"slots end as soon as they start, with status {slot.exited.status}"
         if slot.ready or self._may_go_on(told):
             self._fork_missing()
@@ -298,6 +298,12 @@ class Worker:
             self._owner.slot_died(slot, None)
         while self._draining:  # nobody is left to answer
             self._owner.drained(self._draining.pop())
+
+
+def _told_exit(slot: Slot, exited: SlotExited) -> SlotExited:
+    """How it ended; one that lived on without its connection did so only as we have killed it."""
+    is_ours = slot.hung_up and exited.status == -signal.SIGKILL
+    return replace(exited, status=CANNOT_ANSWER) if is_ours else exited
 
 
 def _is_possible(measured: Measured) -> bool:
