@@ -158,8 +158,10 @@ class History:
                 self.caps.pop(worker, None)
                 if most is not None:
                     self.caps[worker] = most
-            case Tick(_, late):
+            case Tick(now, late):
                 self._late += late
+                for attempt in [slot.attempt for slot in self.slots.values() if slot.attempt is not None]:
+                    attempt.began = min(attempt.began, now - self._late)  # nothing begins later than now
             case _:
                 return self._end_attempt(event)
         return None

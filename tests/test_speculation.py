@@ -238,6 +238,15 @@ def test_time_in_which_we_stood_still_is_no_slots_fault(scheduler: Checked) -> N
     assert scheduler(Tick(129.2)) == [backup(3, map_task(0))]
 
 
+def test_what_begins_before_it_is_known_that_we_stood_still_begins_then(scheduler: Checked) -> None:
+    scheduler(opened(), *[SplitAdded(0.0, 1)] * 4, *[SlotJoined(0.0, slot) for slot in range(4)])
+    scheduler(*[AttemptFinished(1.0, slot) for slot in range(4)])
+    assert scheduler(SplitAdded(125.0, 1), InputEnded(125.0, 1)) == [StartAttempt(3, map_task(4), 1)]
+    assert scheduler(Tick(125.0, late=119.0)) == []
+    assert scheduler(Tick(135.0)) == []
+    assert scheduler(Tick(135.1)) == [backup(2, map_task(4))]
+
+
 @given(st.lists(st.floats(0.0, 1e6), min_size=1))
 def test_the_median_is_known_to_a_tenth(seconds: list[float]) -> None:
     lengths = Lengths()

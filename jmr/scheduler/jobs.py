@@ -169,6 +169,11 @@ class Job:
             and 0 < self.n_left <= (1 - _MOSTLY_DONE) * (self.n_tasks - self.n_kept)
         )
 
+    def begin_by(self, now: float) -> None:
+        """Count attempts as begun now that were said to begin later, before it was known by how much we were late."""
+        for slot, _ in takewhile(lambda attempt: attempt[1] > now, reversed(self.slots.items())):
+            self.slots[slot] = now
+
     def stragglers(self, now: float) -> list[int]:
         """Slots whose attempt has run too long, the one that has run longest first."""
         since = now - self.lengths.patience()

@@ -227,6 +227,8 @@ class Scheduler:
     def _tick(self, late: float) -> list[Effect]:
         self._late += late
         self._now -= late
+        for job in self._jobs.values():
+            job.begin_by(self._now)
         return [effect for job in self._jobs.values() if job.wants_backups() for effect in self._back_up(job)]
 
     def _back_up(self, job: Job) -> list[Effect]:
@@ -413,6 +415,7 @@ class Scheduler:
             assert job.n_local == sum(self._pools.worker_of[slot].number is None for slot in job.slots)
             assert all(task.state is TaskState.RUNNING and len(task.slots) <= 2 for task in running.values())
             assert all(self._running[slot] is task for task in running.values() for slot in task.slots)
+            assert list(job.slots.values()) == sorted(job.slots.values())
             assert job.n_backups == sum(len(task.slots) == 2 for task in running.values())
             assert job.slots.keys() - self._stopping == {slot for task in running.values() for slot in task.slots}
             assert job.n_left == len(running) + len(job.queue) <= job.n_tasks
