@@ -18,7 +18,7 @@ from jmr.coordinator import worker as coordinator_worker
 from jmr.coordinator.local import LocalWorker
 from jmr.coordinator.worker import Answer, Slot
 from jmr.launch.local import start_local
-from jmr.wire.messages import Printed, SlotExited
+from jmr.wire.messages import Drained, Printed, SlotExited
 
 pytestmark = pytest.mark.slow
 
@@ -179,6 +179,23 @@ def test_a_supervisor_that_does_what_it_is_told_stays(tmp_path: Path) -> None:
             assert await notes.next() == ("died", -signal.SIGKILL)
             assert await notes.next() == ("joined", "local/1")
             assert worker._obeying is None
+
+    asyncio.run(story())
+
+
+def test_a_supervisor_is_asked_again_if_it_was_told_more_since(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordinator_local, "_OBEY_SECONDS", 0.1)
+
+    async def story() -> None:
+        notes = Notes()
+        async with worker_of(notes, tmp_path / "spill", 2) as worker:
+            assert {await notes.next(), await notes.next()} == {("joined", "local/1"), ("joined", "local/2")}
+            stopped = supervisor(worker)
+            os.kill(stopped, signal.SIGSTOP)
+            for slot in worker.slots:
+                worker.kill(slot.number)
+            worker._hear_supervisor(Drained(coordinator_local._OBEYED))  # to the first, just before it was stopped
+            assert {await notes.next(), await notes.next()} == {("lost", "local/1"), ("lost", "local/2")}
 
     asyncio.run(story())
 

@@ -50,8 +50,9 @@ class LocalWorker(Worker):
         self._supervisor: LocalSupervisor | None = supervisor
         self._n_failed_starts = 0
         self._closed = False
-        #: Runs while the supervisor is to do something.
+        #: Runs while the supervisor is to do something; and whether it was told more since it was asked.
         self._obeying: asyncio.TimerHandle | None = None
+        self._is_told_more = False
 
     def attach(self) -> None:
         """Begin to hear and to fork, on the loop that runs."""
@@ -77,10 +78,10 @@ class LocalWorker(Worker):
     def kill(self, number: int) -> None:
         """End a slot's process, and what it has started; its supervisor, too, if that does not do it."""
         super().kill(number)
-        if self._control is not None and self._obeying is None:
-            self._control.send(Drain(_OBEYED))  # its end may take a while, and this does not
-            give_up = self._owner.guard(self._give_up)
-            self._obeying = asyncio.get_running_loop().call_later(_OBEY_SECONDS, give_up, self._supervisor)
+        if self._obeying is None:
+            self._ask_whether_it_obeys()
+        else:
+            self._is_told_more = True
 
     def close(self) -> None:
         """Let go of every process; `join` waits for their end."""
@@ -113,8 +114,17 @@ class LocalWorker(Worker):
                 self._is_ready = True
             case Drained(token) if token == _OBEYED:
                 self._note_obeyed()
+                if self._is_told_more:
+                    self._ask_whether_it_obeys()
             case _:
                 super()._hear_supervisor(message)
+
+    def _ask_whether_it_obeys(self) -> None:
+        self._is_told_more = False
+        if self._control is not None:
+            self._control.send(Drain(_OBEYED))  # a slot's end may take a while, and this does not
+            give_up = self._owner.guard(self._give_up)
+            self._obeying = asyncio.get_running_loop().call_later(_OBEY_SECONDS, give_up, self._supervisor)
 
     def _note_obeyed(self) -> None:
         if self._obeying is not None:
