@@ -18,7 +18,7 @@ from jmr.coordinator import worker as coordinator_worker
 from jmr.coordinator.local import LocalWorker
 from jmr.coordinator.worker import Answer, Slot
 from jmr.launch.local import start_local
-from jmr.wire.messages import Drained, Printed, SlotExited
+from jmr.wire.messages import Drained, Measured, Printed, SlotExited
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +46,9 @@ class Notes:
 
     def printed(self, printed: Printed) -> None:
         self.told.put_nowait(("printed", printed.job))
+
+    def measured(self, worker: LocalWorker, measured: Measured) -> None:
+        self.told.put_nowait(("measured", measured.limit_bytes))
 
     def drained(self, token: int) -> None:
         self.told.put_nowait(("drained", token))
@@ -131,6 +134,34 @@ def test_a_supervisor_whose_coordinator_is_killed_while_it_starts_leaves_no_dire
     assert not directory.exists()
 
 
+@pytest.mark.parametrize("what", ["kill", "watch"])
+def test_a_supervisor_that_somebody_has_stopped_is_let_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr(coordinator_local, "_OBEY_SECONDS", 0.1)
+
+    async def story() -> None:
+        notes = Notes()
+        async with worker_of(notes, tmp_path / "spill", 1) as worker:
+            assert await notes.next() == ("joined", "local/1")
+            stopped = supervisor(worker)
+            os.kill(stopped, signal.SIGSTOP)
+            if what == "kill":
+                worker.kill(worker.slots[0].number)
+                assert await notes.next() == ("died", -signal.SIGKILL)
+                assert await notes.next() == ("joined", "local/1")
+            else:
+                worker.watch(is_on=True)
+                assert (await notes.next())[0] == "measured"
+                worker.drain(7)
+                while (told := await notes.next())[0] == "measured":
+                    pass
+                assert told == ("drained", 7)
+            assert supervisor(worker) == stopped
+
+    asyncio.run(story())
+
+
 def test_a_supervisor_that_does_not_do_what_it_is_told_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,13 +172,23 @@ def test_a_supervisor_that_does_not_do_what_it_is_told_is_replaced(
         async with worker_of(notes, tmp_path / "spill", 1) as worker:
             assert await notes.next() == ("joined", "local/1")
             stopped = supervisor(worker)
-            os.kill(stopped, signal.SIGSTOP)
+            stays_stopped(worker, monkeypatch)
             worker.kill(worker.slots[0].number)
             assert await notes.next() == ("lost", "local/1")
             assert await notes.next() == ("joined", "local/1")
             assert supervisor(worker) != stopped
 
     asyncio.run(story())
+
+
+def stays_stopped(worker: LocalWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stop its supervisor, whoever lets it go on."""
+    pid = supervisor(worker)
+    os.kill(pid, signal.SIGSTOP)
+    kill = os.kill
+    monkeypatch.setattr(
+        os, "kill", lambda to, number: None if (to, number) == (pid, signal.SIGCONT) else kill(to, number)
+    )
 
 
 def test_how_a_slot_died_is_told_though_its_supervisor_is_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,8 +231,7 @@ def test_a_supervisor_is_asked_again_if_it_was_told_more_since(tmp_path: Path, m
         notes = Notes()
         async with worker_of(notes, tmp_path / "spill", 2) as worker:
             assert {await notes.next(), await notes.next()} == {("joined", "local/1"), ("joined", "local/2")}
-            stopped = supervisor(worker)
-            os.kill(stopped, signal.SIGSTOP)
+            stays_stopped(worker, monkeypatch)
             for slot in worker.slots:
                 worker.kill(slot.number)
             worker._hear_supervisor(Drained(coordinator_local._OBEYED))  # to the first, just before it was stopped

@@ -2,15 +2,17 @@
 
     ForkSlot + one end of a pair ──> supervisor ──fork──> slot ──the other end──> coordinator
 
-A lost supervisor takes its slots along, and is started again, unless that keeps failing. One that does not do what it
-is told, because somebody has stopped it, counts as lost: nobody else could say how a slot has ended.
+A lost supervisor takes its slots along, and is started again, unless that keeps failing. One that does not answer was
+stopped by somebody, perhaps: it is let go on, as slots cannot print for long without it, and nobody else sees when one
+is stopped. If it was told to end slots and does not do so even then, it counts as lost.
 """
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from jmr.coordinator.worker import Answer, Line, Owner, Slot, Worker
@@ -50,9 +52,10 @@ class LocalWorker(Worker):
         self._supervisor: LocalSupervisor | None = supervisor
         self._n_failed_starts = 0
         self._closed = False
-        #: Runs while the supervisor is to do something; and whether it was told more since it was asked.
+        #: Runs while the supervisor is to answer.
         self._obeying: asyncio.TimerHandle | None = None
-        self._is_told_more = False
+        #: Whether it was told to end slots, and more of them since it was asked.
+        self._is_told = self._is_told_more = False
 
     def attach(self) -> None:
         """Begin to hear and to fork, on the loop that runs."""
@@ -78,10 +81,17 @@ class LocalWorker(Worker):
     def kill(self, number: int) -> None:
         """End a slot's process, and what it has started; its supervisor, too, if that does not do it."""
         super().kill(number)
+        self._is_told = True
         if self._obeying is None:
             self._ask_whether_it_obeys()
         else:
             self._is_told_more = True
+
+    def watch(self, *, is_on: bool) -> None:
+        """Have its memory measured, or not; and see that it answers, while it is."""
+        super().watch(is_on=is_on)
+        if is_on and self._obeying is None:
+            self._ask_whether_it_obeys()
 
     def close(self) -> None:
         """Let go of every process; `join` waits for their end."""
@@ -116,6 +126,8 @@ class LocalWorker(Worker):
                 self._note_obeyed()
                 if self._is_told_more:
                     self._ask_whether_it_obeys()
+                else:
+                    self._is_told = False
             case _:
                 super()._hear_supervisor(message)
 
@@ -123,24 +135,36 @@ class LocalWorker(Worker):
         self._is_told_more = False
         if self._control is not None:
             self._control.send(Drain(_OBEYED))  # a slot's end may take a while, and this does not
-            give_up = self._owner.guard(self._give_up)
-            self._obeying = asyncio.get_running_loop().call_later(_OBEY_SECONDS, give_up, self._supervisor)
+            self._wait_for_it(self._let_go_on)
+
+    def _wait_for_it(self, otherwise: Callable[[LocalSupervisor], None]) -> None:
+        late = self._owner.guard(otherwise)
+        self._obeying = asyncio.get_running_loop().call_later(_OBEY_SECONDS, late, self._supervisor)
 
     def _note_obeyed(self) -> None:
         if self._obeying is not None:
             self._obeying.cancel()
             self._obeying = None
 
-    def _give_up(self, supervisor: LocalSupervisor) -> None:
-        """It does not do what it is told."""
+    def _let_go_on(self, supervisor: LocalSupervisor) -> None:
+        """It does not answer; if somebody has stopped it, it does so now."""
         if supervisor is self._supervisor:
-            supervisor.process.kill()
+            supervisor.send_signal(signal.SIGCONT)
+            self._wait_for_it(self._give_up)
+
+    def _give_up(self, supervisor: LocalSupervisor) -> None:
+        """It does not answer even so, and is not needed as long as nothing is asked of it."""
+        if supervisor is self._supervisor:
+            self._obeying = None
+            if self._is_told:
+                supervisor.send_signal(signal.SIGKILL)
 
     def _lose_supervisor(self, supervisor: LocalSupervisor) -> None:
         """It is gone, and every slot with it; start another, unless they keep dying."""
         if self._closed:
             return
         self._note_obeyed()
+        self._is_told = self._is_told_more = False
         words = supervisor.end()
         self._supervisor = None
         self._lose_all()

@@ -33,10 +33,15 @@ class LocalSupervisor:
     process: subprocess.Popen[bytes]
     connection: socket.socket
 
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it is there; not as Popen does, which waits for it if it is not."""
+        if self.process.returncode is None:  # nobody has waited for it, so its number is no other's
+            os.kill(self.process.pid, number)
+
     def end(self) -> str:
         """Kill it and all that its slots had started, as it cannot do that any more; returns its last words."""
-        if self.process.returncode is None:  # nobody has waited for it, so its number is no other's
-            os.kill(self.process.pid, signal.SIGKILL)
+        if self.process.returncode is None:
+            self.send_signal(signal.SIGKILL)
             for pid in _session(self.process.pid):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
