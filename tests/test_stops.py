@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 import jmr
-from jmr.launch import local
+from jmr.launch import agent, local
+from jmr.wire.messages import Measured, Message, Watch
 from jmr.worker.stops import Stops
 
 
@@ -107,3 +109,24 @@ def test_a_slot_that_is_stopped_for_a_moment_goes_on(impatient: None, tmp_path: 
         result = jmr.run(source, stopped, lambda key, values: sum(values), max_attempts=1, engine=cluster)
     assert result == {"sum": 100}
     assert {attempt.outcome for attempt in result.timeline} == {"done"}
+
+
+@pytest.mark.slow
+def test_a_supervisor_on_another_host_that_somebody_has_stopped_is_let_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agent, "CHECK_SECONDS", 0.02)
+    monkeypatch.setattr(agent, "_ANSWER_SECONDS", 0.1)
+
+    async def story() -> None:
+        membership = agent.Membership(n_slots=1)
+        link = membership.make_link(lambda certificate: pytest.fail("nobody connects"))
+        sent: asyncio.Queue[Message] = asyncio.Queue()
+        monkeypatch.setattr(link, "send", sent.put_nowait)
+        os.kill(membership._supervisor.process.pid, signal.SIGSTOP)
+        beating = asyncio.ensure_future(membership._beat(link))
+        membership._obey(Watch(is_on=True))
+        while not isinstance(await asyncio.wait_for(sent.get(), 20), Measured):
+            pass
+        beating.cancel()
+        await membership.close()
+
+    asyncio.run(story())

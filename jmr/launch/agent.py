@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 import sys
 import threading
@@ -59,6 +60,12 @@ __all__ = [
 LEAVE_SECONDS = 10.0
 #: A membership that has lasted so long shows that the worker is not broken.
 _LASTING_SECONDS = 60.0
+
+
+#: For the supervisor to answer; else it was stopped by somebody, perhaps, and is let go on.
+_ANSWER_SECONDS = 5.0
+#: What it is asked then; jobs have positive numbers.
+_ANSWERED = -1
 
 
 class MembershipError(Exception):
@@ -123,6 +130,9 @@ class Membership:
         #: A slot has answered an attempt.
         self.has_answered = False
         self._is_closing = False
+        #: Whether the supervisor measures, as it does while there is a job; and since when it is to answer.
+        self._is_watched = False
+        self._asked_at: float | None = None
 
     def make_link(self, begin: Callable[[bytes], Handshake]) -> Link:
         """The link to join by; another one if that has failed."""
@@ -210,9 +220,20 @@ class Membership:
             if n % round(BEAT_SECONDS / CHECK_SECONDS) == 0:
                 link.send(Beat(os.getloadavg()[0], free_memory_bytes()))
             n += 1
+            self._see_to_supervisor(self._loop.time())
             await asyncio.sleep(CHECK_SECONDS)
             if leases.check(self._loop.time(), {0: link.heard_at}).get(0) is Lease.LOST:
                 link.abort()
+
+    def _see_to_supervisor(self, now: float) -> None:
+        """While there is a job, see that the supervisor answers: nobody else reads what slots print."""
+        if self._asked_at is None:
+            if self._is_watched:
+                self._asked_at = now
+                self._channel.send(Drain(_ANSWERED))
+        elif now - self._asked_at >= _ANSWER_SECONDS:
+            self._asked_at = None
+            self._supervisor.send_signal(signal.SIGCONT)
 
     # From the coordinator.
 
@@ -233,7 +254,10 @@ class Membership:
         match message:
             case ForkSlot(number):
                 self._fork(number, message)
-            case KillSlot() | Drain() | Watch():
+            case KillSlot() | Drain():
+                self._channel.send(message)
+            case Watch(is_on):
+                self._is_watched = is_on
                 self._channel.send(message)
             case Keep():
                 self._keeping.take(message)
@@ -258,6 +282,8 @@ class Membership:
 
     def _hear_supervisor(self, message: Message) -> None:
         match message:
+            case Drained(token) if token == _ANSWERED:
+                self._asked_at = None
             case SlotExited() | Printed() | Drained() | Measured():
                 if self._link is not None:
                     self._link.send(message)
