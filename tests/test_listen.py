@@ -20,6 +20,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import jmr
 from jmr.engines import cluster as engines_cluster
+from jmr.engines import reaching
 from jmr.launch import certificate
 from jmr.launch.address import Address
 from jmr.launch.token import token_path
@@ -105,6 +106,18 @@ def test_an_address_that_cannot_be_had_leaves_the_one_before() -> None:
         assert (cluster.address, listeners()) == (address, there)
         with Command(address, "--slots", 1, "--once") as worker:
             assert worker.line() == f"jmr-worker: joined {address} with 1 slot"
+
+
+def test_a_token_that_cannot_be_made_leaves_the_address_and_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_room() -> None:
+        raise jmr.TokenError("no space left on device")
+
+    monkeypatch.setattr(reaching, "new_token", no_room)
+    with jmr.Cluster(workers=0, listen="127.0.0.1:0") as cluster:
+        address, there = cluster.address, listeners()
+        with pytest.raises(jmr.TokenError, match="no space left"):
+            cluster.listen(address, new_token=True)
+        assert (cluster.address, listeners()) == (address, there)
 
 
 @pytest.mark.parametrize("listen", ["", "a..b", "junk:junk", "[::1", "ann@host", "http://10.0.0.5"])

@@ -47,12 +47,14 @@ def listen_at(coordinator: Coordinator, where: Address, before: Address | None, 
         token()  # before anything is changed
     others = coordinator.others()
     context, certificate = server_context()
+    in_the_way = None
     try:
         listening = bound(where)
     except WorkerError:
         if before is None or before.port != where.port:
             raise
         others.stop_listening()  # it may be we who are in the way
+        in_the_way = before
         try:
             listening = bound(where)
         except WorkerError:
@@ -64,6 +66,8 @@ def listen_at(coordinator: Coordinator, where: Address, before: Address | None, 
         key = token()
     except BaseException:
         listening.close()
+        if in_the_way is not None:
+            others.listen(bound(in_the_way), context, certificate, token())
         raise
     others.listen(listening, context, certificate, key)
     return Address(where.host, listening.getsockname()[1])
