@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import jmr
+from jmr.coordinator import desk
+from jmr.coordinator import local as coordinator_local
 from jmr.launch import agent, local
 from jmr.wire.messages import Measured, Message, Watch
 from jmr.worker.stops import Stops
@@ -130,3 +132,19 @@ def test_a_supervisor_on_another_host_that_somebody_has_stopped_is_let_go_on(mon
         await membership.close()
 
     asyncio.run(story())
+
+
+@pytest.mark.slow
+def test_slots_print_on_though_somebody_has_stopped_their_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    def printed(key: int, value: int) -> list[tuple[str, int]]:
+        os.kill(os.getppid(), signal.SIGSTOP)
+        for _ in range(3_000):
+            print("x" * 100)  # more than a pipe holds
+        return [("sum", value)]
+
+    monkeypatch.setattr(desk, "_TICK_SECONDS", 0.02)
+    monkeypatch.setattr(coordinator_local, "_OBEY_SECONDS", 0.2)
+    with jmr.Cluster(workers=1) as cluster:
+        job = jmr.submit({1: 1}, printed, lambda key, values: sum(values), engine=cluster, progress=False)
+        assert job.result(30) == {"sum": 1}
+    assert [attempt.outcome for attempt in job.result().timeline] == ["done", "done"]
