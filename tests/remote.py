@@ -202,8 +202,11 @@ def await_no_job_files(host: Host) -> None:
     await_that(lambda: not any("job-" in file for file in files(host)))
 
 
-def python_there(hosts: Hosts, *folders: str) -> str:
+def python_there(hosts: Hosts, *folders: str, quick: bool = False) -> str:
     """An interpreter that knows this very jmr, and these folders, for ssh, which takes no environment along."""
+    if quick:
+        (hosts.folder / "sitecustomize.py").write_text(QUICK)
+        folders = *folders, str(hosts.folder)
     path = hosts.folder / "python"
     path.write_text(f'#!/bin/sh\nPYTHONPATH={":".join([str(TOP), *folders])} exec {sys.executable} "$@"\n')
     path.chmod(0o755)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.hosts import Host, Hosts
-from tests.remote import TOP, joined_worker, kill_all, python_there, script
+from tests.remote import TOP, joined_worker, kill_all, python_there, script, touch
 
 pytestmark = pytest.mark.slow
 
@@ -104,25 +104,44 @@ with jmr.Cluster(**LISTEN) as cluster:
     coordinator.end()
 
 
-def test_job_fails_when_the_only_host_with_its_modules_is_lost(hosts: Hosts) -> None:
-    h1, _, h3, _ = hosts
+@pytest.mark.parametrize("refused", ["before", "after"])
+def test_job_waits_for_the_only_host_with_its_modules_while_that_is_lost(hosts: Hosts, refused: str) -> None:
+    h1, h2, h3, _ = hosts
     install(h3)
     body = """
+jmr.links.leases._LOST_SECONDS = 1000
 def mapfn(key, value):
     import special
-    say("stuck")
-    wait("go")
-try:
-    with jmr.Cluster(workers=0, ssh=["h2:1", "h3:1"], python=sys.argv[1]):
-        jmr.run({i: i for i in range(50)}, mapfn, progress=False)
-except jmr.WorkerError as error:
-    say("failed:", error)
+    if here() != HOME:
+        say("stuck")
+        wait("go")
+    yield key, special.double(value)
+with jmr.Cluster(workers=0, ssh=["h2:1", "h3:1"], python=sys.argv[1]) as cluster:
+    await_slots(cluster, 2)
+    say("idle")
+    sys.stdin.readline()
+    while sys.argv[2] == "after" and "silent" not in [host.state for host in cluster.hosts()]:
+        time.sleep(0.01)
+    job = jmr.submit({i: i for i in range(50)}, mapfn, total, progress=False)
+    while "without h2, which has no module 'special'" not in job._report.notes or not job._report.is_waiting:
+        time.sleep(0.01)
+    say("waits")
+    say("same", job.result() == {i: 2 * i for i in range(50)})
 """
-    coordinator = script(h1, body, python_there(hosts, INSTALLED), **install(h1))
+    python = python_there(hosts, INSTALLED, quick=True)
+    coordinator = script(h1, body, python, refused, quick=True, **install(h1))
+    coordinator.wait_for("idle")
+    if refused == "after":
+        h2.freeze()
+    coordinator.tell("go on")
     coordinator.wait_for("stuck")
     kill_all(h3)
-    assert "h2 has no module 'special'" in coordinator.wait_for("failed: .*$")[0]
-    coordinator.end()
+    h3.hole()
+    h2.thaw()
+    coordinator.wait_for("waits")
+    h3.unhole()
+    touch(h3, "go")
+    assert "same True" in coordinator.end()
 
 
 def test_module_that_the_kernel_lacks_is_an_error_of_the_users(hosts: Hosts) -> None:

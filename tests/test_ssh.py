@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.hosts import Host, Hosts
-from tests.remote import TOKEN, await_nothing, await_that, files, kill_all, python_there, script
+from tests.remote import TOKEN, await_nothing, await_that, files, kill_all, python_there, script, touch
 
 pytestmark = pytest.mark.slow
 
@@ -27,6 +27,11 @@ def cluster_of(*hosts, workers=0, python=sys.argv[1]):
     return jmr.Cluster(workers=workers, ssh=hosts, python=python)
 def names(cluster):
     return [host.name for host in cluster.hosts()][1:]
+"""
+#: Lost hosts are called again soon.
+AGAIN = """
+import jmr.engines.recalling
+jmr.engines.recalling._SHORTEST_PAUSE, jmr.engines.recalling._LONGEST_PAUSE = 0.1, 1.0
 """
 
 
@@ -173,25 +178,75 @@ sys.stdin.readline()
 
 
 @pytest.mark.parametrize("how", ["power", "kill"])
-def test_job_whose_last_host_is_lost_fails(netns_hosts: Hosts, python: str, how: str) -> None:
+def test_job_whose_last_host_is_lost_waits_until_it_is_back(netns_hosts: Hosts, how: str) -> None:
     h1, h2, *_ = netns_hosts
+    python = python_there(netns_hosts, quick=True)
     body = """
 def stuck(key, value):
-    say("stuck")
-    wait("go")
-try:
-    with cluster_of("h2:1"):
-        jmr.run(SOURCE, stuck, progress=False)
-except jmr.WorkerError as error:
-    say("failed:", error)
+    if here() != HOME and key == 7:
+        say("stuck")
+        wait("go")
+    yield key % 3, value * value
+with cluster_of("h2:1") as cluster:
+    job = jmr.submit(SOURCE, stuck, total, name="squares", progress=False)
+    while not job._report.is_waiting:
+        time.sleep(0.01)
+    say("waits", job, cluster.hosts()[1].state)
+    result = job.result()
+    say("same", list(result.items()) == list(jmr.run(SOURCE, stuck, total, engine="inline", progress=False).items()))
+    say("notes", job._report.notes)
+    say("hosts", [(host.name, host.state, len(host.slots)) for host in cluster.hosts()[1:]])
 """
-    coordinator = script(h1, START + body, python, quick=True)
+    coordinator = script(h1, AGAIN + START + body, python, quick=True)
     coordinator.wait_for("stuck")
     if how == "power":
         h2.poweroff()
     else:
         kill_all(h2)
-    assert "h2" in coordinator.wait_for("failed: .*$")[0]
+    coordinator.wait_for("waits .*waiting for a worker to join.* lost, called again$")
+    if how == "power":
+        h2.boot()
+    coordinator.wait_for("stuck")
+    touch(h2, "go")
+    said = coordinator.end()
+    assert "same True" in said
+    assert "'h2 was lost, and its work done again', 'h2, which was lost, is back'" in said
+    assert "hosts [('h2', 'ready', 1)]" in said
+    await_that(lambda: h1.run(["pgrep", "-x", "ssh"]).stdout == "")
+
+
+def test_interrupt_and_close_while_a_call_to_a_lost_host_hangs(netns_hosts: Hosts) -> None:
+    h1, h2, *_ = netns_hosts
+    python = python_there(netns_hosts, quick=True)
+    body = """
+def stuck(key, value):
+    say("stuck")
+    wait("go")
+try:
+    with cluster_of("h2:1") as cluster:
+        try:
+            jmr.run(SOURCE, stuck, progress=False)
+        except KeyboardInterrupt:
+            say("interrupted")
+        sys.stdin.readline()
+        began = time.monotonic()
+finally:
+    say("closed after", time.monotonic() - began)
+say("threads", [thread.name for thread in threading.enumerate() if thread.name != "jmr-interrupts"])
+sys.stdin.readline()
+"""
+    coordinator = script(h1, AGAIN + START + body, python, quick=True)
+    coordinator.wait_for("stuck")
+    first = h1.run(["pgrep", "-x", "ssh"]).stdout.split()
+    h2.hole()
+    await_that(lambda: h1.run(["pgrep", "-x", "ssh"]).stdout.split() not in ([], first))
+    os.kill(coordinator.process.pid, signal.SIGINT)
+    coordinator.wait_for("interrupted", timeout=2)
+    coordinator.tell("close")
+    assert float(coordinator.wait_for("closed after (.*)$")[1]) < 1
+    coordinator.wait_for(r"threads \['MainThread'\]$")
+    assert h1.run(["pgrep", "-x", "ssh"]).stdout == "", "none is left to be waited for either"
+    coordinator.tell("end")
     coordinator.end()
 
 

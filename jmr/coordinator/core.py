@@ -137,11 +137,12 @@ class Coordinator:
             self._call(function, *args)
 
     def status(self) -> list[WorkerStatus]:
-        """The workers, this host's first: what there is, and what it does."""
+        """The workers, this host's first: what there is, and what it does; last those that were lost."""
         from jmr.coordinator.status import status_of
 
         names = {number: job.spec.report.name for number, job in self._desk.jobs.copy().items()}
-        return [status_of(worker, names) for worker in self._desk.workers()]
+        absent = [] if self._desk.others is None else self._desk.others.absent
+        return [status_of(worker, names) for worker in [*self._desk.workers(), *absent]]
 
     @property
     def n_slots(self) -> int:
@@ -152,6 +153,11 @@ class Coordinator:
     def n_remote_slots(self) -> int:
         """How many there are on other hosts."""
         return 0 if self._desk.others is None else self._desk.others.n_slots
+
+    @property
+    def may_come(self) -> bool:
+        """Whether more workers may join from other hosts."""
+        return self._desk.others is not None and self._desk.others.may_come
 
     def close(self) -> None:
         """End every slot and the thread; jobs that still run fail. Harmless the second time."""

@@ -359,6 +359,19 @@ class Desk:
         """Its slots finish what they are at."""
         self._count_slots(f"{worker.name}, the last, was told to end")
 
+    def worker_returned(self, worker: RemoteWorker) -> None:
+        """It was lost before, and called again."""
+        self._note(f"{worker.name}, which was lost, is back")
+
+    def worker_given_up(self, worker: RemoteWorker, reason: str) -> None:
+        """It was lost, and will not be called again."""
+        self._note(f"{worker.name}, which was lost, was given up: {reason}")
+        self._count_slots(f"{worker.name}, the last, was lost, and given up: {reason}")
+
+    def _note(self, text: str) -> None:
+        for job in self.jobs.values():
+            job.note(text)
+
     def slot_paused(self, slot: Slot) -> None:
         """Its worker is silent: nothing new for it."""
         self._apply(events.SlotPaused(time.monotonic(), slot.number))
@@ -389,7 +402,7 @@ class Desk:
             report = job.spec.report
             report.n_slots = self._n_slots_for(job)
             report.is_waiting = not report.n_slots
-            if report.is_waiting and (self.others is None or not self.others.is_listening):
+            if report.is_waiting and (self.others is None or not self.others.may_come):
                 self.cancel(job.number, WorkersLost(job.told_left(last)))
 
     @property
@@ -406,10 +419,9 @@ class Desk:
         job = self._attempts.refused(slot, refusal)
         refused = {} if job is None else job.refusals
         others = [worker for worker in self._remote() if worker.number not in refused]
+        remote_to_come = _has_slots_to_come(others) or (self.others is not None and self.others.may_return)
         self._apply(
-            events.AttemptRefused(
-                time.monotonic(), slot.number, _has_slots_to_come([self.local]), _has_slots_to_come(others)
-            )
+            events.AttemptRefused(time.monotonic(), slot.number, _has_slots_to_come([self.local]), remote_to_come)
         )
         if job is not None:
             self.settle(job)

@@ -2,7 +2,8 @@
 
     listen ──> Listener ──guest that proved itself──┐
     join_over (ssh) ──link──────────────────────────┴──> RemoteWorker ──has said what it is──> workers
-    every second: who is silent ──> slots paused, resumed, or the worker given up
+    every second: who is silent ──> slots paused, resumed, or the worker lost
+    who was lost, and has a caller ──call_again──> join_over, or give_up
 
 Loaded when somebody may come from another host; most coordinators never need it.
 """
@@ -23,7 +24,7 @@ from typing import Any, Protocol
 
 from jmr.coordinator.files import Files
 from jmr.coordinator.listener import Listener, shake_as_coordinator
-from jmr.coordinator.remote import RemoteOwner, RemoteWorker
+from jmr.coordinator.remote import Caller, RemoteOwner, RemoteWorker
 from jmr.coordinator.worker import Slot
 from jmr.errors import WorkerError
 from jmr.launch.local import close_in_forks
@@ -45,6 +46,12 @@ class OthersOwner(RemoteOwner, Protocol):
 
     def slot_resumed(self, slot: Slot) -> None:
         """Its worker is heard again."""
+
+    def worker_returned(self, worker: RemoteWorker) -> None:
+        """It was lost before, and called again; it has joined like any other."""
+
+    def worker_given_up(self, worker: RemoteWorker, reason: str) -> None:
+        """It was lost, and will not be called again."""
 
 
 class Others:
@@ -71,6 +78,9 @@ class Others:
         self._leases: Leases | None = None
         #: Those that have said what they are, by number.
         self._workers: dict[int, RemoteWorker] = {}
+        #: Those that were lost, by who calls them again; and those that are not called any more.
+        self._lost: dict[Caller, RemoteWorker] = {}
+        self._given_up: list[RemoteWorker] = []
         #: Theirs, and those of whoever may become one.
         self._links: weakref.WeakSet[Link] = weakref.WeakSet()
 
@@ -86,6 +96,21 @@ class Others:
         """How many slots they have."""
         return sum(worker.n_slots for worker in self.workers)
 
+    @property
+    def absent(self) -> list[RemoteWorker]:
+        """Those that were lost and are called again, or were given up."""
+        return [*self._lost.copy().values(), *self._given_up]
+
+    @property
+    def may_return(self) -> bool:
+        """Whether one was lost and is called again."""
+        return bool(self._lost)
+
+    @property
+    def may_come(self) -> bool:
+        """Whether any more may join: by themselves, also while the address changes, or as they are called again."""
+        return self._is_listening or self.may_return
+
     def listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
         """Let workers join by this socket, instead of any other; returns when it is so."""
         self._is_listening = True
@@ -95,11 +120,19 @@ class Others:
         """Let nobody in any more; returns when the port is free."""
         self._call_and_wait(self._stop_listening)
 
-    def join_over(self, connection: socket.socket, origin: str) -> Future[str]:
-        """Have a worker join by a connection that ssh has made; gives its name when it has."""
+    def join_over(self, connection: socket.socket, origin: str, caller: Caller) -> Future[str]:
+        """Have a worker join by a connection that ssh has made; gives its name when it has.
+
+        When it is lost, the caller is told, and whatever waits for a worker waits for that one, until it has joined
+        again, or `give_up` is called. One that was told to leave, or was sent away, is not lost.
+        """
         joined: Future[str] = Future()
-        self._call(self._join_over, connection, origin, joined)
+        self._call(self._join_over, connection, origin, caller, joined)
         return joined
+
+    def give_up(self, caller: Caller, reason: str) -> None:
+        """Wait no longer for a worker that was lost."""
+        self._call(self._give_up, caller, reason)
 
     def join(self) -> None:
         """Wait for the end of what still reads or writes files, after `close`."""
@@ -114,11 +147,6 @@ class Others:
 
     # The loop's thread.
 
-    @property
-    def is_listening(self) -> bool:
-        """Whether any more may join by themselves; also in the moment in which it changes its address."""
-        return self._is_listening
-
     def worker_joined(self, worker: RemoteWorker) -> None:
         """Give it a name that no other has, and have it fork."""
         assert worker.about is not None
@@ -126,12 +154,18 @@ class Others:
         names = itertools.chain([worker.about.name], (f"{worker.about.name}#{n}" for n in itertools.count(2)))
         self._workers[worker.number] = worker
         worker.join_as(next(name for name in names if name not in taken))
+        if worker.caller is not None and self._lost.pop(worker.caller, None) is not None:
+            self._owner.worker_returned(worker)
         if self._leases is None:
             self._leases = Leases(time.monotonic())
             self._watch_leases(itertools.count(1))
 
     def worker_left(self, worker: RemoteWorker) -> None:
-        """Count without it."""
+        """Count without it; who had it started calls it again, unless it ended by its own will or by ours."""
+        if worker.caller is not None and not worker.is_leaving and not worker.is_dismissed:
+            worker.lost = "lost, called again"
+            self._lost[worker.caller] = worker
+            worker.caller.call_again()
         self._workers.pop(worker.number, None)
 
     def forget_job(self, job: int) -> None:
@@ -152,6 +186,13 @@ class Others:
         """Wait until no connection is left, after `close`."""
         await asyncio.gather(*(link.closed for link in self._links if link.is_connected))
 
+    def _give_up(self, caller: Caller, reason: str) -> None:
+        worker = self._lost.pop(caller, None)
+        if worker is not None:
+            worker.lost = f"lost, given up: {reason}"
+            self._given_up.append(worker)
+            self._owner.worker_given_up(worker, reason)
+
     def _listen(self, listening: socket.socket, context: ssl.SSLContext, certificate: bytes, token: bytes) -> None:
         self._stop_listening()
         self._listener = Listener(listening, context, certificate, token, self._make_worker, self._owner.guard)
@@ -168,13 +209,14 @@ class Others:
         self._links.add(link)
         return worker, link
 
-    def _join_over(self, connection: socket.socket, origin: str, joined: Future[str]) -> None:
-        task = asyncio.ensure_future(self._joined_over(connection, origin))
+    def _join_over(self, connection: socket.socket, origin: str, caller: Caller, joined: Future[str]) -> None:
+        task = asyncio.ensure_future(self._joined_over(connection, origin, caller))
         task.add_done_callback(partial(_pass_on, joined))
 
-    async def _joined_over(self, connection: socket.socket, origin: str) -> str:
+    async def _joined_over(self, connection: socket.socket, origin: str, caller: Caller) -> str:
         begin = partial(shake_as_coordinator, OVER_SSH, n_skipped=_BANNER_BYTES)
         worker, link = self._make_worker(origin, begin)
+        worker.caller = caller
         close_in_forks(connection)
         connection.setblocking(False)
         try:

@@ -54,7 +54,7 @@ from jmr.wire.messages import (
 )
 from jmr.wire.streams import CONTROL
 
-__all__ = ["RemoteOwner", "RemoteWorker"]
+__all__ = ["Caller", "RemoteOwner", "RemoteWorker"]
 
 _MOST_NAME, _MOST_MODULE = 64, 1024
 #: For a supervisor that is there to say how a slot has ended that it was told to kill.
@@ -63,6 +63,13 @@ _LAST_WORDS_SECONDS = 10.0
 _MOST_FAILED_STARTS = 3
 #: For a worker that is let go to be told why.
 _FAREWELL_SECONDS = 1.0
+
+
+class Caller(Protocol):
+    """Whoever has a worker started on one host, and can do so again."""
+
+    def call_again(self) -> None:
+        """It was lost. Called in the loop's thread, and waits for nothing."""
 
 
 class RemoteOwner(Owner, Protocol):
@@ -169,7 +176,10 @@ class RemoteWorker(Worker):
         #: What it has said of itself, first and last.
         self.about: WorkerJoined | None = None
         self.beat: Beat | None = None
-        self.is_suspect = self.is_leaving = False
+        self.is_suspect = self.is_leaving = self.is_dismissed = False
+        #: Who had it started, if that was us; and where it was lost, what is done about that.
+        self.caller: Caller | None = None
+        self.lost = ""
         self.link: Link | None = None
         #: Done with its name when it has one.
         self.joined: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -229,6 +239,7 @@ class RemoteWorker(Worker):
     def dismiss(self, reason: str) -> None:
         """Tell it why it is of no use, hear nothing more of it, and end the connection soon."""
         assert self.link is not None
+        self.is_dismissed = True
         self.link.send(Farewell(reason))
         self.link.close()
         asyncio.get_running_loop().call_later(_FAREWELL_SECONDS, self.link.abort)

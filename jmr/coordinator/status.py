@@ -39,7 +39,7 @@ class WorkerStatus:
     #: Processes that want a CPU, on average over a minute; None as long as it has not said.
     load: float | None
     free_bytes: int | None
-    #: "ready"; "silent": not heard for a while, so it gets no new work; or "leaving".
+    #: "ready"; "silent": not heard for a while, so it gets no new work; "leaving"; or what is done about its loss.
     state: str
 
     @classmethod
@@ -55,7 +55,7 @@ def status_of(worker: Worker, names: Mapping[int, str]) -> WorkerStatus:
     if not isinstance(worker, RemoteWorker):
         return WorkerStatus.here(slots)
     assert worker.about is not None
-    state = "leaving" if worker.is_leaving else "silent" if worker.is_suspect else "ready"
+    state = worker.lost or ("leaving" if worker.is_leaving else "silent" if worker.is_suspect else "ready")
     load, free = (None, None) if worker.beat is None else (worker.beat.load, worker.beat.free_bytes)
     return WorkerStatus(worker.name, worker.origin, slots, worker.about.python, load, free, state)
 

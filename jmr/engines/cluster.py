@@ -11,7 +11,6 @@ import atexit
 import os
 import sys
 import threading
-import time
 import warnings
 import weakref
 from collections.abc import Sequence
@@ -28,9 +27,10 @@ if TYPE_CHECKING:
 
     from jmr.coordinator.core import Coordinator
     from jmr.coordinator.status import WorkerStatus
+    from jmr.engines.recalling import Callers
     from jmr.engines.slots import ClusterEngine
     from jmr.launch.address import Address
-    from jmr.launch.ssh import SshTarget, SshWorker
+    from jmr.launch.ssh import SshTarget
 
 __all__ = ["Cluster", "current_cluster", "default_cluster", "resize"]
 
@@ -49,7 +49,9 @@ class Cluster:
     ssh
         Hosts to start workers on, by ssh: "host1", "ann@host2", or with a number of slots "host3:4". Your ssh
         configuration applies, and ssh must get in without asking for anything. A host where that fails is named in a
-        warning, and the others are used.
+        warning, and the others are used. One that is lost later is called again, within seconds at first and then every
+        minute, until it is back: a job that has no other slots waits for it. It is given up if jmr cannot run there any
+        more, and left alone if its worker was told to end.
     python
         The interpreter on those hosts, which must have jmr installed. Default: the one at the same path as here, if
         there is one, else the `jmr-worker` on the PATH there.
@@ -92,7 +94,8 @@ class Cluster:
         #: Of jobs that run, and perhaps of some that ran.
         self._engines: weakref.WeakSet[ClusterEngine] = weakref.WeakSet()
         self._engines_lock = threading.Lock()
-        self._ssh_workers: list[SshWorker] = []
+        #: Those of hosts that ssh gets to, if there are to be any.
+        self._callers: Callers | None = None
         try:
             with interrupts.deferred():
                 self._coordinator = _start(default_slots() if n_slots is None else n_slots)
@@ -163,7 +166,7 @@ class Cluster:
         return [(slot.name, slot.doing) for host in self.hosts() for slot in host.slots]
 
     def hosts(self) -> list[WorkerStatus]:
-        """The workers, this host's first: their slots, and how their hosts are."""
+        """The workers, this host's first: their slots, and how their hosts are; those that were lost come last."""
         return self._coordinator.status() if self._coordinator is not None else []
 
     def listen(self, address: str = "127.0.0.1", *, new_token: bool = False) -> str:
@@ -212,17 +215,15 @@ class Cluster:
     def close(self) -> None:
         """End every process it started. Harmless the second time."""
         coordinator, self._coordinator = self._coordinator, None
+        callers, self._callers = self._callers, None
         self._address = None
-        if coordinator is not None:
-            with interrupts.deferred():
+        with interrupts.deferred():
+            if callers is not None:
+                callers.stop()
+            if coordinator is not None:
                 coordinator.close()
-        if not self._ssh_workers:
-            return
-        from jmr.launch.ssh import END_SECONDS
-
-        deadline = time.monotonic() + END_SECONDS  # of all of them: hosts that are lost do not answer
-        while self._ssh_workers:
-            self._ssh_workers.pop().last_words(max(0.0, deadline - time.monotonic()))
+        if callers is not None:
+            callers.end()
 
     @property
     def is_open(self) -> bool:
@@ -242,7 +243,7 @@ class Cluster:
         """Most slots of this host that a job may use."""
         wanted = [plan.workers, self._own_slots, default_slots()]
         most = next(n_slots for n_slots in wanted if n_slots is not None)
-        if not most and self._address is None and not self._running().n_remote_slots:
+        if not most and not self._running().n_remote_slots and not self._running().may_come:
             raise ArgumentValueError(
                 "workers=0 leaves the work to slots of other hosts, and none can join: %jmr listen, or "
                 'jmr.Cluster(listen="10.0.0.5"), or jmr.Cluster(ssh=["host"])'
@@ -256,12 +257,13 @@ class Cluster:
 
     def _reach(self, targets: list[SshTarget], python: str | None) -> None:
         """Have ssh start workers; say which hosts it did not get to."""
-        from jmr.engines.reaching import reach
+        from jmr.engines.recalling import Callers
 
-        self._ssh_workers, failures = reach(self._running(), targets, python)
+        self._callers = Callers(self._running(), targets, python)
+        failures = self._callers.reach()
         for text in failures:
             warnings.warn(text, stacklevel=3)
-        if not self._ssh_workers and not self.n_slots:
+        if len(failures) == len(targets) and not self.n_slots:
             raise WorkerError(f"there are no slots: {'; '.join(failures)}")
 
 

@@ -1,24 +1,26 @@
 """How a cluster gets slots on other hosts: they come by themselves, or ssh fetches them.
 
 listen_at(coordinator, "10.0.0.5") ──> a socket, a certificate, the token ──> workers join
-reach(coordinator, ["host1:4"]) ──> ssh, some at once ──> each has joined, or is named with ssh's own words
+joined(coordinator, start_by_ssh("host1:4"), caller) ──> it has joined, or why not, in ssh's own words
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
 
 from jmr.coordinator.core import Coordinator
+from jmr.coordinator.remote import Caller
 from jmr.errors import ArgumentTypeError, ArgumentValueError, TokenError, WorkerError, describe
 from jmr.launch.address import Address, bound, parsed_address
 from jmr.launch.certificate import server_context
-from jmr.launch.ssh import END_SECONDS, MOST_AT_ONCE, SshTarget, SshWorker, parsed_target, start_by_ssh
+from jmr.launch.ssh import END_SECONDS, OWN_CODE, SshTarget, SshWorker, parsed_target
 from jmr.launch.token import VARIABLE, new_token, token
 from jmr.wire.handshake import HandshakeError, Verdict
 
-__all__ = ["checked_address", "checked_targets", "listen_at", "reach"]
+__all__ = ["Failure", "checked_address", "checked_targets", "joined", "listen_at"]
 
 
 def checked_address(text: object) -> Address:
@@ -80,48 +82,29 @@ def checked_targets(hosts: object) -> list[SshTarget]:
     return [parsed_target(text) for text in hosts]
 
 
-def reach(
-    coordinator: Coordinator, targets: Sequence[SshTarget], python: str | None
-) -> tuple[list[SshWorker], list[str]]:
-    """Have ssh start workers, and wait until each has joined or failed; returns those that joined, and what failed.
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a worker that ssh was to start has not joined."""
 
-    An interrupt meanwhile closes the coordinator, by which what was started ends.
-    """
-    with ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="jmr-ssh") as threads:
-        reaching = [threads.submit(_reach, coordinator, target, python) for target in targets]
-        try:
-            reached = [one.result() for one in reaching]
-        except BaseException:
-            threads.shutdown(wait=False, cancel_futures=True)
-            coordinator.close()
-            for one in reaching:
-                one.add_done_callback(_end)
-            raise
-    return (
-        [worker for worker in reached if isinstance(worker, SshWorker)],
-        [text for text in reached if isinstance(text, str)],
-    )
+    #: In ssh's own words, if it has any.
+    reason: str
+    #: Whether something has run on that host and said no; else it is the way there, and that may heal.
+    is_refusal: bool
 
 
-def _reach(coordinator: Coordinator, target: SshTarget, python: str | None) -> SshWorker | str:
-    started = start_by_ssh(target, python)
+def joined(coordinator: Coordinator, started: SshWorker, caller: Caller) -> Failure | None:
+    """Wait until a worker that ssh starts has joined, or has failed; its ssh has ended then."""
     try:
-        coordinator.others().join_over(started.connection, target.destination).result()
+        coordinator.others().join_over(started.connection, started.target.destination, caller).result()
     except HandshakeError as error:
         started.last_words()
-        return f"no worker on {target.destination}: {_refusal(error)}"
-    except (OSError, TimeoutError, WorkerError, CancelledError) as error:
+        return Failure(_refusal(error), is_refusal=True)
+    except (OSError, WorkerError, CancelledError) as error:
+        started.connection.close()  # perhaps nobody has taken it
         words = started.last_words(END_SECONDS if isinstance(error, OSError) else 0)
-        return (
-            f"no worker on {target.destination}: {f'ssh says: {words}' if words else str(error) or 'it says nothing'}"
-        )
-    return started
-
-
-def _end(reached: Future[SshWorker | str]) -> None:
-    """Wait for the end of an ssh that nobody wants any more."""
-    if not reached.cancelled() and isinstance(worker := reached.exception() or reached.result(), SshWorker):
-        worker.last_words()
+        reason = f"ssh says: {words}" if words else str(error) or "it says nothing"
+        return Failure(reason, is_refusal=0 <= started.process.returncode < OWN_CODE)
+    return None
 
 
 def _refusal(error: HandshakeError) -> str:

@@ -21,13 +21,15 @@ from jmr.errors import ArgumentTypeError, ArgumentValueError, WorkerError, descr
 from jmr.launch.local import close_in_forks
 from jmr.wire.far import MOST_SLOTS
 
-__all__ = ["END_SECONDS", "MOST_AT_ONCE", "SshTarget", "SshWorker", "parsed_target", "start_by_ssh"]
+__all__ = ["END_SECONDS", "MOST_AT_ONCE", "OWN_CODE", "SshTarget", "SshWorker", "parsed_target", "start_by_ssh"]
 
 #: ssh starts at the same time: sshd drops some of more (its MaxStartups).
 MOST_AT_ONCE = 8
 _SSH = ("ssh", "-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=15")
 #: For ssh to end when its connection has.
 END_SECONDS = 2.0
+#: How ssh ends if it is ssh that has failed; any other exit code is that of what ran there.
+OWN_CODE = 255
 _WORDS_BYTES = 2000
 
 
