@@ -107,7 +107,9 @@ def _make(path: str, name: str) -> None:
         if not os.path.isdir(path):
             raise ArgumentValueError(f"checkpoint={name!r} is a file: name a directory, which may be a new one")
     except OSError as error:
-        raise ArgumentValueError(f"checkpoint={name!r} cannot be made: {error}") from error
+        raise ArgumentValueError(
+            f"checkpoint={name!r} cannot be made: {os.path.dirname(path)}: {error.strerror}"
+        ) from error
 
 
 def _check(path: str, name: str) -> None:
