@@ -115,6 +115,7 @@ def test_another_reducefn_runs_the_reduce_alone(rerun: Rerun) -> None:
 def test_another_captured_value_runs_all(rerun: Rerun) -> None:
     rerun()
     assert rerun(mapfn=mapper(rerun.calls.path, factor=2)) == [0, 1, 2, 3, 4, 5]
+    assert rerun.notes == [f"mapfn, or what it uses, is not as it was in {rerun.path}: everything is done again"]
     assert rerun() == [0, 1, 2, 3, 4, 5]  # the other one's end has removed what was kept
 
 
@@ -175,6 +176,8 @@ def test_what_changes_while_a_job_begins_is_not_taken_for_what_it_was(rerun: Rer
 def test_another_combinefn_runs_all_and_the_same_nothing(rerun: Rerun) -> None:
     rerun()
     assert rerun(combinefn=total) == [0, 1, 2, 3, 4, 5]
+    told = f"mapfn, combinefn, or what they use, is not as it was in {rerun.path}: everything is done again"
+    assert rerun.notes == [told]
     assert rerun(combinefn=total) == []
 
 

@@ -87,6 +87,10 @@ class Ledger:
         reached = self._cuts[-1] if self._cuts else 0
         return self._cuts + older[bisect_right(older, reached) :]
 
+    def has_mapped(self, mapping: str) -> bool:
+        """Whether an earlier run had the map tasks of `Run.mapping`."""
+        return mapping in self._older_cuts or (self.run is not None and self.run.mapping == mapping)
+
     def next_cut(self, position: int) -> int | None:
         """Where a split ended that began with the source's record of this number, or before it.
 

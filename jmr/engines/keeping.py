@@ -111,6 +111,9 @@ class Keeper:
         if before not in (None, n_partitions):
             self._notes.put("partitions", f"n_partitions was {before} in {checkpoint.name}: everything is done again")
         self._mapping = key_of(self._prints.mapping, str(n_partitions))
+        if before == n_partitions and not checkpoint.ledger.has_mapped(self._mapping):
+            functions = "mapfn, or what it uses," if plan.combinefn is None else "mapfn, combinefn, or what they use,"
+            self._notes.put("mapping", f"{functions} is not as it was in {checkpoint.name}: everything is done again")
         try:
             checkpoint.begin(plan.name, n_partitions, self._mapping)
         except OSError as error:
