@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -53,6 +54,8 @@ def check_attempts(result: jmr.Result, phase: str) -> None:
     stopped = [attempt for attempt in result.timeline if attempt.outcome == "stopped"]
     twice = [(attempt, done[attempt.task]) for attempt in stopped if attempt.task.startswith(phase)]
     assert any(loser.backup or winner.backup for loser, winner in twice), "the backup may be the one that stands still"
+    told = r"(map|reduce)-\d+ took long, and was begun once more, on local/\d(; the same \d more times?)?"
+    assert any(re.fullmatch(told, note) for note in result.summary._report.notes)
     rows = result.summary._report.slots.values()
     assert sum(row.n_records for row in rows) == result.stats.n_records, "nothing counts twice"
 

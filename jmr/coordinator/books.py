@@ -48,9 +48,7 @@ class Books:
         self._running: dict[int, tuple[float, str, str, SlotReport]] = {}
         #: Names of slots whose memory was measured while the job ran.
         self._measured: set[str] = set()
-        self._n_stops = 0
-        #: What is noted of the first.
-        self._stop_note = ""
+        self._stops, self._backups = _Repeated(report.notes), _Repeated(report.notes)
 
     def began(self, slot: Slot, attempt: StartAttempt) -> None:
         """A slot is told to start."""
@@ -62,6 +60,8 @@ class Books:
         row.doing = task
         row.is_gone = False
         self._running[slot.number] = now, name, task, row
+        if attempt.backup:
+            self._backups.note(f"{task} took long, and was begun once more, on {name}")
 
     def ended(
         self,
@@ -82,7 +82,8 @@ class Books:
         row.is_gone = outcome in ("lost", "refused")
         if stop is not None:
             self._count_failure(row, f"{task} on {name} {stop.why}")
-            self._note(name, stop)
+            again = "its task ran again" + ("" if stop.is_blamed else " with fewer beside it")
+            self._stops.note(f"{name} {stop.why}; {again}")
         elif outcome in _FAILURES:
             how = "" if exited is None else f": {told_exit(exited.status)}"
             self._count_failure(row, f"{task} on {name} {_FAILURES[outcome]}{how}")
@@ -107,18 +108,6 @@ class Books:
         self._report.n_failures += 1
         self._report.last_failure = told
 
-    def _note(self, name: str, stop: Stop) -> None:
-        """Have told at the end which slot was the first to be stopped for want of memory, and how many were."""
-        self._n_stops += 1
-        notes = self._report.notes
-        if self._n_stops == 1:
-            again = "its task ran again" + ("" if stop.is_blamed else " with fewer beside it")
-            self._stop_note = f"{name} {stop.why}; {again}"
-            notes.append(self._stop_note)
-        else:
-            at = next(at for at, note in enumerate(notes) if note.startswith(self._stop_note))
-            notes[at] = f"{self._stop_note}; the same {plural(self._n_stops - 1, 'more time')}"
-
     def _count(self, name: str, row: SlotReport, answer: MapDone | ReduceDone) -> None:
         row.n_tasks += 1
         if name not in self._measured:
@@ -127,6 +116,25 @@ class Books:
         if isinstance(answer, MapDone):
             row.n_records += answer.n_records
             row.map_seconds += answer.seconds
+
+
+class _Repeated:
+    """What may happen many times: of the first it is noted what it was, and of the others how many there were."""
+
+    def __init__(self, notes: list[str]) -> None:
+        self._notes = notes
+        self._first = ""
+        self._n_times = 0
+
+    def note(self, text: str) -> None:
+        """It has happened."""
+        self._n_times += 1
+        if self._n_times == 1:
+            self._first = text
+            self._notes.append(text)
+        else:
+            at = next(at for at, note in enumerate(self._notes) if note.startswith(self._first))
+            self._notes[at] = f"{self._first}; the same {plural(self._n_times - 1, 'more time')}"
 
 
 def told_exit(status: int) -> str:
