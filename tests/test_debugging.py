@@ -80,6 +80,7 @@ def test_the_debug_option_opens_a_debugger_at_the_record(  # noqa: PLR0917
     shown = said(capsys)
     assert "('here', 'b', 'X')" in shown
     assert shown.count("Traceback") == 1, "the job's own error is a line below"
+    assert "hidden" not in shown, "there is nothing of ours"
     assert (
         shown.index("ValueError: invalid") < shown.index("('here'") < shown.index("MapError: mapfn raised ValueError")
     )

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from jmr import tracebacks
-from jmr.errors import JmrError, OfRecord, ReplayError, SlotDiedError
+from jmr.errors import JmrError, OfRecord, ReplayError, SlotDiedError, hide_ours
 
 __all__ = ["debugged"]
 
@@ -66,7 +66,8 @@ def _debug(shell: Any, error: OfRecord) -> None:
         raise
     except ReplayError as unknown:
         error.add_note(f"--debug: {unknown}")
-    except BaseException:
+    except BaseException as raised:
+        hide_ours(raised)  # the frame of this very function is there again
         shell.showtraceback()
         if not shell.call_pdb:  # else it has opened one already
             shell.debugger(force=True)
