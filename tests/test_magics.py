@@ -490,7 +490,7 @@ def test_jmr_cancels_the_jobs_of_a_name_and_no_other(ip, capsys):
 
     first, second, other = submit("my words"), submit("my words"), submit("sums")
     run(ip, "%jmr cancel words")
-    assert shown(capsys) == "No job of the name words runs: my words, sums.\n"
+    assert shown(capsys) == "No job of the name words runs. These do: my words, sums.\n"
     run(ip, "%jmr cancel my words")
     assert shown(capsys) == "Cancelled 2 jobs of the name my words.\n"
     gate.set()

@@ -150,7 +150,7 @@ def _cancelled(name: str) -> str:
     if n_cancelled:
         return f"Cancelled {name}." if n_cancelled == 1 else f"Cancelled {n_cancelled} jobs of the name {name}."
     names = ", ".join(dict.fromkeys(report.name for report in running_jobs()))
-    return f"No job of the name {name} runs: {names}." if names else "No jobs run."
+    return f"No job of the name {name} runs. These do: {names}." if names else "No jobs run."
 
 
 def _stopped() -> str:
