@@ -55,6 +55,7 @@ __all__ = [
     "TaskFileError",
     "TokenError",
     "WorkerError",
+    "brief",
     "describe",
     "hide_ours",
     "printable",
@@ -237,6 +238,8 @@ class JobCancelled(JmrError, KeyboardInterrupt):  # noqa: N818 - named as asynci
         return [f"JobCancelled: {self}"]
 
 
+#: Characters in which one of ours says what and where.
+_BRIEF_ERROR = 300
 #: To sort a larger set takes long.
 _MOST_SORTED = 1_000
 #: Whose classes say quickly and briefly what they are.
@@ -302,6 +305,19 @@ def describe(obj: object, limit: int = 200, n_items: int = 8, *, calls_repr: boo
     except (Exception, SystemExit):  # a user's __repr__ may raise anything, and an error message must still come out
         text = f"<{type(obj).__name__} object>"
     return printable(text, limit)
+
+
+def brief(error: BaseException) -> str:
+    r"""An exception among others, in one line: as it is written; of one of ours the first line of what it says.
+
+    Examples
+    --------
+    >>> brief(ValueError("odd duck")), brief(WorkerError("it died.\nLook at its log."))
+    ("ValueError('odd duck')", 'WorkerError: it died.')
+    """
+    if not isinstance(error, JmrError):
+        return describe(error)
+    return printable(f"{type(error).__name__}: {str(error).partition(chr(10))[0]}", _BRIEF_ERROR)
 
 
 def printable(text: str, limit: int) -> str:

@@ -11,7 +11,7 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from jmr.errors import ReplayError, describe, hide_ours
+from jmr.errors import ReplayError, brief, describe, hide_ours
 
 __all__ = ["Attempt", "BadRecord", "BadRecords", "Partition", "Result", "Stats", "in_order"]
 
@@ -72,7 +72,7 @@ class BadRecord:
     def __repr__(self) -> str:
         """In one line; the traceback has many, and is there to be printed."""
         key, value = describe(self.key), describe(self.value)
-        return f"BadRecord(phase={self.phase!r}, key={key}, value={value}, error={describe(self.error)})"
+        return f"BadRecord(phase={self.phase!r}, key={key}, value={value}, error={brief(self.error)})"
 
 
 class BadRecords(list[BadRecord]):
@@ -98,7 +98,7 @@ def _told(bad: BadRecord) -> str:
     from jmr import tracebacks
 
     where = tracebacks.place(bad.error)
-    return f"{bad.phase} key={describe(bad.key, _MAX_KEY)}: {describe(bad.error)}{where and f' ({where})'}"
+    return f"{bad.phase} key={describe(bad.key, _MAX_KEY)}: {brief(bad.error)}{where and f' ({where})'}"
 
 
 @dataclass(frozen=True, slots=True)

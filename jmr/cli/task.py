@@ -26,6 +26,7 @@ from jmr.errors import (
     TaskFileError,
     TokenError,
     WorkerError,
+    brief,
     describe,
     hide_ours,
 )
@@ -159,6 +160,6 @@ def _say_skipped(errors: BadRecords) -> None:
         return
     _say(f"skipped {errors.n_total:,} bad record{'' if errors.n_total == 1 else 's or groups'}:")
     for bad in errors[:_TOLD]:
-        print(f"  {bad.phase} key={describe(bad.key)}: {describe(bad.error)}", file=sys.stderr)
+        print(f"  {bad.phase} key={describe(bad.key)}: {brief(bad.error)}", file=sys.stderr)
     if errors.n_total > _TOLD:
         print(f"  and {errors.n_total - _TOLD:,} more", file=sys.stderr)
