@@ -5,8 +5,9 @@
     exception of ours     ──last_words──> its class and message, as IPython ends a traceback
     exception             ──place──> where it was raised
     text of a traceback   ──named──> the same, with cells named as IPython names them
+    file and line         ──located──> the same in words, likewise
 
-IPython is never imported here: whoever asks runs in it, or asks for `place` and `named`, which do without.
+IPython is never imported here: whoever asks runs in it, or asks for `place`, `named` or `located`, which do without.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
-__all__ = ["last_words", "named", "place", "shown", "shown_group", "stacked"]
+__all__ = ["in_ipython", "last_words", "located", "named", "place", "shown", "shown_group", "stacked"]
 
 _IPYTHON = f"{os.sep}IPython{os.sep}core{os.sep}"
 #: Frames shown of a deep recursion, at each end.
@@ -59,6 +60,11 @@ def shown_group(error: BaseException) -> list[str]:
     return [named(text.rstrip())]
 
 
+def in_ipython() -> bool:
+    """Whether there is a %debug."""
+    return _shell() is not None
+
+
 def last_words(error: BaseException) -> list[str]:
     """Its class, message and notes, as IPython ends a traceback."""
     lines: list[str] = _shell().InteractiveTB.format_exception(type(error).__name__, error)
@@ -80,6 +86,12 @@ def stacked(*blocks: list[str]) -> list[str]:
 def named(text: str) -> str:
     """A traceback as Python prints it, but with "Cell In[3], line" for the file that IPython compiles that cell as."""
     return _FILE.sub(lambda match: f"{_cell(match[1]) or match[0].removesuffix(', line')}, line", text)
+
+
+def located(filename: str, line: int | str) -> str:
+    """A line in one word, or as IPython names it: "words.py:5", or "Cell In[3], line 5"."""
+    cell = _cell(filename)
+    return f"{cell}, line {line}" if cell else f"{filename}:{line}"
 
 
 def place(error: BaseException) -> str:

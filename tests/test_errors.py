@@ -139,7 +139,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
             "split map-",
             "attempt 1",
             "worker local/",
-            "jmr.replay()",
+            "call its replay()",
         ],
     ),
     "reducefn raises": (
@@ -397,16 +397,13 @@ def test_a_generator_is_no_combined_value_without_a_reducefn_either(engine: Any)
 
 
 def test_the_way_into_a_debugger_is_told_where_there_is_one() -> None:
-    told = (
-        "To step through it here: jmr.replay(), then %debug (in a script, under python -m pdb: catch this error, and "
-        "call its replay())."
-    )
     with pytest.raises(errors.MapError) as caught:
         run(mapfn=odd_duck)
+    told = "\nTo step through it: catch this error, and call its replay(), under python -m pdb."
     assert str(caught.value).endswith(told)
     with pytest.raises(errors.MapError) as caught:
         run(mapfn=odd_duck, engine="inline")
-    assert str(caught.value).endswith("(inline).\nTo step through it: %debug (in a script: python -m pdb).")
+    assert str(caught.value).endswith("(inline).\nTo step through it: python -m pdb.")
     with pytest.raises(errors.MapError) as caught:
         run(mapfn=lambda key, value: jmr.run({}, print))
     assert "step through" not in str(caught.value), "inline, it works"

@@ -53,7 +53,7 @@ def test_the_users_exception_comes_first_and_the_record_last(ip, capsys):
         r"(?s:.*)",
         r"ZeroDivisionError: division by zero",
         r"MapError: mapfn raised ZeroDivisionError\('division by zero'\) for record key='a' \(split map-0, .*\)\.",
-        r"To step through it here: jmr\.replay\(\), then %debug .*",
+        r"To step through it here: jmr\.replay\(\), then %debug\.",
     ]
     assert re.fullmatch(r"\n+".join(parts), said.strip()), said
     assert said.count("Traceback") == 1
@@ -304,6 +304,27 @@ def test_bad_records_are_a_line_each_and_say_where_in_which_cell(ip, capsys, eng
     assert first == f"map key='b': JSONDecodeError('Expecting value: line 1 column 1 (char 0)') (Cell In[{n}], line 3)"
     assert re.fullmatch(rf"map key='c+\.\.\.: JSONDecodeError\(.*\) \(Cell In\[{n}\], line 3\)", second)
     assert len(second) < 200
+
+
+@pytest.mark.slow
+def test_a_record_that_ended_its_process_is_told_with_how_and_where(ip, capsys):
+    ip.run_cell(
+        "import ctypes\n"
+        "def mapfn(key, value):\n"
+        "    ctypes.string_at(value)\n"
+        "try: jmr.run({7: 0}, mapfn, max_attempts=1, progress=False)\n"
+        "except jmr.SlotDiedError as error: told = str(error)\n"
+        "result = jmr.run({7: 0}, mapfn, max_attempts=1, on_error='skip', progress=False)",
+        store_history=True,
+    ).raise_error()
+    n = len(ip.user_ns["In"]) - 1
+    capsys.readouterr()
+    ip.run_cell("result.errors")
+    said = capsys.readouterr().out.partition(": ")[2].strip()
+    told = ip.user_ns["told"].partition("\n")[0]
+    assert re.search(rf"\(SIGSEGV; .*\), in string_at \(/.*\), called by mapfn \(Cell In\[{n}\], line 3\); peak", told)
+    assert said.startswith("map key=7: SlotDiedError: mapfn ended its process once, at record key=7 (split map-0, ")
+    assert ": killed by signal 11 (SIGSEGV; C code touched memory that is not its own), in string_at (" in said
 
 
 def test_of_many_bad_records_twenty_are_shown_and_the_rest_is_counted(ip, capsys):

@@ -16,6 +16,7 @@ import pytest
 import jmr
 from jmr.codec.values import dump, dump_at_most, load
 from jmr.coordinator.mail import JobPoisoned, Origin
+from jmr.engines import deaths
 from jmr.engines.deaths import bad_record_of, error_of_death
 from jmr.plan import Plan
 from jmr.progress.report import Report
@@ -63,6 +64,17 @@ def test_a_death_is_told_with_its_record_its_exit_and_its_last_lines() -> None:
         'prints and how it ends. To go on without that record: on_error="skip".'
     )
     assert (error.key, error.value) == ("b", 2)
+
+
+def test_a_death_at_a_record_that_is_not_kept_is_not_to_be_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deaths, "MOST_KEPT_BYTES", 1)
+    error = error_of_death(poison(), PLAN)
+    assert str(error).endswith(
+        "\nTo look into it: have mapfn print where it is, as its last lines are told. To go on without that record: "
+        'on_error="skip".'
+    )
+    with pytest.raises(jmr.ReplayError, match="it takes more than"):
+        error.replay()
 
 
 @pytest.mark.parametrize(

@@ -228,7 +228,7 @@ def test_breakpoint_works_in_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     stops: list[int] = []
     error = failing(jmr.MapError, {5: 0}, mapfn)
     assert "breakpoint() in a slot has no terminal" in str(error)
-    assert "replay" in str(error)
+    assert "jmr.replay() stops in it, in your own process; engine=" in str(error)
     monkeypatch.setattr(sys, "breakpointhook", lambda: stops.append(sys._getframe(1).f_locals["key"]))
     assert error.replay() == [(5, 0)]
     assert stops == [5]
@@ -246,7 +246,7 @@ def test_a_record_that_is_too_large_is_told_and_not_kept(monkeypatch: pytest.Mon
     with pytest.raises(AttributeError, match=told):
         error.value
     assert not hasattr(error, "key")
-    assert str(error).endswith('run it again with engine="inline", then %debug (in a script: python -m pdb).')
+    assert str(error).endswith('run it again with engine="inline", under python -m pdb.')
     with pytest.raises(errors.ReplayError, match=told):
         jmr.replay()
 
@@ -453,6 +453,8 @@ def test_what_ended_its_process_is_replayed_in_another_one(tmp_path: Path, capfd
             replay()
         assert "exited with code 3" in str(caught.value)
         assert "It had printed last:\n    at 5\n" in str(caught.value)
+        told = "\nTo look into it: have mapfn print where it is, as its last lines are told."
+        assert str(caught.value).endswith(told), "it has just been replayed"
         assert capfd.readouterr().out.endswith("] at 5\n")
     poisonous.unlink()
     (_, pid), last = caught.value.replay()

@@ -102,14 +102,15 @@ def error_from(
 
 def _way_in(is_here: bool, replay: Replay | None) -> str:
     """How to step through what failed."""
+    debug = "%debug" if tracebacks.in_ipython() else "python -m pdb"
     if is_here:
-        return "To step through it: %debug (in a script: python -m pdb)."
+        return f"To step through it: {debug}."
     if replay is None or replay.missing:
-        return 'To step through it: run it again with engine="inline", then %debug (in a script: python -m pdb).'
-    return (
-        "To step through it here: jmr.replay(), then %debug (in a script, under python -m pdb: catch this error, and "
-        "call its replay())."
-    )
+        how = "then" if tracebacks.in_ipython() else "under"
+        return f'To step through it: run it again with engine="inline", {how} {debug}.'
+    if tracebacks.in_ipython():
+        return "To step through it here: jmr.replay(), then %debug."
+    return f"To step through it: catch this error, and call its replay(), under {debug}."
 
 
 def bad_record(failure: Failure, plan: Plan, *, travels: bool = True) -> BadRecord:

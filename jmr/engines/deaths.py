@@ -6,14 +6,16 @@ becomes a key. A group that combinefn was given in a map task stands in no input
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
+from jmr import tracebacks
 from jmr.codec.values import Buffer, dump_at_most, load
 from jmr.coordinator.books import told_exit
 from jmr.coordinator.mail import JobPoisoned
 from jmr.engines.base import SUBJECTS
-from jmr.engines.replay import MOST_KEPT_BYTES, Replay, found, function_of, told_missing
+from jmr.engines.replay import LOOK, MOST_KEPT_BYTES, Replay, found, function_of, told_missing
 from jmr.errors import SlotDiedError, describe, printable
 from jmr.plan import Plan
 from jmr.progress.words import size
@@ -25,6 +27,8 @@ __all__ = ["bad_record_of", "error_of_death"]
 
 #: Of what the slot had printed: so many lines, and so much of each.
 _LAST_LINES, _LINE_WIDTH = 5, 200
+#: Where a frame stands, as a supervisor tells it.
+_FRAME = re.compile(r" \((.+):(\d+)\)$")
 
 
 def error_of_death(poison: JobPoisoned, plan: Plan) -> SlotDiedError:
@@ -67,11 +71,17 @@ def _error_at(poison: JobPoisoned, plan: Plan, culprit: tuple[Any, ...] | None) 
             f"the process of {poison.task} ended {times} (worker {poison.slot}), and at no single {subject}: {how}"
             f"{last}\nLook at how your values are pickled, and at threads that your functions leave behind."
         )
+    replay = _replay(poison, plan, culprit)
+    look = (
+        f"have {role} print where it is, as its last lines are told."
+        if replay.missing
+        else f"jmr.replay() calls {role} on that {subject} again, in a process of its own, and shows what it prints "
+        "and how it ends."
+    )
     return SlotDiedError(
         f"{role} ended its process {times}, at {subject} key={describe(culprit[0])} ({task}, worker {poison.slot}): "
-        f"{how}{last}\nTo look into it: jmr.replay() calls {role} on that {subject} again, in a process of its own, "
-        f'and shows what it prints and how it ends. To go on without that {subject}: on_error="skip".'
-    ).set_replay(_replay(poison, plan, culprit))
+        f'{how}{last}{LOOK} {look} To go on without that {subject}: on_error="skip".'
+    ).set_replay(replay)
 
 
 def _phase(poison: JobPoisoned, plan: Plan) -> str:
@@ -112,7 +122,8 @@ def _group_left(blob: Buffer) -> tuple[Any, ...] | None:
 
 
 def _where(stack: Sequence[str]) -> str:
-    return f", in {', called by '.join(stack[:3])}" if stack else ""
+    told = [_FRAME.sub(lambda frame: f" ({tracebacks.located(*frame.groups())})", text) for text in stack[:3]]
+    return f", in {', called by '.join(told)}" if told else ""
 
 
 def _last_lines(printed: bytes) -> str:

@@ -18,13 +18,15 @@ from typing import Any
 from jmr.codec.values import byte_length, dump_at_most, load
 from jmr.coordinator.mail import Origin
 from jmr.engines.base import SUBJECTS, error_from
-from jmr.errors import JmrError, OfRecord, ReplayError, describe
+from jmr.errors import JmrError, OfRecord, ReplayError, SlotDiedError, describe
 from jmr.plan import Plan
 from jmr.progress.words import size
 from jmr.tasks.contract import REFUSALS, Failure, checked_fold, failure_of
 
-__all__ = ["MOST_KEPT_BYTES", "Replay", "found", "function_of", "held", "replay_of", "told_missing"]
+__all__ = ["LOOK", "MOST_KEPT_BYTES", "Replay", "found", "function_of", "held", "replay_of", "told_missing"]
 
+#: So begins what a death's error says of what to do next.
+LOOK = "\nTo look into it:"
 #: Most of a record that is kept, and of a task's input that is read for it: an error has to come soon.
 MOST_KEPT_BYTES = 1 << 26
 MOST_READ_BYTES = 1 << 28
@@ -102,7 +104,8 @@ class Replay:
 
     def _copy(self) -> Record:
         if self.missing:
-            raise ReplayError(f"the {SUBJECTS[self.phase]} is not known here: {self.missing}")
+            inline = "" if self.was_fatal else '; engine="inline" runs the whole job here, for a debugger'
+            raise ReplayError(f"the {SUBJECTS[self.phase]} is not known here: {self.missing}{inline}")
         if self.blob is None:
             assert self.record is not None
             return _copied(self.record)
@@ -142,6 +145,9 @@ class Replay:
         try:
             return run_alone(self.phase, self.function, record)
         except JmrError as error:
+            if isinstance(error, SlotDiedError):
+                told = str(error).partition(LOOK)[0]  # it has just been looked into
+                error.args = (f"{told}{LOOK} have {self.role} print where it is, as its last lines are told.",)
             if isinstance(error, OfRecord):
                 error.set_replay(self)
             raise

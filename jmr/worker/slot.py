@@ -417,8 +417,8 @@ def _printer(descriptor: int) -> io.TextIOWrapper:
 
 def _refuse_breakpoint(*_: Any, **__: Any) -> NoReturn:
     raise RuntimeError(
-        'breakpoint() in a slot has no terminal to talk to: run the job with engine="inline", which calls mapfn and '
-        "reducefn in this very process"
+        "breakpoint() in a slot has no terminal: jmr.replay() stops in it, in your own process; "
+        'engine="inline" runs the whole job there'
     )
 
 

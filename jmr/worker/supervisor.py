@@ -374,7 +374,8 @@ def _stack(crash_file: int) -> list[str]:
     with open(crash_file, "rb") as file:
         file.seek(0)
         frames = _CRASH_FRAME.findall(file.read().decode(errors="replace"))
-    return [f"{name} ({path}:{line})" for path, line, name in frames if not path.startswith((_PACKAGE, "<"))]
+    ours = (_PACKAGE, "<string>", "<frozen ")  # the first frame of this process is of `python -c`
+    return [f"{name} ({path}:{line})" for path, line, name in frames if not path.startswith(ours)]
 
 
 def _offer_to_oom_killer() -> None:
