@@ -326,6 +326,18 @@ def test_poison_is_set_aside_like_any_bad_record(end: str, role: str, phase: str
 
 
 @pytest.mark.slow
+def test_what_is_set_aside_of_a_split_is_in_source_order_however_it_ended() -> None:
+    def mapfn(key: int, value: int) -> Any:
+        if key == 200:
+            os._exit(3)
+        raise ValueError("odd")
+
+    result = jmr.run(dict.fromkeys(range(400), 0), mapfn, on_error="skip", max_attempts=1, workers=2, progress=False)
+    assert [bad.key for bad in result.errors] == list(range(400))
+    assert isinstance(result.errors[200].error, jmr.SlotDiedError)
+
+
+@pytest.mark.slow
 def test_a_group_that_ends_its_slot_without_a_reducefn_is_combinefns() -> None:
     def fold(key: int, values: list[int]) -> int:
         if len(values) > 1:

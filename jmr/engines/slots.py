@@ -10,12 +10,14 @@ endless source fills no memory.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import shutil
 import threading
 import time
 from collections.abc import Generator
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from jmr import interrupts
@@ -67,6 +69,9 @@ _LEAST_PARTITIONS = 8
 #: Functions that capture more than this are put into a file that all slots of a host map.
 _SHARED_BYTES = 1 << 20
 
+#: What a task set aside: its own place in source order; how many; and those that are kept, with their places in it.
+_SetAside = tuple[tuple[int, int], int, list[tuple[float, BadRecord]]]
+
 
 class ClusterEngine:
     """One job on a cluster."""
@@ -89,8 +94,7 @@ class ClusterEngine:
         self._job = 0
         self._ended = self._is_clean = False
         self._cancelled = threading.Event()
-        #: What was set aside, each with its place in source order.
-        self._bad: list[tuple[tuple[int, int], int, list[BadRecord]]] = []
+        self._bad: list[_SetAside] = []
 
     def run(self, plan: Plan, report: Report) -> Generator[Partition, None, None]:
         """Yield partitions as their reduce tasks finish."""
@@ -281,7 +285,7 @@ class ClusterEngine:
                 from jmr.engines.deaths import bad_record_of  # it imports what slots do, and few jobs need it
 
                 assert self._plan is not None
-                self._bad.append((order, 1, [bad_record_of(poison, self._plan)]))
+                self._bad.append((order, 1, [(_place_of(poison.index), bad_record_of(poison, self._plan))]))
             case JobDone(failures):
                 self._ended = True
                 assert self._plan is not None
@@ -307,10 +311,10 @@ class ClusterEngine:
                 return WorkerError(reason)
 
     def _collect_bad(self, report: Report) -> None:
-        for _, n_total, kept in sorted(self._bad, key=lambda item: item[0]):
-            report.errors.n_total += n_total
-            report.errors += kept[: KEPT_FAILURES - len(report.errors)]
-        report.n_skipped = report.errors.n_total
+        found = [(order, place, bad) for order, _, kept in self._bad for place, bad in kept]
+        found.sort(key=itemgetter(0, 1))
+        report.errors += [bad for *_, bad in found[:KEPT_FAILURES]]
+        report.n_skipped = report.errors.n_total = sum(n_total for _, n_total, _ in self._bad)
 
     def _clean_up(self) -> None:
         """Wait for the job's end in the coordinator. Harmless if repeated."""
@@ -389,6 +393,12 @@ def _error_of_failure(failed: JobFailed, plan: Plan) -> JmrError:
     return error_from(failure, f"{split}{failed.task}, attempt {failed.number}, worker {failed.slot}", replay=replay)
 
 
-def _set_aside(order: tuple[int, int], blob: Any, plan: Plan) -> tuple[tuple[int, int], int, list[BadRecord]]:
+def _set_aside(order: tuple[int, int], blob: Any, plan: Plan) -> _SetAside:
     failures = load(blob)
-    return order, failures.n_failures, [bad_record(failure, plan) for failure in failures.first]
+    found = [(_place_of(failure.index), bad_record(failure, plan)) for failure in failures.first]
+    return order, failures.n_failures, found
+
+
+def _place_of(index: int | None) -> float:
+    """Behind all records of a split are the groups that combinefn was given there: they have no index in it."""
+    return math.inf if index is None or index < 0 else index
