@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jmr.progress.report import Report, SlotReport, State
-from jmr.views.board import Board, failure
+from jmr.views.board import Board, failure, news
 from jmr.views.pace import Pace
 from jmr.views.phases import map_phase, shuffle_phase
 from jmr.views.rows import notable, rows
@@ -225,6 +225,16 @@ def test_the_last_failure_is_told_and_how_many_there_were():
     assert text(failure(report)) == "1 attempt failed | last: | map-3 on local/1 ended with signal 9"
     report.n_failures = 1200
     assert text(failure(report)).startswith("1,200 attempts failed")
+
+
+def test_what_has_come_up_since_the_job_began_is_told_while_it_runs():
+    report = Report("words", ["source from an earlier cell"])
+    assert news(report) == ""
+    report.notes.append("map-3 took <long>, and was begun once more, on local/2")
+    assert text(news(report)) == "map-3 took &lt;long&gt;, and was begun once more, on local/2"
+    report.last_failure = "map-4 on local/1 was stopped"
+    report.notes.append("map-4 on local/1 was stopped; it ran again")
+    assert text(news(report)).startswith("map-3"), "the other stands above it"
 
 
 # Rows

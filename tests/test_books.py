@@ -252,7 +252,7 @@ def test_stops_for_want_of_memory_are_failures_and_one_note_however_many():
     report.notes.append("without h2, which has no numpy")
     stop = Stop(attempt, "was stopped at 9 GB: it was full", is_blamed=False)
     books.ended(slot, attempt, "stopped", stop=stop)
-    assert report.notes[1] == "h1/1 was stopped at 9 GB: it was full; its task ran again with fewer beside it"
+    assert report.notes[1] == "map-3 on h1/1 was stopped at 9 GB: it was full; it ran again with fewer beside it"
     assert report.last_failure == "map-3 on h1/1 was stopped at 9 GB: it was full"
     for is_blamed in (True, False):
         report.notes.append("said meanwhile")
@@ -260,7 +260,7 @@ def test_stops_for_want_of_memory_are_failures_and_one_note_however_many():
         books.ended(slot, attempt, "stopped", stop=Stop(attempt, "was stopped at 8 GB", is_blamed))
     assert report.notes == [
         "without h2, which has no numpy",
-        "h1/1 was stopped at 9 GB: it was full; its task ran again with fewer beside it; the same 2 more times",
+        "map-3 on h1/1 was stopped at 9 GB: it was full; it ran again with fewer beside it; the same 2 more times",
         "said meanwhile",
         "said meanwhile",
     ]

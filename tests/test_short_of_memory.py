@@ -81,7 +81,7 @@ def test_of_two_that_do_not_fit_side_by_side_one_runs_again_alone(small_cluster,
     assert maps[2].task == maps[0].task
     assert maps[2].started >= maps[1].ended
     assert re.search(
-        rf"\({maps[0].slot} {STOPPED}; its task ran again with fewer beside it\)",
+        rf"\({maps[0].task} on {maps[0].slot} {STOPPED}; it ran again with fewer beside it\)",
         str(jmr.last),
     )
 

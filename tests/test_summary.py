@@ -360,6 +360,14 @@ def test_what_a_reader_should_do_something_about_is_said():
     )
 
 
+def test_a_failure_that_a_note_tells_of_is_told_once():
+    stop = "map-3 on local/1 was stopped at 9 GB: it was full"
+    report = a_report(n_failures=1, last_failure=stop, notes=[f"{stop}; it ran again"])
+    assert Read(final_html(report, 0.0)).text.count(stop) == 1
+    report.n_failures = 2
+    assert f"2 attempts failed; the last: {stop}" in Read(final_html(report, 0.0)).text
+
+
 def test_a_job_without_attempts_has_no_picture():
     assert not Read(final_html(a_report(), 0.0)).images
 

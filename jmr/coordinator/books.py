@@ -82,8 +82,8 @@ class Books:
         row.is_gone = outcome in ("lost", "refused")
         if stop is not None:
             self._count_failure(row, f"{task} on {name} {stop.why}")
-            again = "its task ran again" + ("" if stop.is_blamed else " with fewer beside it")
-            self._stops.note(f"{name} {stop.why}; {again}")
+            again = "it ran again" + ("" if stop.is_blamed else " with fewer beside it")
+            self._stops.note(f"{task} on {name} {stop.why}; {again}")
         elif outcome in _FAILURES:
             how = "" if exited is None else f": {told_exit(exited.status)}"
             self._count_failure(row, f"{task} on {name} {_FAILURES[outcome]}{how}")

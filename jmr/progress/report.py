@@ -106,6 +106,11 @@ class Report:
     errors: BadRecords = field(default_factory=BadRecords)
     #: Which slot ran which attempt when.
     timeline: list[Attempt] = field(default_factory=list)
+    #: So many of the notes were known before the job began.
+    n_first_notes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.n_first_notes = len(self.notes)
 
     def elapsed(self, now: float) -> float:
         """Seconds since the start, or from start to end."""

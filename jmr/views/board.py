@@ -3,6 +3,7 @@
     Board(report) ── head(now)  name, state, slots, time          look() takes the counts in, and
                   ── bars()     map, shuffle, reduce              remembers speeds and where bars stood
     failure(report)             what went wrong last
+    news(report)                what is to be said besides, if that was not known before: the last of it
 
 Each text replaces the one before it as a whole, which would make a bar jump: so each bar carries where it stood, and
 the browser moves it from there. A few texts a second then look as smooth as sixty.
@@ -12,18 +13,21 @@ from __future__ import annotations
 
 from html import escape
 
+from jmr.errors import printable
 from jmr.progress.report import Report, State
 from jmr.progress.words import plural, time_left, whole
 from jmr.views.pace import Pace
 from jmr.views.phases import Phase, map_phase, reduce_phase, shuffle_phase
 from jmr.views.summary import COLOURS
 
-__all__ = ["PERIOD", "Board", "failure"]
+__all__ = ["PERIOD", "Board", "failure", "news"]
 
 #: Seconds from one picture to the next, which is how long a bar moves.
 PERIOD = 0.25
 #: Endless movements repeat after this; each text says where they go on.
 REPEAT = 4.0
+#: As much of a note is told.
+_MAX_NOTE = 200
 
 NAMES = ("map", "shuffle", "reduce")
 #: Beside a bar of which nothing can be said yet.
@@ -129,6 +133,13 @@ def failure(report: Report) -> str:
         f"<div class='jmr-failure'><span class='jmr-bad'>{plural(report.n_failures, 'attempt')} failed</span>"
         f" <span class='jmr-dim'>last: <code>{escape(report.last_failure)}</code></span></div>"
     )
+
+
+def news(report: Report) -> str:
+    """The last note since the job began, unless it tells what `failure` does; at the end, all of them are told."""
+    told = report.last_failure
+    fresh = [note for note in report.notes[report.n_first_notes :] if not (told and note.startswith(told))]
+    return f"<div class='jmr-failure jmr-dim'>{escape(printable(fresh[-1], _MAX_NOTE))}</div>" if fresh else ""
 
 
 def _bar(name: str, stood: float | None, fraction: float | None, words: str) -> str:

@@ -172,10 +172,15 @@ def _notes(report: Report) -> Iterator[tuple[str, str]]:
         yield _WARN, BARREN
     if report.n_skipped:
         yield _WARN, skipped(report)
-    if report.last_failure and not (report.error and report.n_failures == 1):  # that one ended the job
+    if report.last_failure and not (report.n_failures == 1 and _is_told_besides(report)):
         yield _BAD, f"{plural(report.n_failures, 'attempt')} failed; the last: {report.last_failure}"
     for note in report.notes[:_MAX_NOTES]:
         yield "inherit", note
+
+
+def _is_told_besides(report: Report) -> bool:
+    """Whether the last failure has ended the job, or a note tells of it, and of what was done about it."""
+    return bool(report.error) or any(note.startswith(report.last_failure) for note in report.notes)
 
 
 def _note(note: tuple[str, str]) -> str:

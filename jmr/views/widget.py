@@ -6,7 +6,7 @@
        │ board    name, state, time        [button] │    when a bar has moved, at most 4 times a second; else twice
        │          map     ━━━━━━━━━━  1,204 / 3,000 │
        │ slots    a row for each                    │    twice a second
-       │ failure  the last one                      │    when there is one: it can be selected and copied
+       │ failure  the last one, and the last note   │    when there is one: it can be selected and copied
        └────────────────────────────────────────────┘
 
 A widget does not survive in a saved notebook, so none may be left in the output. A page that was reloaded in mid-run
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets
 
 from jmr.progress.routing import displayed
-from jmr.views.board import PERIOD, Board, failure
+from jmr.views.board import PERIOD, Board, failure, news
 from jmr.views.button import CancelButton
 from jmr.views.rows import rows
 from jmr.views.style import STYLE
@@ -106,7 +106,7 @@ class _Shown:
         self._board = ipywidgets.HTML(self._board_text.html(self._words), layout=layout)
         style = self._board.style
         self._slots = ipywidgets.HTML(rows(dict(report.slots), now), layout=layout, style=style)
-        self._failure = ipywidgets.HTML(STYLE + failure(report), layout=layout, style=style)
+        self._failure = ipywidgets.HTML(STYLE + failure(report) + news(report), layout=layout, style=style)
         self._box = ipywidgets.VBox(self._children(), layout=layout, _dom_classes=("jmr-live",))
         self._handle = displayed(self._box._repr_mimebundle_() | unfinished(report), raw=True, display_id=True)
 
@@ -119,7 +119,7 @@ class _Shown:
             self._words = self._board_text.words(is_cancelled=self._button is not None and self._button.is_pressed)
         if with_words:
             _set(self._slots, rows(dict(self._report.slots), now))  # a copy: another thread may add to it
-            _set(self._failure, STYLE + failure(self._report))
+            _set(self._failure, STYLE + failure(self._report) + news(self._report))
         _set(self._board, self._board_text.html(self._words))
 
     def end(self, now: float, *, has_card: bool) -> None:
