@@ -40,7 +40,7 @@ class BadRecord:
     key: Any
     #: The record's value, or the group's list of values; None of a large group that has ended its process.
     value: Any
-    #: The user's exception, with the user's frames.
+    #: The user's exception, with the user's frames; or one of jmr's, if what the function gave cannot be used.
     error: BaseException
     #: The same, as Python prints it.
     traceback: str

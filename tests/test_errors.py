@@ -391,6 +391,17 @@ def test_a_bad_record_that_does_not_unpickle_here_costs_only_itself() -> None:
 
 
 @pytest.mark.parametrize("engine", [None, "inline"])
+def test_what_is_refused_is_set_aside_with_the_error_that_would_end_the_job(engine: Any) -> None:
+    result = run(mapfn=lambda key, value: key, source={1: 2}, engine=engine, on_error="skip")
+    (bad,) = result.errors
+    with pytest.raises(errors.MapError) as caught:
+        run(mapfn=lambda key, value: key, source={1: 2}, engine=engine)
+    assert type(bad.error) is errors.MapError
+    assert str(bad.error) == str(caught.value).partition("\n")[0]
+    assert bad.traceback == f"jmr.errors.MapError: {bad.error}\n"
+
+
+@pytest.mark.parametrize("engine", [None, "inline"])
 def test_a_generator_is_no_combined_value_without_a_reducefn_either(engine: Any) -> None:
     with pytest.raises(errors.CombineError, match="write return, not yield"):
         run(combinefn=no_key_one_yet, engine=engine)

@@ -87,8 +87,7 @@ def error_from(
     role, kind = _FUNCTIONS[failure.phase]
     at = f"for {SUBJECTS[failure.phase]} key={failure.key_text} ({where})"
     if failure.refused:
-        refused = NotPicklableError if failure.raised.type_name == "NotPicklableError" else kind
-        return refused(f"{_plain_text(failure.raised)}\nSeen {at}.").set_replay(replay)
+        return _refusal(failure, kind, f"\nSeen {at}.").set_replay(replay)
     cause = original if original is not None else rebuild(failure.raised)
     message = f"{role} raised {failure.raised} {at}."
     if failure.raised.type_name == "TypeError" and not without_ours(cause.__traceback__):  # it was the call itself
@@ -98,6 +97,12 @@ def error_from(
     error = kind(message).set_replay(replay).with_traceback(without_ours(cause.__traceback__))
     error.__cause__ = cause.with_traceback(None)
     return error
+
+
+def _refusal(failure: Failure, kind: type[FunctionError], more: str = "") -> FunctionError | NotPicklableError:
+    """For what user code gave, and jmr cannot use: no exception of the user's."""
+    refused = NotPicklableError if failure.raised.type_name == "NotPicklableError" else kind
+    return refused(_plain_text(failure.raised) + more)
 
 
 def _way_in(is_here: bool, replay: Replay | None) -> str:
@@ -118,7 +123,7 @@ def bad_record(failure: Failure, plan: Plan, *, travels: bool = True) -> BadReco
     from jmr.engines.replay import Replay, function_of  # few jobs need it
 
     key, value, missing = _record_of(failure)
-    error = rebuild(failure.raised)
+    error = _refusal(failure, _FUNCTIONS[failure.phase][1]) if failure.refused else rebuild(failure.raised)
     text = tracebacks.named("".join(traceback.format_exception(error)))
     function = function_of(failure.phase, plan)
     replay = Replay(failure.phase, function, missing=missing, travels=travels)
