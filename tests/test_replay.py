@@ -8,6 +8,7 @@ import pickle
 import sys
 import threading
 import traceback
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -232,6 +233,33 @@ def test_breakpoint_works_in_a_replay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "breakpointhook", lambda: stops.append(sys._getframe(1).f_locals["key"]))
     assert error.replay() == [(5, 0)]
     assert stops == [5]
+
+
+@pytest.mark.parametrize("is_connected", [False, True])
+@pytest.mark.parametrize("how", ["replay", "inline"])
+def test_breakpoint_stops_in_a_kernel_whose_hook_waits_for_a_front_end(
+    monkeypatch: pytest.MonkeyPatch, how: str, is_connected: bool
+) -> None:
+    def mapfn(key: int, value: int) -> Any:
+        breakpoint()
+        return [(key, value)]
+
+    stops: list[str] = []
+
+    def deaf() -> None:
+        stops.append("the front end's")
+
+    error = failing(jmr.MapError, {5: 0}, mapfn)
+    deaf.__module__ = "debugpy.public_api"
+    monkeypatch.setitem(sys.modules, "debugpy", types.SimpleNamespace(is_client_connected=lambda: is_connected))
+    monkeypatch.setattr(sys, "breakpointhook", deaf)
+    monkeypatch.setattr(sys, "__breakpointhook__", lambda: stops.append("Python's"))
+    if how == "replay":
+        assert error.replay() == [(5, 0)]
+    else:
+        assert jmr.run({5: 0}, mapfn, engine="inline", progress=False) == {5: [0]}
+    assert stops == ["the front end's" if is_connected else "Python's"]
+    assert sys.breakpointhook is deaf
 
 
 # What is not kept

@@ -7,10 +7,12 @@ A failure's error shows the user's own frames: they end its traceback, so that a
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 from jmr import tracebacks
@@ -36,7 +38,7 @@ from jmr.tasks.contract import Failure
 if TYPE_CHECKING:
     from jmr.engines.replay import Replay
 
-__all__ = ["SUBJECTS", "Engine", "Place", "bad_record", "error_from", "users_place"]
+__all__ = ["SUBJECTS", "Engine", "Place", "bad_record", "breakpoints_heard", "error_from", "users_place"]
 
 #: File, line, and the name of the module.
 Place = tuple[str, int, str]
@@ -177,6 +179,26 @@ def _plain_text(raised: Raised) -> str:
     """The message of an error of ours, without its class."""
     original = rebuild(raised)
     return str(original.args[0]) if original.args else str(raised)
+
+
+@contextlib.contextmanager
+def breakpoints_heard() -> Iterator[None]:
+    """Have breakpoint() stop here in a kernel, too.
+
+    ipykernel imports debugpy, whose hook passes by where no front end's own debugger is connected. In other threads
+    nobody can answer.
+    """
+    hook, debugpy = sys.breakpointhook, sys.modules.get("debugpy")
+    is_main = threading.current_thread() is threading.main_thread()
+    is_debugpys = str(getattr(hook, "__module__", "")).partition(".")[0] == "debugpy"
+    if debugpy is None or not is_debugpys or not is_main or debugpy.is_client_connected():
+        yield
+        return
+    sys.breakpointhook = sys.__breakpointhook__
+    try:
+        yield
+    finally:
+        sys.breakpointhook = hook
 
 
 def users_place() -> Place:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from jmr import interrupts
-from jmr.engines.base import bad_record, error_from
+from jmr.engines.base import bad_record, breakpoints_heard, error_from
 from jmr.errors import JobCancelled
 from jmr.plan import Plan
 from jmr.progress.report import Report, SlotReport
@@ -46,7 +46,8 @@ class InlineEngine:
         failures = Failures(plan.skips)
         of_source: BaseException | None = None
         try:
-            partition = self._run(plan, report, failures)
+            with breakpoints_heard():
+                partition = self._run(plan, report, failures)
         except TaskError as error:
             from jmr.engines.replay import held  # few jobs need it
 

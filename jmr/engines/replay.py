@@ -17,7 +17,7 @@ from typing import Any
 
 from jmr.codec.values import byte_length, dump_at_most, load
 from jmr.coordinator.mail import Origin
-from jmr.engines.base import SUBJECTS, error_from
+from jmr.engines.base import SUBJECTS, breakpoints_heard, error_from
 from jmr.errors import JmrError, OfRecord, ReplayError, SlotDiedError, describe
 from jmr.plan import Plan
 from jmr.progress.words import size
@@ -113,7 +113,8 @@ class Replay:
 
     def _run_here(self, record: Record) -> Any:
         try:
-            return self._called(*record)
+            with breakpoints_heard():
+                return self._called(*record)
         except REFUSALS as error:
             refused = error_from(failure_of(self.phase, record[0], error), "replayed here", replay=self)
         raise refused
