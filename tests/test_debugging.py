@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bdb
 import io
 import pickle
 import sys
@@ -85,6 +86,17 @@ def test_the_debug_option_opens_a_debugger_at_the_record(  # noqa: PLR0917
         shown.index("ValueError: invalid") < shown.index("('here'") < shown.index("MapError: mapfn raised ValueError")
     )
     assert pickle.loads(pickle.dumps(result.error_in_exec)).key == "b"
+
+
+def test_whoever_quits_at_a_breakpoint_is_in_no_other_debugger(ip, monkeypatch):
+    def quits() -> None:
+        raise bdb.BdbQuit
+
+    monkeypatch.setattr(sys, "breakpointhook", quits)
+    monkeypatch.setattr(ip, "debugger", lambda **_: pytest.fail("a second debugger"))
+    ip.user_ns["source"] = {1: 2}
+    result = ip.run_cell("%%mapreduce --debug\ndef mapfn(key, value):\n    breakpoint()")
+    assert isinstance(result.error_in_exec, jmr.MapError)
 
 
 def test_the_debug_option_changes_nothing_where_nothing_fails(ip):

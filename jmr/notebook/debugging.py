@@ -7,6 +7,7 @@ Where no debugger can be had, the job's error says why, in a note.
 
 from __future__ import annotations
 
+import bdb
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -64,6 +65,8 @@ def _debug(shell: Any, error: OfRecord) -> None:
         error.replay()
     except KeyboardInterrupt:
         raise
+    except bdb.BdbQuit:  # it had stopped at a breakpoint(), and somebody has seen enough
+        pass
     except ReplayError as unknown:
         error.add_note(f"--debug: {unknown}")
     except BaseException as raised:
