@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import signal
 import subprocess
@@ -640,14 +639,9 @@ default_cluster().close()
 cluster = jmr.Cluster(workers=100)
 attempt(engine=cluster)
 """
-    told = r"{1: \[2\]} slots cannot be started: \[Errno 24\] Too many open files; it went on with (\d+) slots"
+    told = "{1: [2]} slots cannot be started: [Errno 24] Too many open files; it went on with the slots that there were"
     with script(body) as running:
-        warm, many, few, cold = (running.line() for _ in range(4))
-    assert warm == few == "{1: [2]}"
-    for line in (many, cold):
-        n_slots = re.fullmatch(told, line)
-        assert n_slots, line
-        assert 1 < int(n_slots[1]) < 60
+        assert [running.line() for _ in range(4)] == ["{1: [2]}", told, "{1: [2]}", told]
 
 
 def test_many_slots_start_and_a_class_of_main_stays_itself() -> None:

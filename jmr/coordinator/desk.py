@@ -35,7 +35,6 @@ from jmr.coordinator.mail import (
 )
 from jmr.coordinator.worker import Answer, Slot, Stop, Worker
 from jmr.launch.local import LocalSupervisor
-from jmr.progress.words import plural
 from jmr.scheduler import effects, events
 from jmr.scheduler.machine import Scheduler
 from jmr.shuffle.budget import Budget
@@ -327,7 +326,7 @@ class Desk:
         self._count_slots(reason)
         for job in self.jobs.values():
             if job.ending is None:
-                job.note(f"{reason}; it went on with {plural(job.spec.report.n_slots, 'slot')}")
+                job.note(f"{reason}; it went on with the slots that there were")
 
     def attempt_broke(self, slot: Slot, reason: str) -> None:
         """Fail its job: what it takes or leaves cannot be read or written here."""

@@ -18,10 +18,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from jmr.errors import printable
 from jmr.scheduler.effects import StartAttempt
 from jmr.wire.frames import FrameError
 from jmr.wire.messages import (
     CANNOT_ANSWER,
+    CANNOT_START,
     AttemptFailed,
     Drain,
     Drained,
@@ -37,12 +39,15 @@ from jmr.wire.messages import (
     StartMap,
     StartReduce,
     Watch,
+    whole,
 )
 
 __all__ = ["Answer", "Line", "Owner", "Slot", "Stop", "Worker"]
 
 #: For a slot whose connection has ended to end by itself, and say how.
 _GRACE_SECONDS = 1.0
+#: Of what a supervisor says why it cannot fork.
+_MOST_REASON = 200
 
 Answer = MapDone | ReduceDone | AttemptFailed
 
@@ -255,8 +260,7 @@ class Worker:
             return
         del self._slots[number]
         self._owner.slot_died(slot, _told_exit(slot, slot.exited))
-        told = f"slots end as soon as they start, with status {slot.exited.status}"
-        if slot.ready or self._may_go_on(told):
+        if slot.ready or self._may_go_on(_told_start(slot.exited)):
             self._fork_missing()
 
     def _hang_up(self, number: int) -> None:
@@ -304,6 +308,14 @@ def _told_exit(slot: Slot, exited: SlotExited) -> SlotExited:
     """How it ended; one that lived on without its connection did so only as we have killed it."""
     is_ours = slot.hung_up and exited.status == -signal.SIGKILL
     return replace(exited, status=CANNOT_ANSWER) if is_ours else exited
+
+
+def _told_start(exited: SlotExited) -> str:
+    """Why there is no slot."""
+    if exited.status == CANNOT_START and exited.blobs:
+        said = bytes(whole(exited.blobs[0])).decode(errors="replace")
+        return f"slots cannot be started: {printable(said, _MOST_REASON)}"
+    return f"slots end as soon as they start, with status {exited.status}"
 
 
 def _is_possible(measured: Measured) -> bool:

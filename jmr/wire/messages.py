@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CANNOT_ANSWER",
+    "CANNOT_START",
     "GROUP_BYTES",
     "KINDS",
     "NOTICE",
@@ -55,6 +56,8 @@ __all__ = [
 
 #: Exit code of a slot that could not send its answer.
 CANNOT_ANSWER = 86
+#: In place of an exit code, where a slot could not be forked; the blob says why.
+CANNOT_START = 87
 #: Most bytes of the end of what a slot has printed, and of a group that combinefn is given.
 TAIL_BYTES, GROUP_BYTES = 2_000, 1 << 16
 #: Among the streams of a slot: its warnings and log records.

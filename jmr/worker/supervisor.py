@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gc
 import os
 import re
@@ -34,6 +35,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from jmr.wire.frames import Receiver, encode
 from jmr.wire.messages import (
+    CANNOT_START,
     Drain,
     Drained,
     ForkSlot,
@@ -61,6 +63,8 @@ _OOM_SCORE = 500
 #: After the start, until what measures memory is imported: small jobs do not wait for that.
 _PREPARE_SECONDS = 0.3
 _READ_BYTES = 1 << 16
+#: Stands for a descriptor that got lost.
+_NONE = -1
 _CRASH_FRAME = re.compile(r'File "(.+)", line (\d+) in (.+)')
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -177,8 +181,9 @@ class Supervisor:
 
     def _read_connection(self) -> bool:
         space = self._receiver.buffer()
-        data, descriptors, _, _ = socket.recv_fds(self._connection, min(len(space), _READ_BYTES), 16)
-        self._descriptors.extend(descriptors)
+        data, descriptors, flags, _ = socket.recv_fds(self._connection, min(len(space), _READ_BYTES), 16)
+        # One at most comes at once, as each was sent; it is lost where this process may have no more.
+        self._descriptors.extend([_NONE] if flags & socket.MSG_CTRUNC and not descriptors else descriptors)
         for message in self._receiver.feed(data):
             self._handle(message)
         return bool(data)
@@ -202,23 +207,38 @@ class Supervisor:
                 raise AssertionError(f"a supervisor does not answer {message}")
 
     def _fork(self, number: int, name: str, descriptor: int) -> None:
-        spot = Spot()
-        (out_read, out_write), (err_read, err_write) = os.pipe(), os.pipe()
-        crash_file = _anonymous_file()
-        parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            self._become_slot(number, descriptor, spot, crash_file, {1: out_write, 2: err_write}, parent)
-        with contextlib.suppress(OSError):  # the child does the same; whoever comes first
-            os.setpgid(pid, pid)
-        for unneeded in (descriptor, out_write, err_write):
-            os.close(unneeded)
-        child = _Child(number, name, pid, spot, crash_file, {1: out_read, 2: err_read})
+        """Fork a slot, or say why it cannot be: no more descriptors, processes, memory."""
+        try:
+            child = self._forked(number, name, descriptor)
+        except OSError as error:
+            self._send(SlotExited(number, CANNOT_START, None, 0, blobs=[str(error).encode(), b""]))
+            return
         for stream, pipe in child.pipes.items():
             os.set_blocking(pipe, False)
             child.readers[stream] = OutputReader(name, stream, self._allowance, child.tail)
             self._selector.register(pipe, selectors.EVENT_READ, (child, stream))
         self._children[number] = child
+
+    def _forked(self, number: int, name: str, descriptor: int) -> _Child:
+        with contextlib.ExitStack() as theirs, contextlib.ExitStack() as ours:
+            if descriptor == _NONE:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            theirs.callback(os.close, descriptor)
+            spot, reads, writes = Spot(), {}, {}
+            for stream in (1, 2):
+                reads[stream], writes[stream] = os.pipe()
+                ours.callback(os.close, reads[stream])
+                theirs.callback(os.close, writes[stream])
+            crash_file = _anonymous_file()
+            ours.callback(os.close, crash_file)
+            parent = os.getpid()
+            pid = os.fork()
+            if pid == 0:
+                self._become_slot(number, descriptor, spot, crash_file, writes, parent)
+            ours.pop_all()
+        with contextlib.suppress(OSError):  # the child does the same; whoever comes first
+            os.setpgid(pid, pid)
+        return _Child(number, name, pid, spot, crash_file, reads)
 
     def _become_slot(  # noqa: PLR0917 - all that a child is given
         self,
