@@ -260,7 +260,8 @@ class Worker:
             return
         del self._slots[number]
         self._owner.slot_died(slot, _told_exit(slot, slot.exited))
-        if slot.ready or self._may_go_on(_told_start(slot.exited)):
+        is_wanted = slot.position <= self.n_slots
+        if slot.ready or not is_wanted or self._may_go_on(_told_start(slot.exited)):
             self._fork_missing()
 
     def _hang_up(self, number: int) -> None:
