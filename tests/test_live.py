@@ -135,6 +135,7 @@ def lab(environment: None) -> Iterator[Lab]:  # noqa: F811 - the fixture
 
 
 def can_go_on(lab: Lab) -> None:
+    lab.client.kernel_info(reply=True, timeout=PATIENCE)  # in its turn before that, it drops cells: there was an error
     again = lab.run("jmr.run({1: 2}, lambda k, v: [(k, v)])")
     assert again[-1]["content"]["data"]["text/plain"] == "{1: [2]}"
 

@@ -530,6 +530,7 @@ def test_an_edited_module_is_reloaded_here_and_in_slots(ip, tmp_path, monkeypatc
             assert run(ip, job) == ({1: [(1 + much, 1 + much)]}, 1 + much, 1 + much)
     finally:
         run(ip, "%autoreload 0\n%unload_ext autoreload")
+        sys.modules.pop("helper_for_autoreload", None)  # what has been imported is shipped, in tests that follow too
 
 
 # The extension
