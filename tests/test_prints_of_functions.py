@@ -20,6 +20,7 @@ from jmr.checkpoint import modules, printing
 from jmr.checkpoint.fingerprints import print_of_functions
 from jmr.codec.values import dump_by_value
 from jmr.errors import NotPicklableError
+from tests.test_next_line import needs_monitoring
 
 CHECKOUT = Path(jmr.__file__).parent.parent
 
@@ -187,7 +188,7 @@ class Text(str):
 TEXT = Text("the cat")
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring came with Python 3.12")
+@needs_monitoring
 def test_a_function_that_is_watched_by_a_debugger_has_the_print_that_it_had():
     mapfn = cell("def mapfn(k, v):\n  for i in range(3):\n    yield k, i")
     before, seen = print_of_functions(mapfn), []

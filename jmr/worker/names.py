@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import functools
 import sys
+import threading
 import types
 import warnings
 from collections import deque
@@ -28,6 +29,8 @@ __all__ = ["PROGRAMS", "absolute", "names_in_functions", "names_in_source"]
 #: Modules that are run, not imported.
 PROGRAMS = frozenset({"__main__", "__mp_main__", "__task__"})
 _IMPORTERS = frozenset({"import_module", "__import__"})
+#: Two threads that parse at once make Python 3.11 raise SystemError (AST constructor recursion depth mismatch).
+_parsing = threading.Lock()
 _MOST_OBJECTS = 10_000
 #: Of one list or dict.
 _MOST_ITEMS = 100
@@ -70,7 +73,7 @@ def names_in_source(source: bytes) -> list[list[str]]:
     [['numpy', 'a.b'], ['.', '.c'], ['.d', '.d.e']]
     """
     try:
-        with warnings.catch_warnings():
+        with _parsing, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
