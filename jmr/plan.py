@@ -40,7 +40,8 @@ class Plan:
     n_partitions: int | None = None
     max_attempts: int = 4
     on_error: Literal["raise", "skip"] = "raise"
-    speculate: bool = True
+    #: None: where the engine can.
+    speculate: bool | None = None
     #: A directory's path.
     checkpoint: str | None = None
     progress: bool | None = None
@@ -69,9 +70,9 @@ class Plan:
         on_error = options.get("on_error", "raise")
         if not isinstance(on_error, str) or on_error not in ("raise", "skip"):
             raise ArgumentValueError(f"on_error must be 'raise' or 'skip', not {describe(on_error)}")
-        speculate = options.get("speculate", True)
-        if not isinstance(speculate, bool):
-            raise ArgumentTypeError(f"speculate must be True or False, not {describe(speculate)}")
+        speculate = options.get("speculate")
+        if speculate is not None and not isinstance(speculate, bool):
+            raise ArgumentTypeError(f"speculate must be True, False or None, not {describe(speculate)}")
         if options.get("checkpoint") is not None:
             options["checkpoint"] = _checked_path("checkpoint", options["checkpoint"])
         progress = options.get("progress")

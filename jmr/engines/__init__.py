@@ -3,6 +3,7 @@
 base       the protocol, and how a failure becomes the error that the user sees
 inline     one plain loop in this process: for a debugger, and the oracle of the tests
 splitting  how many records a split takes
+answers    results decoded, bad records put in order
 replay     the record that a function failed on, given to it once more
 alone      the same in a slot, for a function that ended one
 deaths     which record or group ended its slot
@@ -11,4 +12,8 @@ weight     a word on functions that capture much
 cluster    Cluster: whose slots these are, and which cluster a job runs on
 reaching   how a cluster gets slots on other hosts
 view       what a cluster looks like
+calls      what an engine that is not ours calls on its workers
+driver     the calling thread's side of a job there, whichever engine it is
+choice     which engine an argument means
+executor   any concurrent.futures.Executor
 """

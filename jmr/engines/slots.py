@@ -10,19 +10,17 @@ endless source fills no memory.
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import shutil
 import threading
 import time
 from collections.abc import Generator
-from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jmr import interrupts
 from jmr.codec.functions import LARGE_BYTES, dump_functions
-from jmr.codec.values import Buffer, byte_length, dump, load, load_columns
+from jmr.codec.values import Buffer, byte_length, dump, load
 from jmr.coordinator.jobs import JobSpec
 from jmr.coordinator.mail import (
     Ending,
@@ -37,19 +35,19 @@ from jmr.coordinator.mail import (
     SplitDone,
     WorkersLost,
 )
-from jmr.engines.base import bad_record, error_from, users_place
-from jmr.engines.splitting import SplitSizer, cut
-from jmr.errors import JmrError, JobCancelled, NotPicklableError, WorkerError
+from jmr.engines.answers import SetAside, decoded
+from jmr.engines.base import error_from, users_place
+from jmr.engines.splitting import SplitSizer, cut, usual_partitions
+from jmr.errors import JmrError, JobCancelled, WorkerError
 from jmr.launch.local import default_slots
 from jmr.plan import Plan
 from jmr.progress.outlet import Outlet
 from jmr.progress.report import Report
-from jmr.result import BadRecord, Partition
+from jmr.result import Partition
 from jmr.scheduler.jobs import JobOptions
 from jmr.shuffle.files import Room, SpillError, store_blob
 from jmr.shuffle.lending import Lender
 from jmr.sources import Records, records
-from jmr.tasks.contract import KEPT_FAILURES
 from jmr.wire.messages import MapDone, Range
 from jmr.worker.surroundings import Surroundings
 
@@ -64,13 +62,8 @@ _CLEANUP_SECONDS = 2.0
 _SPLITS_PER_SLOT = 2
 #: For each slot, so many bytes of splits.
 _MOST_UNDER_WAY_BYTES = 1 << 26
-_PARTITIONS_PER_SLOT = 4
-_LEAST_PARTITIONS = 8
 #: Functions that capture more than this are put into a file that all slots of a host map.
 _SHARED_BYTES = 1 << 20
-
-#: What a task set aside: its own place in source order; how many; and those that are kept, with their places in it.
-_SetAside = tuple[tuple[int, int], int, list[tuple[float, BadRecord]]]
 
 
 class ClusterEngine:
@@ -94,7 +87,7 @@ class ClusterEngine:
         self._job = 0
         self._ended = self._is_clean = False
         self._cancelled = threading.Event()
-        self._bad: list[_SetAside] = []
+        self._bad = SetAside()
 
     def run(self, plan: Plan, report: Report) -> Generator[Partition, None, None]:
         """Yield partitions as their reduce tasks finish."""
@@ -104,7 +97,7 @@ class ClusterEngine:
             self._feed(plan, report)
             while (partition := self._next_partition()) is not None:
                 yield partition
-            self._collect_bad(report)
+            self._bad.tell(report)
             if self._keeper is not None:
                 self._keeper.finish()
         except KeyboardInterrupt:
@@ -148,7 +141,7 @@ class ClusterEngine:
         """Open the job, and say how many slots it may use, as far as that is known."""
         n_local = self._cluster._limit(plan)
         n_slots = report.n_slots = n_local + self._coordinator.n_remote_slots
-        n_partitions = plan.n_partitions or max(_LEAST_PARTITIONS, _PARTITIONS_PER_SLOT * n_slots)
+        n_partitions = plan.n_partitions or usual_partitions(n_slots)
         self._plan = plan
         keeper = None if plan.checkpoint is None else self._keep(plan, report)
         if keeper is not None:
@@ -165,7 +158,7 @@ class ClusterEngine:
         number = self._coordinator.job_number()
         self._room = self._coordinator.room(number)
         spec = JobSpec(
-            options=JobOptions(plan.max_attempts, n_local, plan.skips, plan.speculate),
+            options=JobOptions(plan.max_attempts, n_local, plan.skips, plan.speculate is not False),
             n_partitions=n_partitions,
             functions=_shared(functions, self._room),
             surroundings=dump(surroundings),
@@ -263,7 +256,7 @@ class ClusterEngine:
         while not self._ended:
             mail = self._receive(wait=True)
             if isinstance(mail, PartitionReady):
-                return _decoded(mail.blob)
+                return decoded(mail.blob)
             if isinstance(mail, PartitionKept):
                 return self._kept_partition(mail)
             if mail is not None:
@@ -275,7 +268,7 @@ class ClusterEngine:
         assert self._plan is not None
         partition, failures = self._keeper.result(mail)
         if failures:
-            self._bad.append(_set_aside((1, mail.index), failures, self._plan))
+            self._bad.add((1, mail.index), failures, self._plan)
         return partition
 
     def _answer(self, mail: Mail) -> None:
@@ -285,11 +278,12 @@ class ClusterEngine:
                 from jmr.engines.deaths import bad_record_of  # it imports what slots do, and few jobs need it
 
                 assert self._plan is not None
-                self._bad.append((order, 1, [(_place_of(poison.index), bad_record_of(poison, self._plan))]))
+                self._bad.add_one(order, poison.index, bad_record_of(poison, self._plan))
             case JobDone(failures):
                 self._ended = True
                 assert self._plan is not None
-                self._bad += [_set_aside(order, blob, self._plan) for order, blob in failures]
+                for order, blob in failures:
+                    self._bad.add(order, blob, self._plan)
             case JobFailed() | JobPoisoned() | JobStopped() | WorkersLost():
                 self._ended = True
                 raise self._error_of(mail)
@@ -309,12 +303,6 @@ class ClusterEngine:
                 return JobCancelled(f"job {self._name!r} was cancelled")
             case WorkersLost(reason):
                 return WorkerError(reason)
-
-    def _collect_bad(self, report: Report) -> None:
-        found = [(order, place, bad) for order, _, kept in self._bad for place, bad in kept]
-        found.sort(key=itemgetter(0, 1))
-        report.errors += [bad for *_, bad in found[:KEPT_FAILURES]]
-        report.n_skipped = report.errors.n_total = sum(n_total for _, n_total, _ in self._bad)
 
     def _clean_up(self) -> None:
         """Wait for the job's end in the coordinator. Harmless if repeated."""
@@ -374,16 +362,6 @@ def _shared(functions: list[Buffer], room: Room) -> list[Buffer] | Range:
         raise WorkerError(f"what your functions capture cannot be handed to the slots: {error}") from error
 
 
-def _decoded(blob: Any) -> Partition:
-    try:
-        return Partition(*load_columns(blob, 3))
-    except Exception as error:  # unpickling runs the objects' own code
-        raise NotPicklableError(
-            f"a result came back and cannot be unpickled here: {type(error).__name__}: {error}. "
-            "Return plain values, or a class that can be pickled and unpickled."
-        ) from error
-
-
 def _error_of_failure(failed: JobFailed, plan: Plan) -> JmrError:
     from jmr.engines.replay import replay_of  # few jobs need it
 
@@ -391,14 +369,3 @@ def _error_of_failure(failed: JobFailed, plan: Plan) -> JmrError:
     failure = load(failed.failure)
     replay = replay_of(failure, plan, failed.origin)
     return error_from(failure, f"{split}{failed.task}, attempt {failed.number}, worker {failed.slot}", replay=replay)
-
-
-def _set_aside(order: tuple[int, int], blob: Any, plan: Plan) -> _SetAside:
-    failures = load(blob)
-    found = [(_place_of(failure.index), bad_record(failure, plan)) for failure in failures.first]
-    return order, failures.n_failures, found
-
-
-def _place_of(index: int | None) -> float:
-    """Behind all records of a split are the groups that combinefn was given there: they have no index in it."""
-    return math.inf if index is None or index < 0 else index

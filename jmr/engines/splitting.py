@@ -24,7 +24,7 @@ from jmr.codec.values import PLAIN_TYPES, Buffer, byte_length, dump_columns
 from jmr.errors import NotPicklableError, describe
 from jmr.sources import Block, Records
 
-__all__ = ["Look", "SplitSizer", "cut"]
+__all__ = ["Look", "SplitSizer", "cut", "usual_partitions"]
 
 _SECONDS, _DEAR_SECONDS = 0.2, 2.0
 #: A task this long tells how dear the flush is.
@@ -47,6 +47,7 @@ _READ_SECONDS = 0.05
 _LEAST_BATCH, _MOST_UNKNOWN, _MOST_BATCH = 16, 256, 1 << 12
 #: From so many bytes on a batch is cut, or the next one is smaller.
 _BATCH_BYTES = 1 << 20
+_PARTITIONS_PER_SLOT, _LEAST_PARTITIONS = 4, 8
 _SIZED = frozenset({str, bytes})
 _UNSIZED = PLAIN_TYPES - _SIZED
 _IMMUTABLE = PLAIN_TYPES | {complex}
@@ -138,6 +139,11 @@ class SplitSizer:
         self._largest = max(self._largest, n_records)
         if seconds > _TELLING_SECONDS and flush_seconds > _DEAR_FLUSH * seconds:
             self._is_dear = True
+
+
+def usual_partitions(n_slots: int) -> int:
+    """In how many parts keys are reduced, if nobody says."""
+    return max(_LEAST_PARTITIONS, _PARTITIONS_PER_SLOT * n_slots)
 
 
 #: Is shown keys and values that are about to be pickled, and their types if these are known.

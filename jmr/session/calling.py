@@ -14,10 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from jmr import interrupts
 from jmr.codec import process
 from jmr.errors import (
-    ArgumentTypeError,
-    ArgumentValueError,
     NestedRunError,
-    describe,
     hide_ours,
     show_in_one_line,
 )
@@ -40,12 +37,12 @@ def run(
     *,
     combinefn: Callable[[Any, list[Any]], Any] | None = None,
     final: Callable[[Any, Any], Any] | None = None,
-    engine: Cluster | Literal["inline"] | None = None,
+    engine: Any = None,
     workers: int | None = None,
     n_partitions: int | None = None,
     max_attempts: int = 4,
     on_error: Literal["raise", "skip"] = "raise",
-    speculate: bool = True,
+    speculate: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
     name: str | None = None,
@@ -71,7 +68,9 @@ def run(
         order where keys do not compare. What it returns is ignored.
     engine
         None: the innermost `with jmr.Cluster`, or this process's own slots. A `Cluster`. "inline": one plain loop in
-        this process, for a debugger.
+        this process, for a debugger. Others run the same job, with the same answer: a Dask `Client`, or "dask"; "ray";
+        a `SparkSession`, or "spark"; any `concurrent.futures.Executor`. jmr must be installed on their workers. What is
+        there is used and stays; by name, what is not there is started, and ended with the job.
     workers
         Most processes (slots) of this host to use; the warm cluster grows to it. Those of other hosts come on top; 0
         leaves all work to them. Default: as many as the cluster was made with, or one for each CPU that this process
@@ -87,9 +86,9 @@ def run(
         what a record emits is held until mapfn is done with it: with "skip", one record's pairs must fit into memory.
     speculate
         Whether work that takes long while slots are idle is begun once more elsewhere, and the first to finish is
-        taken: near the end, after 10 s at least and twice what is usual. What a function does besides returning, such
-        as writing a file, may then happen twice, and where a process ends or a host is lost as well; its results
-        never count twice.
+        taken: near the end, after 10 s at least and twice what is usual. Default: where the engine can, which is on
+        jmr's own clusters. What a function does besides returning, such as writing a file, may then happen twice, and
+        where a process ends or a host is lost as well; its results never count twice.
     checkpoint
         A directory, which may be a new one: what is finished is kept there. The same job, run again after it failed or
         its kernel died, goes on from there; when it was finished, it gives its result at once. What a change touches is
@@ -183,7 +182,7 @@ def engine_for(plan: Plan) -> Engine:
     """The engine that a plan asks for, ready to run it."""
     from jmr.engines.cluster import Cluster, current_cluster
 
-    if process.is_slot:
+    if process.runs_task():
         raise NestedRunError(
             "jmr.run was called inside a slot, by a mapfn or reducefn: slots cannot run jobs of their own, which would "
             "wait for each other. Run the jobs one after another, or emit the records for a second job."
@@ -191,19 +190,13 @@ def engine_for(plan: Plan) -> Engine:
     match plan.engine:
         case None:
             return _on_slots(current_cluster(plan.workers))
-        case "inline":
-            if plan.checkpoint is not None:
-                raise ArgumentValueError('engine="inline" keeps nothing in a checkpoint: leave out one of the two')
-            from jmr.engines.inline import InlineEngine
-
-            return InlineEngine()
         case Cluster():
             return _on_slots(plan.engine)
         case _:
-            raise ArgumentTypeError(
-                f'engine must be None, "inline" or a jmr.Cluster, not {describe(plan.engine)} '
-                f"({type(plan.engine).__name__})"
-            )
+            with interrupts.deferred():
+                from jmr.engines.choice import engine_of
+
+            return engine_of(plan)
 
 
 def _on_slots(cluster: Cluster) -> Engine:

@@ -1,0 +1,68 @@
+"""What tasks give back, as the calling thread takes it: results decoded, bad records put in the order of the source.
+
+a reduce task's blob ──decoded──> Partition
+blobs of Failures ──SetAside.add──> ──tell──> report.errors
+"""
+
+from __future__ import annotations
+
+import math
+from operator import itemgetter
+
+from jmr.codec.values import Buffer, load, load_columns
+from jmr.engines.base import bad_record
+from jmr.errors import NotPicklableError
+from jmr.plan import Plan
+from jmr.progress.report import Report
+from jmr.result import BadRecord, Partition
+from jmr.tasks.contract import KEPT_FAILURES
+
+__all__ = ["SetAside", "decoded"]
+
+
+def decoded(blob: Buffer) -> Partition:
+    """A partition of the result.
+
+    Raises
+    ------
+    NotPicklableError
+        Something in it cannot be unpickled here.
+    """
+    try:
+        return Partition(*load_columns(blob, 3))
+    except Exception as error:  # unpickling runs the objects' own code
+        raise NotPicklableError(
+            f"a result came back and cannot be unpickled here: {type(error).__name__}: {error}. "
+            "Return plain values, or a class that can be pickled and unpickled."
+        ) from error
+
+
+class SetAside:
+    """What the tasks of a job set aside."""
+
+    def __init__(self) -> None:
+        #: A task's own place in source order, (0 for map or 1 for reduce, index); and in it, the record's.
+        self._found: list[tuple[tuple[int, int], float, BadRecord]] = []
+        self._n_total = 0
+
+    def add(self, order: tuple[int, int], blob: Buffer, plan: Plan) -> None:
+        """Add the Failures of a task."""
+        failures = load(blob)
+        self._n_total += failures.n_failures
+        self._found += [(order, _place_of(failure.index), bad_record(failure, plan)) for failure in failures.first]
+
+    def add_one(self, order: tuple[int, int], index: int | None, bad: BadRecord) -> None:
+        """Add a record or group that was found out in another way."""
+        self._n_total += 1
+        self._found.append((order, _place_of(index), bad))
+
+    def tell(self, report: Report) -> None:
+        """Say it all, in source order, and keep the first of them."""
+        self._found.sort(key=itemgetter(0, 1))
+        report.errors += [bad for *_, bad in self._found[:KEPT_FAILURES]]
+        report.n_skipped = report.errors.n_total = self._n_total
+
+
+def _place_of(index: int | None) -> float:
+    """Behind all records of a split are the groups that combinefn was given there: they have no index in it."""
+    return math.inf if index is None or index < 0 else index

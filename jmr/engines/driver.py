@@ -1,0 +1,257 @@
+"""The calling thread's side of a job that runs on an engine of somebody else's.
+
+    source ──cut──> splits ──start_map──> Pool ──finished──> receipts
+                                           └── what maps have left stays there
+    partitions ──start_reduce──> Pool ──finished──> blobs ──> Partition, Partition, ...
+
+A `Pool` is what differs between these engines. Everything else about a job is here: how large splits are, what the
+report says, and how a failure becomes the user's error. At most `window` splits are under way, so an endless source
+fills no memory. Nothing that tasks leave for each other goes through this process.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Generator, Sequence
+from typing import Protocol
+
+from jmr import interrupts
+from jmr.codec.functions import dump_functions
+from jmr.codec.values import load
+from jmr.engines.answers import SetAside, decoded
+from jmr.engines.base import error_from
+from jmr.engines.calls import JobCall, Receipt
+from jmr.engines.replay import Replay, function_of
+from jmr.engines.splitting import SplitSizer, cut, usual_partitions
+from jmr.errors import JmrError, JobCancelled
+from jmr.plan import Plan
+from jmr.progress.report import Report, SlotReport
+from jmr.result import Attempt, Partition
+from jmr.sources import Records, records
+
+__all__ = ["DrivenEngine", "Pool"]
+
+#: How long to wait for the engine before looking whether the job was cancelled.
+_TURN_SECONDS = 0.1
+#: Of splits that are under way.
+_MOST_UNDER_WAY_BYTES = 1 << 28
+
+
+class Pool(Protocol):
+    """How an engine runs calls; used by one thread, for one job."""
+
+    #: As users write it: "Dask".
+    name: str
+
+    @property
+    def n_slots(self) -> int:
+        """How many calls run at the same time, as far as that is known; 0 while there is no worker."""
+
+    @property
+    def window(self) -> int:
+        """Most map tasks to have under way."""
+
+    def open(self, job: JobCall) -> None:
+        """Get ready for the calls of a job."""
+
+    def start_map(self, index: int, split: bytes) -> None:
+        """Have `call_map` run, and keep what it leaves where it is."""
+
+    def start_reduce(self, index: int, partitions: Sequence[int], splits: Sequence[int]) -> None:
+        """Have `call_reduce` run, on what these splits have left of these partitions; all map tasks are done."""
+
+    def finished(self, seconds: float) -> Sequence[tuple[int, Receipt, bytes]]:
+        """Wait so long at most for tasks that are done, of whichever is the phase: index, receipt, a reduce's blob.
+
+        Raises
+        ------
+        WorkerError, SlotDiedError
+            The engine itself has failed, and cannot go on.
+        """
+
+    def cancel(self) -> None:
+        """Stop what runs, or waits, as far as the engine can."""
+
+    def close(self) -> None:
+        """Let go of all that the job has there; end what this started, and nothing else."""
+
+
+class DrivenEngine:
+    """One job on a pool."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._cancelled = threading.Event()
+        self._bad = SetAside()
+        #: By split: what its map task has left for each partition, in bytes.
+        self._lengths: dict[int, tuple[int, ...]] = {}
+        self._is_unstable = False
+        #: Names for the timeline, by where calls ran.
+        self._names: dict[tuple[str, int, int], str] = {}
+
+    def run(self, plan: Plan, report: Report) -> Generator[Partition, None, None]:
+        """Yield partitions as their reduce tasks finish."""
+        self._plan, self._report = plan, report
+        has_ended = False
+        try:
+            n_partitions = self._open()
+            self._map()
+            yield from self._reduce(n_partitions)
+            self._bad.tell(report)
+            has_ended = True
+        finally:
+            with interrupts.deferred():
+                if not has_ended:
+                    self._pool.cancel()
+                self._pool.close()
+
+    def cancel(self) -> None:
+        """Have the job's thread stop it, from any thread."""
+        self._cancelled.set()
+
+    def close(self) -> None:
+        """What was started for the job has ended with it."""
+
+    def _open(self) -> int:
+        functions = b"".join(dump_functions(self._plan.functions))
+        n_slots = self._count_slots()
+        n_partitions = self._plan.n_partitions or usual_partitions(n_slots)
+        call = JobCall(id=uuid.uuid4().hex, functions=functions, n_partitions=n_partitions, skips=self._plan.skips)
+        self._pool.open(call)
+        return n_partitions
+
+    def _count_slots(self) -> int:
+        """Those may come and go."""
+        n_slots = self._pool.n_slots
+        self._report.n_slots = n_slots
+        self._report.is_waiting = not n_slots
+        return max(1, n_slots)
+
+    # Map.
+
+    def _map(self) -> None:
+        source = records(self._plan.source)
+        report, pool = self._report, self._pool
+        report.n_records_total = source.n_records
+        sizer = SplitSizer(max(1, report.n_slots), source.n_records)
+        under_way: dict[int, int] = {}
+        index = n_sent = 0
+        is_over = False
+        while under_way or not is_over:
+            n_slots = self._count_slots()
+            sizer.adapt(n_slots, 1 << 30)
+            most = n_slots if sizer.is_blind else max(n_slots, pool.window)
+            is_full = is_over or len(under_way) >= most or sum(under_way.values()) >= _MOST_UNDER_WAY_BYTES
+            self._take_maps(sizer, under_way, 0.0 if not is_full or source.read_ahead() else _TURN_SECONDS)
+            if is_full:
+                continue
+            split, n_records = _next_split(source, sizer)
+            if not n_records:
+                is_over = True
+                continue
+            n_sent += n_records
+            under_way[index] = len(split)
+            self._check()
+            pool.start_map(index, split)
+            index += 1
+            report.n_map_tasks = index
+        report.n_records_total = n_sent
+
+    def _take_maps(self, sizer: SplitSizer, under_way: dict[int, int], seconds: float) -> None:
+        for index, receipt, _ in self._finished(seconds, "map"):
+            del under_way[index]
+            self._lengths[index] = receipt.lengths
+            self._is_unstable |= receipt.is_unstable
+            n_bytes = sum(receipt.lengths)
+            sizer.finished(receipt.n_records, receipt.seconds, receipt.flush_seconds, n_bytes)
+            report = self._report
+            report.n_map_tasks_done += 1
+            report.n_records += receipt.n_records
+            report.n_pairs += receipt.n_pairs
+            report.n_combined_pairs += receipt.n_combined_pairs
+            report.shuffled_bytes += n_bytes
+
+    # Reduce.
+
+    def _reduce(self, n_partitions: int) -> Generator[Partition, None, None]:
+        tasks = self._reduce_tasks(n_partitions)
+        report = self._report
+        report.begin_reduce(len(tasks))
+        for index, (partitions, splits) in enumerate(tasks):
+            self._check()
+            self._pool.start_reduce(index, partitions, splits)
+        n_left = len(tasks)
+        while n_left:
+            self._count_slots()
+            for index, _, blob in self._finished(_TURN_SECONDS, "reduce"):
+                n_left -= 1
+                partitions, splits = tasks[index]
+                report.n_reduce_tasks_done += 1
+                report.reduced_bytes += sum(self._lengths[split][part] for split in splits for part in partitions)
+                yield decoded(blob)
+
+    def _reduce_tasks(self, n_partitions: int) -> list[tuple[Sequence[int], Sequence[int]]]:
+        """Partitions, and the splits that have left something there. A key without a stable hash may be in any."""
+        splits = sorted(self._lengths)
+        groups = [range(n_partitions)] if self._is_unstable else [[partition] for partition in range(n_partitions)]
+        tasks = [
+            (group, [split for split in splits if any(self._lengths[split][part] for part in group)])
+            for group in groups
+        ]
+        return [(group, some) for group, some in tasks if some]
+
+    # Both.
+
+    def _finished(self, seconds: float, phase: str) -> Sequence[tuple[int, Receipt, bytes]]:
+        """Those that have gone well; the first that has not ends the job."""
+        self._check()
+        done = self._pool.finished(seconds)
+        for index, receipt, _ in done:
+            task = f"{phase}-{index}"
+            name = self._note(task, receipt)
+            if receipt.failed:
+                raise self._error_of(receipt, task, name)
+            if receipt.n_failures:
+                self._report.n_skipped += receipt.n_failures
+                self._bad.add((0 if phase == "map" else 1, index), receipt.failures, self._plan)
+        return done
+
+    def _check(self) -> None:
+        interrupts.check()
+        if self._cancelled.is_set():
+            raise JobCancelled(f"job {self._plan.name!r} was cancelled")
+
+    def _note(self, task: str, receipt: Receipt) -> str:
+        """Have the report show where it ran, and when, as far as that is known; returns the name of the slot."""
+        report = self._report
+        name = self._names.setdefault(receipt.worker, f"{self._pool.name}/{len(self._names) + 1}")
+        row = report.slots.setdefault(name, SlotReport(receipt.worker[0]))
+        row.n_tasks += 1
+        row.n_records += receipt.n_records
+        row.map_seconds += receipt.seconds if task.startswith("map") else 0.0
+        row.memory_bytes = receipt.peak_bytes
+        report.peak_bytes = max(report.peak_bytes, receipt.peak_bytes)
+        ended = time.monotonic() - report.started
+        outcome = "raised" if receipt.failed else "done"
+        report.timeline.append(Attempt(name, task, 1, max(0.0, ended - receipt.seconds), ended, outcome))
+        return name
+
+    def _error_of(self, receipt: Receipt, task: str, name: str) -> JmrError:
+        failure = load(receipt.failed)
+        split = "split " if task.startswith("map") else ""
+        replay = None
+        if failure.phase in ("map", "combine", "reduce"):
+            missing = "" if failure.is_whole else "it is too large to be sent, or cannot be pickled"
+            blob = failure.record if failure.is_whole else None
+            replay = Replay(failure.phase, function_of(failure.phase, self._plan), blob, missing=missing)
+        return error_from(failure, f"{split}{task}, worker {name}", replay=replay)
+
+
+def _next_split(source: Records, sizer: SplitSizer) -> tuple[bytes, int]:
+    pieces, n_records = cut(source, sizer.next_size())
+    split = b"".join(pieces)
+    if n_records:
+        sizer.sent(n_records, len(split))
+    return split, n_records
