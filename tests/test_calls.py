@@ -165,3 +165,38 @@ def test_user_code_that_ends_its_process_fails_and_an_interrupt_is_the_users(end
             call_map(job, 0, split_of({"a": 1}))
     else:
         assert failure_of(call_map(job, 0, split_of({"a": 1}))[0]).raised.type_name == "SystemExit"
+
+
+def test_what_a_task_prints_comes_with_its_receipt_and_other_prints_go_where_they_went(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def mapfn(key: str, value: int) -> Any:
+        print("from mapfn", key)
+        sys.stderr.writelines(["odd ", "duck"])
+        return []
+
+    monkeypatch.setattr(sys, "stdout", sys.stdout)  # both are put back at the end
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    receipt, _ = call_map(job_of(mapfn), 0, split_of({"a": 1, "b": 2}))
+    print("from the test")
+    assert receipt.printed == ((1, b"from mapfn a\nfrom mapfn b\n", 0), (2, b"odd duckodd duck\n", 0))
+    assert capsys.readouterr().out == "from the test\n"
+
+
+def test_in_the_kernel_itself_prints_need_no_help(capsys: pytest.CaptureFixture[str]) -> None:
+    job = job_of(lambda key, value: print("seen"), kernel=calls.here()[:2])
+    receipt, _ = call_map(job, 0, split_of({"a": 1}))
+    assert receipt.printed == ()
+    assert capsys.readouterr().out == "seen\n"
+
+
+def test_of_a_flood_the_first_is_kept_and_the_rest_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mapfn(key: str, value: int) -> Any:
+        for _ in range(value):
+            sys.stdout.write("x" * 999 + "\n")
+
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    receipt, _ = call_map(job_of(mapfn), 0, split_of({"a": 100}))
+    ((stream, text, n_hidden),) = receipt.printed
+    assert (stream, text.count(b"\n"), n_hidden) == (1, 65, 35)

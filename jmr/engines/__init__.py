@@ -13,6 +13,7 @@ cluster    Cluster: whose slots these are, and which cluster a job runs on
 reaching   how a cluster gets slots on other hosts
 view       what a cluster looks like
 calls      what an engine that is not ours calls on its workers
+prints     what user code prints there
 driver     the calling thread's side of a job there, whichever engine it is
 choice     which engine an argument means
 executor   any concurrent.futures.Executor

@@ -24,6 +24,7 @@ from typing import Any
 from jmr.codec import process
 from jmr.codec.failures import raised_from
 from jmr.codec.values import Buffer, byte_length, dump, dump_at_most, load
+from jmr.engines.prints import Prints, kept_prints
 from jmr.tasks.contract import Failure, Failures, TaskError
 from jmr.tasks.finding import group_at
 from jmr.tasks.map import MapTask, records_of, run_map
@@ -51,6 +52,8 @@ class JobCall:
     functions: bytes
     n_partitions: int
     skips: bool
+    #: Host and process of the kernel, where prints need no help to be seen.
+    kernel: tuple[str, int] = ("", 0)
     #: The kernel's Python, such as (3, 13): what another one has pickled cannot be read.
     python: tuple[int, int] = sys.version_info[:2]
 
@@ -76,6 +79,8 @@ class Receipt:
     #: The blob of the Failure that ends the job; empty if all went well.
     failed: bytes = b""
     peak_bytes: int = 0
+    #: What user code has printed; see `Prints.told`.
+    printed: tuple[tuple[int, bytes, int], ...] = ()
 
 
 def call_map(job: JobCall, index: int, split: Buffer) -> tuple[Receipt, list[bytes]]:
@@ -94,17 +99,22 @@ def call_map(job: JobCall, index: int, split: Buffer) -> tuple[Receipt, list[byt
     -------
     The receipt; and for each partition its blob, empty where it has no keys. No blobs if it failed.
     """
+    with _in_task(job) as prints:
+        receipt, blobs = _mapped(job, split)
+    return replace(receipt, printed=prints.told()), blobs
+
+
+def _mapped(job: JobCall, split: Buffer) -> tuple[Receipt, list[bytes]]:
     began = perf_counter()
     try:
-        with _in_task():
-            functions = _functions_of(job)
-            task = MapTask(
-                mapfn=functions["mapfn"],
-                combinefn=functions["combinefn"],
-                n_partitions=job.n_partitions,
-                skips=job.skips,
-            )
-            output = run_map(task, bytearray(split))  # what user code receives is writable
+        functions = _functions_of(job)
+        task = MapTask(
+            mapfn=functions["mapfn"],
+            combinefn=functions["combinefn"],
+            n_partitions=job.n_partitions,
+            skips=job.skips,
+        )
+        output = run_map(task, bytearray(split))  # what user code receives is writable
     except TaskError as error:
         return _failed(_with_record(error, partial(_record_at, split)), began), []
     except Exception as error:  # a mistake of ours, or no memory
@@ -143,12 +153,17 @@ def call_reduce(job: JobCall, index: int, inputs: Sequence[tuple[int, Buffer]]) 
     -------
     The receipt, and the blob of keys, orders and values; empty if it failed.
     """
+    with _in_task(job) as prints:
+        receipt, blob = _reduced(job, inputs)
+    return replace(receipt, printed=prints.told()), blob
+
+
+def _reduced(job: JobCall, inputs: Sequence[tuple[int, Buffer]]) -> tuple[Receipt, bytes]:
     began = perf_counter()
     try:
-        with _in_task():
-            functions = _functions_of(job)
-            task = ReduceTask(reducefn=functions["reducefn"], combinefn=functions["combinefn"], skips=job.skips)
-            pieces, failures = run_reduce(task, [_writable(inputs)])
+        functions = _functions_of(job)
+        task = ReduceTask(reducefn=functions["reducefn"], combinefn=functions["combinefn"], skips=job.skips)
+        pieces, failures = run_reduce(task, [_writable(inputs)])
     except TaskError as error:
         return _failed(_with_record(error, partial(_group_at, inputs, job.n_partitions)), began), b""
     except Exception as error:
@@ -170,10 +185,11 @@ def here() -> tuple[str, int, int]:
 
 
 @contextlib.contextmanager
-def _in_task() -> Iterator[None]:
+def _in_task(job: JobCall) -> Iterator[Prints]:
     process.task.is_running = True
     try:
-        yield
+        with contextlib.nullcontext(Prints()) if here()[:2] == job.kernel else kept_prints() as prints:
+            yield prints
     finally:
         process.task.is_running = False
 

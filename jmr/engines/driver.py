@@ -11,6 +11,7 @@ fills no memory. Nothing that tasks leave for each other goes through this proce
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import uuid
@@ -22,11 +23,12 @@ from jmr.codec.functions import dump_functions
 from jmr.codec.values import load
 from jmr.engines.answers import SetAside, decoded
 from jmr.engines.base import error_from
-from jmr.engines.calls import JobCall, Receipt
+from jmr.engines.calls import JobCall, Receipt, here
 from jmr.engines.replay import Replay, function_of
 from jmr.engines.splitting import SplitSizer, cut, usual_partitions
 from jmr.errors import JmrError, JobCancelled
 from jmr.plan import Plan
+from jmr.progress.outlet import Outlet
 from jmr.progress.report import Report, SlotReport
 from jmr.result import Attempt, Partition
 from jmr.sources import Records, records
@@ -94,18 +96,18 @@ class DrivenEngine:
     def run(self, plan: Plan, report: Report) -> Generator[Partition, None, None]:
         """Yield partitions as their reduce tasks finish."""
         self._plan, self._report = plan, report
-        has_ended = False
-        try:
-            n_partitions = self._open()
-            self._map()
-            yield from self._reduce(n_partitions)
-            self._bad.tell(report)
-            has_ended = True
-        finally:
-            with interrupts.deferred():
-                if not has_ended:
-                    self._pool.cancel()
-                self._pool.close()
+        with contextlib.closing(Outlet(report.log, lambda: report.awaits_view)) as self._outlet:
+            has_ended = False
+            try:
+                n_partitions = self._open()
+                self._map()
+                yield from self._reduce(n_partitions)
+                self._bad.tell(report)
+                has_ended = True
+            finally:
+                with interrupts.deferred(), contextlib.closing(self._pool):
+                    if not has_ended:
+                        self._pool.cancel()
 
     def cancel(self) -> None:
         """Have the job's thread stop it, from any thread."""
@@ -118,7 +120,13 @@ class DrivenEngine:
         functions = b"".join(dump_functions(self._plan.functions))
         n_slots = self._count_slots()
         n_partitions = self._plan.n_partitions or usual_partitions(n_slots)
-        call = JobCall(id=uuid.uuid4().hex, functions=functions, n_partitions=n_partitions, skips=self._plan.skips)
+        call = JobCall(
+            id=uuid.uuid4().hex,
+            functions=functions,
+            n_partitions=n_partitions,
+            skips=self._plan.skips,
+            kernel=here()[:2],
+        )
         self._pool.open(call)
         return n_partitions
 
@@ -211,6 +219,8 @@ class DrivenEngine:
         for index, receipt, _ in done:
             task = f"{phase}-{index}"
             name = self._note(task, receipt)
+            for stream, text, n_hidden in receipt.printed:
+                self._outlet.put(name, stream, text, n_hidden)
             if receipt.failed:
                 raise self._error_of(receipt, task, name)
             if receipt.n_failures:
