@@ -25,7 +25,7 @@ A record's way through the package, room by room; a module imports only from roo
     errors       every exception, as one tree
     codec        objects <-> bytes: the only caller of pickle
     plan         what the user asked for, checked and frozen
-    sources      where records come from
+    sources      where records come from; splits that workers read
     tasks        one attempt: map, group, combine, partition; merge, group, reduce
     result       the dict that comes back, and what is known of its job
     progress     what a job has done so far, in numbers and words; what its workers print
@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from jmr.session.preview import preview
     from jmr.session.replaying import replay
     from jmr.session.taskfile import run_file
+    from jmr.sources.base import Source, Split
     from jmr.views.summary import Summary
 
     #: The summary of the job that ended last, in whatever way; None before.
@@ -107,7 +108,9 @@ __all__ = [
     "ReplayError",
     "Result",
     "SlotDiedError",
+    "Source",
     "SourceError",
+    "Split",
     "TaskFileError",
     "TokenError",
     "WorkerError",
@@ -124,6 +127,8 @@ _HOMES = {
     "Cluster": "jmr.engines.cluster",
     "Job": "jmr.session.job",
     "Result": "jmr.result",
+    "Source": "jmr.sources.base",
+    "Split": "jmr.sources.base",
     "load_ipython_extension": "jmr.notebook.magics",
     "preview": "jmr.session.preview",
     "replay": "jmr.session.replaying",

@@ -35,10 +35,11 @@ class Partition:
 class BadRecord:
     """A record or group that `on_error="skip"` set aside."""
 
-    #: "map", "combine" or "reduce".
+    #: "map", "combine" or "reduce"; or "read", of what a worker could not read, such as a file.
     phase: str
     key: Any
-    #: The record's value, or the group's list of values; None of a large group that has ended its process.
+    #: The record's value, or the group's list of values; None of a large group that has ended its process, and of what
+    #: could not be read: its key is the path.
     value: Any
     #: The user's exception, with the user's frames; or one of jmr's, if what the function gave cannot be used.
     error: BaseException
@@ -61,6 +62,8 @@ class BadRecord:
             The functions are not here, since the result was pickled elsewhere; or the record could not be kept whole.
         """
         __tracebackhide__ = True
+        if self.phase == "read":
+            raise ReplayError(f"{describe(self.key)} could not be read, so no function was called on it")
         if self._replay is None:
             raise ReplayError("no job has made this BadRecord, so there is no function to call")
         try:
@@ -141,8 +144,9 @@ class Result(dict[Any, Any]):
     stats
         seconds, n_slots, n_records, n_pairs, n_keys, n_map_tasks, n_reduce_tasks, shuffled_bytes.
     errors
-        A list of what `on_error="skip"` set aside, in source order: phase ("map", "combine" or "reduce"), key, value,
-        error and traceback of each. The first thousand are kept; `errors.n_total` counts all. IPython shows twenty.
+        A list of what `on_error="skip"` set aside, in source order: phase ("read", "map", "combine" or "reduce"), key,
+        value, error and traceback of each. The first thousand are kept; `errors.n_total` counts all. IPython shows
+        twenty.
         `errors[3].replay()` runs the function on that record again, here, for a debugger.
     timeline
         A list of attempts in the order in which they ended: slot, task, number, started and ended (seconds since the

@@ -42,7 +42,7 @@ CLOCKS = {"random", "time", "datetime"}
 PURE = {
     "errors": (IMPURE | CLOCKS) - {"os"},
     "plan": IMPURE | CLOCKS,
-    "sources": IMPURE | CLOCKS,
+    "sources": (IMPURE | CLOCKS) - {"os"},
     "tasks": IMPURE | {"random"},
     "result": IMPURE | CLOCKS,
     "scheduler": IMPURE | CLOCKS | {"pickle", "cloudpickle"},

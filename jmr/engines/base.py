@@ -33,6 +33,7 @@ from jmr.errors import (
 from jmr.plan import Plan
 from jmr.progress.report import Report
 from jmr.result import BadRecord, Partition
+from jmr.sources.base import told_unreadable
 from jmr.tasks.contract import Failure
 
 if TYPE_CHECKING:
@@ -127,6 +128,8 @@ def bad_record(failure: Failure, plan: Plan, *, travels: bool = True) -> BadReco
     key, value, missing = _record_of(failure)
     error = _refusal(failure, _FUNCTIONS[failure.phase][1]) if failure.refused else rebuild(failure.raised)
     text = tracebacks.named("".join(traceback.format_exception(error)))
+    if failure.phase == "read":
+        return BadRecord("read", key, value, error, text)
     function = function_of(failure.phase, plan)
     replay = Replay(failure.phase, function, missing=missing, travels=travels)
     return BadRecord(failure.phase, key, value, error, text, replay)
@@ -146,10 +149,16 @@ def _record_of(failure: Failure) -> tuple[Any, Any, str]:
 def _error_around(failure: Failure, where: str) -> JmrError:
     """For what failed around the user's functions."""
     raised = failure.raised
+    error: JmrError
     match failure.phase:
+        case "read":
+            cause = rebuild(raised)
+            error = SourceError(f"{told_unreadable(failure.key_text, cause)} ({where}).")
+            error.__cause__ = cause
+            return error
         case "load":
             what = f"what a task needs cannot be unpickled there ({where}): {raised}"
-            error: JmrError = SourceError(f"{what}. Its classes must be importable on the worker, or stand in a cell.")
+            error = SourceError(f"{what}. Its classes must be importable on the worker, or stand in a cell.")
         case "merge":
             error = NotPicklableError(
                 f"a value that mapfn or combinefn gave was pickled, and cannot be unpickled ({where}): {raised}. "

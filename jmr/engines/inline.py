@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from operator import attrgetter
 from typing import Any
 
 from jmr import interrupts
@@ -19,7 +20,7 @@ from jmr.errors import JobCancelled
 from jmr.plan import Plan
 from jmr.progress.report import Report, SlotReport
 from jmr.result import Attempt, Partition
-from jmr.sources import Record, records
+from jmr.sources import Record, SetAside, records
 from jmr.tasks.contract import Failures, PassThroughError, TaskError
 from jmr.tasks.folding import Folder
 from jmr.tasks.map import NOWHERE, MapTask, map_records, map_records_apart
@@ -70,12 +71,15 @@ class InlineEngine:
         """Nothing was started."""
 
     def _run(self, plan: Plan, report: Report, failures: Failures) -> Partition:
-        source = records(plan.source)
+        source = records(plan.source, _set_aside(failures) if plan.skips else None)
         report.n_records_total = source.n_records
         merged = Merged()
         report.n_map_tasks = 1
         with _noted(report, "map-0"):
             self._map(plan, self._counted(source.pairs, report), merged.groups, failures)
+            if source.splits is not None:
+                report.n_records_total = report.n_records
+                failures.first.sort(key=attrgetter("place"))  # a split was read before its records were mapped
             report.n_pairs = report.n_combined_pairs = sum(map(len, merged.groups.values()))
             if plan.combinefn is not None:
                 self._combine(plan.combinefn, merged, failures)
@@ -121,6 +125,15 @@ class InlineEngine:
         interrupts.check()
         if self._cancelled:
             raise JobCancelled(f"job {self._name!r} was cancelled")
+
+
+def _set_aside(failures: Failures) -> SetAside:
+    """What becomes of things that cannot be read, in a job that skips."""
+
+    def set_aside(key: Any, error: Exception, n_before: int = 0, /) -> None:
+        failures.add("read", key, None, error, n_before)
+
+    return set_aside
 
 
 @contextlib.contextmanager

@@ -5,7 +5,8 @@
     the fingerprints of all ──kept?──> coordinator.end_input(reduced) ──PartitionKept──> a partition
     coordinator ──mail──> Scribe ──> checkpoint
 
-This is the calling thread's side. A split counts as the same if its records do, the functions of its map task, with all
+This is the calling thread's side. A split counts as the same if its records do (or, where workers read them, what it
+says of itself), the functions of its map task, with all
 that they use, and n_partitions; a reduce task's result, if all splits and the functions of its own do.
 """
 
@@ -31,7 +32,7 @@ from jmr.plan import Plan
 from jmr.progress.report import Report
 from jmr.progress.words import plural
 from jmr.result import Partition
-from jmr.sources import Records
+from jmr.sources import Records, Split
 from jmr.wire.messages import MapDone
 
 __all__ = ["Keeper", "Prints", "prints_of"]
@@ -187,17 +188,25 @@ class Keeper:
         if not n_records:
             return pieces, 0, None
         self._position += n_records
-        digest = seen.hexdigest()
+        return pieces, n_records, self._known(seen.hexdigest(), self._position)
+
+    def known(self, split: Split) -> MapDone | None:
+        """What the map task of a split that workers read has left in an earlier run: the next split."""
+        told = split.fingerprint() or uuid.uuid4().hex
+        return self._known(key_of("split", type(split).__qualname__, told))
+
+    def _known(self, digest: str, end: int | None = None) -> MapDone | None:
         key = key_of(self._mapping, digest, str(self._n_same[digest]))  # mapfn may draw lots: not the same for two
         self._n_same[digest] += 1
         self._scribe.keys.append(key)
         try:
             self._note_classes()
-            self._checkpoint.cut(self._position)
+            if end is not None:
+                self._checkpoint.cut(end)
         except OSError as error:
             self._notes.put("unnoted", f"{self._checkpoint.name} cannot be written: {error.strerror or error}")
         found = self._checkpoint.kept_map(key, skips=self._plan.skips)
-        return pieces, n_records, None if found is None else self._restored(*found)
+        return None if found is None else self._restored(*found)
 
     def _restored(self, kept: KeptMap, failures: Buffer) -> MapDone:
         self._n_maps_kept += 1

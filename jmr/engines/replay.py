@@ -15,12 +15,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from jmr.codec.values import byte_length, dump_at_most, load
+from jmr.codec.values import Buffer, byte_length, dump_at_most, load
 from jmr.coordinator.mail import Origin
 from jmr.engines.base import SUBJECTS, breakpoints_heard, error_from
 from jmr.errors import JmrError, OfRecord, ReplayError, SlotDiedError, describe
 from jmr.plan import Plan
 from jmr.progress.words import size
+from jmr.sources.base import NotHereError
 from jmr.tasks.contract import REFUSALS, Failure, checked_fold, failure_of
 
 __all__ = ["LOOK", "MOST_KEPT_BYTES", "Replay", "found", "function_of", "held", "replay_of", "told_missing"]
@@ -179,6 +180,8 @@ def replay_of(failure: Failure, plan: Plan, origin: Origin) -> Replay | None:
         )
     try:
         record = found(origin, failure.index)
+    except NotHereError as error:
+        return Replay(failure.phase, function, missing=f"{error.path} cannot be read again: {error}")
     except Exception as error:  # unpickling runs the objects' own code
         return Replay(failure.phase, function, missing=f"it cannot be unpickled: {describe(error)}")
     blob = None if record is None or len(record) < 2 else dump_at_most(record, MOST_KEPT_BYTES)
@@ -205,7 +208,7 @@ def found(origin: Origin, index: int) -> tuple[Any, ...] | None:
     Exception
         It cannot be read or unpickled.
     """
-    from jmr.shuffle.files import fetch, fetch_all
+    from jmr.shuffle.files import fetch_all
     from jmr.tasks.finding import group_at
     from jmr.tasks.map import records_of
 
@@ -213,16 +216,30 @@ def found(origin: Origin, index: int) -> tuple[Any, ...] | None:
         inputs, inline = origin.inputs, origin.inline
         n_partitions, n_parts = origin.n_partitions, origin.n_parts
         return group_at(lambda: fetch_all(inputs, inline), n_partitions, n_parts, index, MOST_KEPT_BYTES)
-    if not origin.split:
-        return None
-    split = bytearray().join(origin.split) if isinstance(origin.split, list) else fetch(origin.split)
-    return records_of(split)[index]
+    return records_of(_split_of(origin))[index] if origin.split else None
+
+
+def _split_of(origin: Origin) -> Buffer:
+    from jmr.shuffle.files import fetch
+
+    assert origin.split is not None
+    return bytearray().join(origin.split) if isinstance(origin.split, list) else fetch(origin.split)
 
 
 def _n_bytes(origin: Origin) -> int:
+    """What has to be read to find a record or group in it."""
+    from jmr.sources.base import load_split
+
     if origin.split is None:
         return sum(length for _, (_, _, length, _) in origin.inputs)
-    return byte_length(origin.split) if isinstance(origin.split, list) else origin.split[2]
+    n_bytes = byte_length(origin.split) if isinstance(origin.split, list) else origin.split[2]
+    if not 0 < n_bytes < MOST_READ_BYTES:
+        return n_bytes
+    try:
+        split = load_split(_split_of(origin))
+    except Exception:  # unpickling runs the objects' own code; who needs the record will find out
+        return n_bytes
+    return n_bytes if isinstance(split, tuple) else split.n_bytes or n_bytes
 
 
 def _copied(record: Record) -> Record:

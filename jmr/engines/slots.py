@@ -15,7 +15,7 @@ import queue
 import shutil
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING
 
 from jmr import interrupts
@@ -200,12 +200,20 @@ class ClusterEngine:
     def _feed(self, plan: Plan, report: Report) -> None:
         assert self._room is not None
         source = records(plan.source)
+        if source.splits is not None:
+            self._feed_splits(source, report)
+            return
         report.n_records_total = source.n_records
         sizer = SplitSizer(max(1, report.n_slots), source.n_records)
         lender = self._lender = Lender(self._room)
         under_way = _UnderWay()
         next_split = _cut if self._keeper is None else self._keeper.cut
         n_sent = 0
+
+        def mapped(mail: SplitDone) -> None:
+            sizer.finished(mail.n_records, mail.seconds, mail.flush_seconds, mail.output_bytes)
+            under_way.remove(mail.n_bytes)
+
         while True:
             n_slots = max(1, report.n_slots)  # workers may come and go
             most_bytes = self._coordinator.input_bytes(n_slots)
@@ -213,7 +221,7 @@ class ClusterEngine:
             under_way.most_bytes = min(most_bytes, _MOST_UNDER_WAY_BYTES) * n_slots
             most = n_slots if sizer.is_blind else _SPLITS_PER_SLOT * n_slots
             is_idle = under_way.is_full(most) and not source.read_ahead()
-            self._take_mail(sizer, under_way, lender, wait=is_idle)
+            self._take_mail(mapped, lender, wait=is_idle)
             if under_way.is_full(most):
                 continue
             pieces, n_records, left = next_split(source, sizer.next_size())
@@ -233,13 +241,37 @@ class ClusterEngine:
         report.n_records_total = n_sent  # a generator's length is known now, and a wrong __len__ is found out
         self._coordinator.end_input(self._job, () if self._keeper is None else self._keeper.reduced())
 
-    def _take_mail(self, sizer: SplitSizer, under_way: _UnderWay, lender: Lender, *, wait: bool) -> None:
+    def _feed_splits(self, source: Records, report: Report) -> None:
+        """Hand on splits that the slots read: each is a map task."""
+        from jmr.engines.handing import Handing  # few jobs need it
+
+        assert self._room is not None
+        lender = self._lender = Lender(self._room)
+        handing = Handing(source, max(1, report.n_slots), self._keeper)
+        while True:
+            n_slots = max(1, report.n_slots)
+            most_bytes = self._coordinator.input_bytes(n_slots)
+            handing.adapt(n_slots, most_bytes, min(most_bytes, _MOST_UNDER_WAY_BYTES) * n_slots)
+            self._take_mail(handing.done, lender, wait=handing.is_full)
+            if handing.is_full:
+                continue
+            found = handing.next()
+            interrupts.check()
+            if found is None:
+                break
+            pieces, left = found
+            if left is None:
+                self._coordinator.add_split(self._job, lender.lend(pieces) or pieces)
+            else:
+                self._coordinator.add_done_split(self._job, left)
+        self._coordinator.end_input(self._job, () if self._keeper is None else self._keeper.reduced())
+
+    def _take_mail(self, mapped: Callable[[SplitDone], None], lender: Lender, *, wait: bool) -> None:
         """Read what has come, after waiting for it if need be."""
         while (mail := self._receive(wait=wait)) is not None:
             wait = False
             if isinstance(mail, SplitDone):
-                sizer.finished(mail.n_records, mail.seconds, mail.flush_seconds, mail.output_bytes)
-                under_way.remove(mail.n_bytes)
+                mapped(mail)
                 if mail.split_at is not None:
                     lender.take_back(mail.split_at, kept=mail.kept_split)
             else:

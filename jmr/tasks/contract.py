@@ -7,6 +7,7 @@ A `ContractError` is a failure that user code did not raise itself: it returned 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -77,8 +78,9 @@ class TaskError(Exception):
 class Failure:
     """One call of a user function that failed."""
 
-    #: "map", "combine", "reduce". Or "load" and "merge": the input of a map or of a reduce task cannot be unpickled.
-    #: "pickle": an output that could not be pickled, the first time only. "group": a key does not hash or compare.
+    #: "map", "combine", "reduce". Or "read": a worker could not read some of its split. "load", "merge": the input of a
+    #: map or reduce task cannot be unpickled. "pickle": an output could not be pickled, the first time only. "group":
+    #: a key does not hash or compare.
     phase: str
     key_text: str
     #: Of what was set aside: the blob of (key, value), or of (key, what the value looks like) if the value cannot be
@@ -89,8 +91,16 @@ class Failure:
     refused: bool
     #: Whether `record` is all of it.
     is_whole: bool = False
-    #: Of the record in its split, or of the group in its partition; None if it is in neither, or that is not known.
+    #: Of the record in its split, or of the group in its partition; None if it is in neither, or that is not known. Of
+    #: what could not be read: how many records come before it.
     index: int | None = None
+
+    @property
+    def place(self) -> float:
+        """Where it stands among the others of its task."""
+        if self.index is None or self.index < 0:
+            return math.inf  # a group that combinefn was given in a split: behind all records
+        return self.index - 0.5 if self.phase == "read" else self.index
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
 """A map task: a split's records through mapfn, grouped, combined, and cut into one blob a partition.
 
-    split blob ──load──> records ──mapfn──> pairs ──group──> {key: [values]} ──combine──> ──partition──> blobs
+    split blob ──load, or read──> records ──mapfn──> pairs ──group──> {key: [values]} ──combine──> ──partition──> blobs
 
 Values are grouped at once: pickling grouped values is some 40 times cheaper than pickling pairs. Where there is a
 combiner, a key's values are folded whenever there are a few dozen, so that no list grows. A blob of a partition holds
@@ -23,8 +23,9 @@ from operator import length_hint
 from typing import Any
 
 from jmr.codec.functions import blame
-from jmr.codec.values import Buffer, load_columns
+from jmr.codec.values import PLAIN_TYPES, Buffer
 from jmr.errors import NotPicklableError, describe
+from jmr.sources.base import Columns, NotHereError, Split, load_records, load_split, read_split
 from jmr.tasks.contract import (
     Failures,
     PassThroughError,
@@ -76,6 +77,8 @@ class MapTask:
     at_group: AtGroup | None = None
     #: Takes what does not fit into memory.
     spilling: Spilling | None = None
+    #: Whether the kernel can be asked for what this worker does not see: then a NotHereError comes out.
+    asks: bool = False
 
 
 @dataclass(slots=True)
@@ -102,47 +105,106 @@ def run_map(task: MapTask, split: Buffer) -> MapOutput:
     Raises
     ------
     TaskError
-        A user function failed and `task.skips` is False, or something emitted cannot be pickled.
+        A user function failed and `task.skips` is False, something emitted cannot be pickled, or the split cannot be
+        read.
+    NotHereError
+        This worker does not see what it is to read, and `task.asks`.
     """
     started = time.perf_counter()
     again = bytearray(split) if task.skips else split  # mapfn may change arrays, which are views of the split
-    try:
-        with uncollected():
-            keys, values = load_columns(split, 2)
-    except Exception as error:
-        raise outside("load", error) from error
+    failures = Failures(task.skips)
+    keys, values = _loaded(task, split, failures)
     spilling = task.spilling or Spilling()
     try:
-        output = _map_and_flush(task, keys, values, spilling, check=False)
+        output = _map_and_flush(task, keys, values, failures, spilling, check=False)
     except NotPicklableError as error:
-        keys, values = load_columns(bytearray(again) if task.skips else again, 2)
+        failures = Failures(task.skips)
+        keys, values = _loaded(task, bytearray(again) if task.skips else again, failures)
         spilling.start_over()
-        output = _map_and_flush(task, keys, values, spilling, check=True)
+        output = _map_and_flush(task, keys, values, failures, spilling, check=True)
         if not task.skips:  # it went well this time: mapfn does not do the same twice
             raise outside("pickle", error) from error
-    if output.failures.first:
-        _restore_records(output.failures, again)
+    if failures.first:
+        _restore_records(failures, again, keys, values)
     output.seconds = time.perf_counter() - started
     return output
 
 
-def _restore_records(failures: Failures, split: Buffer) -> None:
+def _loaded(task: MapTask, blob: Buffer, failures: Failures) -> Columns:
+    """The records of a split, read where they lie if they are not in its blob."""
+    try:
+        with uncollected():
+            loaded = load_split(blob)
+    except Exception as error:
+        raise outside("load", error) from error
+    return loaded if isinstance(loaded, tuple) else _read(task, loaded, failures)
+
+
+def _read(task: MapTask, split: Split, failures: Failures) -> Columns:
+    def set_aside(key: Any, error: Exception, n_before: int = 0, /) -> None:
+        if isinstance(error, NotHereError) and task.asks:
+            raise error
+        failures.add("read", key, None, error, n_before)
+
+    try:
+        with uncollected():
+            return read_split(split, set_aside)
+    except TaskError:
+        raise
+    except NotHereError as error:
+        set_aside(error.path, error)
+        return [], []
+    except Exception as error:  # reading runs the source's own code
+        raise outside("read", error) from error
+
+
+def _restore_records(failures: Failures, split: Buffer, keys: list[Any], values: list[Any]) -> None:
     """Have failures carry their records as they were before mapfn, which may have changed them, was given them."""
-    keys, values = load_columns(split, 2)
-    for position, failure in enumerate(failures.first):
-        if failure.index is not None:
-            record = dumped((keys[failure.index], values[failure.index]))
-            if record is not None:
-                failures.first[position] = replace(failure, record=record, is_whole=True)
+    changed = [
+        position
+        for position, failure in enumerate(failures.first)
+        if failure.phase == "map" and failure.index is not None and _may_change(keys, values, failure.index)
+    ]
+    if not changed:
+        return
+    try:
+        keys, values = load_records(split, _pass_over)
+    except NotHereError:
+        return
+    for position in changed:
+        failure = failures.first[position]
+        assert failure.index is not None
+        record = dumped((keys[failure.index], values[failure.index]))
+        if record is not None:
+            failures.first[position] = replace(failure, record=record, is_whole=True)
+
+
+def _may_change(keys: list[Any], values: list[Any], index: int) -> bool:
+    key = keys[index]
+    parts = (*key, values[index]) if type(key) is tuple else (key, values[index])
+    return not all(type(part) in PLAIN_TYPES for part in parts)
+
+
+def _pass_over(_key: Any, error: Exception, _n_before: int = 0, /) -> None:
+    """What cannot be read was set aside the first time; if it is only now, records have other indices than they had."""
+    if isinstance(error, NotHereError):
+        raise error
 
 
 def records_of(split: Buffer) -> list[tuple[Any, Any]]:
-    """The records of a split."""
-    return list(zip(*load_columns(split, 2), strict=True))
+    """The records of a split; without those that cannot be read.
+
+    Raises
+    ------
+    NotHereError
+        What they were read from is not as it was.
+    """
+    return list(zip(*load_records(split, _pass_over), strict=True))
 
 
-def _map_and_flush(task: MapTask, keys: list[Any], values: list[Any], spilling: Spilling, *, check: bool) -> MapOutput:
-    failures = Failures(task.skips)
+def _map_and_flush(
+    task: MapTask, keys: list[Any], values: list[Any], failures: Failures, spilling: Spilling, *, check: bool
+) -> MapOutput:
     folder = _folder(task, failures)
     grouped = Grouped(n_partitions=task.n_partitions, folder=folder, failures=failures, spilling=spilling, check=check)
     try:

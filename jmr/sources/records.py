@@ -1,6 +1,7 @@
-"""Where records come from.
+"""Any source as records.
 
     whatever the user passes ──records()──> Records: (key, value) pairs, one by one, and how many if that is known
+                                            or splits, which workers read: a `Source`
 
 A mapping gives its items. So does an object that only has `__iter__` and `__getitem__` and is no sequence or array:
 octo.py's rule, by which a value may be loaded when it is asked for. Everything else is iterated and must yield pairs.
@@ -12,18 +13,17 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
 from jmr.errors import SourceError, describe
+from jmr.sources.base import Columns, SetAside, Split, is_source, read_pairs, splits_of
 
-__all__ = ["Record", "Records", "records"]
+__all__ = ["Block", "Record", "Records", "records"]
 
 Record = tuple[Any, Any]
-#: A list of keys, and one of as many values.
-Columns = tuple[list[Any], list[Any]]
 #: Records of a list or dict that are read at once: few to begin with, since somebody waits for the first.
 _LEAST_BLOCK, _MOST_BLOCK = 16, 1 << 12
 #: Most blocks to have ready: a million records, of which a block holds no more than two pointers each.
@@ -53,6 +53,10 @@ class Records:
     #: To be read many at a time instead; None where a record may not stay as it is after the next one was read. An
     #: iterator may refill one buffer; a list or dict does not.
     blocks: Iterator[Block] | None = None
+    #: To be read by workers instead, each a map task of its own; `pairs` reads the same here.
+    splits: Generator[Split, int | None, None] | None = None
+    #: Of what those read in all, about; None where nobody can tell.
+    n_bytes: int | None = None
     #: What was read of `blocks`, and how much of the first is over.
     _ahead: deque[Block] = field(default_factory=deque)
     _n_skipped: int = 0
@@ -80,8 +84,15 @@ class Records:
             self._n_skipped = 0
 
 
-def records(source: Any) -> Records:
+def records(source: Any, set_aside: SetAside | None = None) -> Records:
     """Find out how to read a source; reads nothing yet.
+
+    Parameters
+    ----------
+    source
+        Whatever the user passes.
+    set_aside
+        Given what `pairs` cannot read of a `Source`. Default: that raises SourceError.
 
     Raises
     ------
@@ -99,6 +110,9 @@ def records(source: Any) -> Records:
         return _in_blocks(_columns_of_dict(source), source)
     if isinstance(source, Mapping):
         return Records(iter(source.items()), _length(source))
+    if is_source(source):
+        splits = splits_of(source)
+        return Records(read_pairs(splits, set_aside), None, splits=splits, n_bytes=getattr(source, "n_bytes", None))
     if hasattr(source, "keys") and hasattr(source, "__getitem__"):
         return Records(_items(source, source.keys()), _length(source))
     if _is_lazy_mapping(source):

@@ -1,0 +1,126 @@
+"""Splits that workers read by themselves: how many are under way, and how large the next one should be.
+
+    Source.splits ──next──> a split's blob ──> coordinator ──> a slot, which reads it
+         ^ about so many bytes                                   │
+         └────────── SplitSizer, whose records are bytes <──done─┘
+
+With a checkpoint, splits have the size that the source gives them: they must be the same when the job is run again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+from jmr.codec.values import Buffer, byte_length
+from jmr.coordinator.mail import SplitDone
+from jmr.engines.splitting import SplitSizer
+from jmr.errors import NotPicklableError, describe
+from jmr.sources import Records, Split, dump_split
+from jmr.wire.messages import MapDone
+
+if TYPE_CHECKING:
+    from jmr.engines.keeping import Keeper
+
+__all__ = ["Handing", "dumped_split"]
+
+#: Splits under way for each slot: one that runs, and two that wait, as they cost little.
+_SPLITS_PER_SLOT = 3
+
+
+def dumped_split(split: Split) -> list[Buffer]:
+    """The pieces of its blob.
+
+    Raises
+    ------
+    NotPicklableError
+        It cannot travel.
+    """
+    try:
+        return dump_split(split)
+    except Exception as error:  # pickling runs the objects' own code
+        raise NotPicklableError(
+            f"a split of the source, {describe(split)}, cannot be sent to the workers: {error}. Have it hold what is "
+            "needed to open what it reads, and open that in its read()."
+        ) from error
+
+
+class Handing:
+    """Of one job.
+
+    Parameters
+    ----------
+    source
+        Has splits.
+    n_slots
+        To begin with.
+    keeper
+        Where the job has a checkpoint.
+    """
+
+    def __init__(self, source: Records, n_slots: int, keeper: Keeper | None) -> None:
+        assert source.splits is not None
+        self._splits: Generator[Split, int | None, None] = source.splits
+        self._keeper = keeper
+        self._sizer = SplitSizer(n_slots, source.n_bytes)
+        self._n_slots = n_slots
+        self._most_blob_bytes = 0
+        #: By the number of its task: how much a split reads, and the length of its blob.
+        self._under_way: dict[int, tuple[int, int]] = {}
+        self._n_blob_bytes = 0
+        self._n_begun = 0
+
+    def adapt(self, n_slots: int, most_output_bytes: int, most_blob_bytes: int) -> None:
+        """Workers come and go.
+
+        Parameters
+        ----------
+        n_slots, most_output_bytes
+            As for `SplitSizer`.
+        most_blob_bytes
+            Of all splits under way, which may hold what they give.
+        """
+        self._n_slots = n_slots
+        self._most_blob_bytes = most_blob_bytes
+        self._sizer.adapt(n_slots, most_output_bytes)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether to wait before the next one is handed out."""
+        most = self._n_slots if self._sizer.is_blind else _SPLITS_PER_SLOT * self._n_slots
+        return len(self._under_way) >= most or self._n_blob_bytes >= self._most_blob_bytes
+
+    def next(self) -> tuple[list[Buffer], MapDone | None] | None:
+        """The pieces of the next split's blob, and what its task has left in an earlier run; None at the end."""
+        split = self._next()
+        if split is None:
+            return None
+        pieces = dumped_split(split)
+        left = None if self._keeper is None else self._keeper.known(split)
+        blob_bytes = byte_length(pieces)
+        n_bytes = max(1, blob_bytes if split.n_bytes is None else split.n_bytes)
+        self._sizer.sent(n_bytes, n_bytes)
+        if left is None:
+            self._under_way[self._n_begun] = n_bytes, blob_bytes
+            self._n_blob_bytes += blob_bytes
+        else:
+            self._learn(n_bytes, left.seconds, left.flush_seconds, sum(left.lengths))
+        self._n_begun += 1
+        return pieces, left
+
+    def _next(self) -> Split | None:
+        try:
+            if self._n_begun and self._keeper is None:
+                return self._splits.send(self._sizer.next_size())
+            return next(self._splits)
+        except StopIteration:
+            return None
+
+    def done(self, mail: SplitDone) -> None:
+        """A map task has committed."""
+        n_bytes, blob_bytes = self._under_way.pop(mail.index)
+        self._n_blob_bytes -= blob_bytes
+        self._learn(n_bytes, mail.seconds, mail.flush_seconds, mail.output_bytes)
+
+    def _learn(self, n_bytes: int, seconds: float, flush_seconds: float, output_bytes: int) -> None:
+        self._sizer.finished(n_bytes, seconds, flush_seconds, output_bytes)
