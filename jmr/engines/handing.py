@@ -9,7 +9,6 @@ With a checkpoint, splits have the size that the source gives them: they must be
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from typing import TYPE_CHECKING
 
 from jmr.codec.values import Buffer, byte_length
@@ -59,8 +58,7 @@ class Handing:
     """
 
     def __init__(self, source: Records, n_slots: int, keeper: Keeper | None) -> None:
-        assert source.splits is not None
-        self._splits: Generator[Split, int | None, None] = source.splits
+        self._source = source
         self._keeper = keeper
         self._sizer = SplitSizer(n_slots, source.n_bytes)
         self._n_slots = n_slots
@@ -92,7 +90,9 @@ class Handing:
 
     def next(self) -> tuple[list[Buffer], MapDone | None] | None:
         """The pieces of the next split's blob, and what its task has left in an earlier run; None at the end."""
-        split = self._next()
+        assert self._source.splits is not None
+        self._source.wanted_bytes = None if self._keeper else self._sizer.next_size()
+        split = next(self._source.splits, None)
         if split is None:
             return None
         pieces = dumped_split(split)
@@ -107,14 +107,6 @@ class Handing:
             self._learn(n_bytes, left.seconds, left.flush_seconds, sum(left.lengths))
         self._n_begun += 1
         return pieces, left
-
-    def _next(self) -> Split | None:
-        try:
-            if self._n_begun and self._keeper is None:
-                return self._splits.send(self._sizer.next_size())
-            return next(self._splits)
-        except StopIteration:
-            return None
 
     def done(self, mail: SplitDone) -> None:
         """A map task has committed."""

@@ -10,7 +10,7 @@ asks for the records of one needs to know which it is.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn, Protocol, TypeGuard
 
 from jmr.codec.values import Buffer, dump, load_columns
@@ -110,7 +110,9 @@ class Split(Protocol):
 class Source(Protocol):
     """Records that workers read by themselves. A class of your own may derive from this one.
 
-    It may have an attribute `n_bytes`: about how much its splits read in all.
+    It may have an attribute `n_bytes`: about how much its splits read in all. And a method `sized_splits(wanted)`: it
+    is called instead of `splits()`, with a function that tells, before each split, about how many bytes it should read,
+    so that slots get equal parts of the work; or None, where splits have to be the same in each run.
 
     Examples
     --------
@@ -134,10 +136,7 @@ class Source(Protocol):
     """
 
     def splits(self) -> Iterator[Split]:
-        """Yield the splits, in the order of their records; read lazily, in the calling thread.
-
-        If this is a generator, what its `yield` gives is None, or about how many bytes the next split should read.
-        """
+        """Yield the splits, in the order of their records; read lazily, in the calling thread."""
 
 
 def is_source(source: Any) -> TypeGuard[Source]:
@@ -145,20 +144,13 @@ def is_source(source: Any) -> TypeGuard[Source]:
     return callable(getattr(type(source), "splits", None)) and callable(getattr(source, "splits", None))
 
 
-def splits_of(source: Source) -> Generator[Split, int | None, None]:
-    """Its splits, each of which is one; takes what `Source.splits` does."""
-    splits = iter(source.splits())
-    wanted: int | None = None
-    send = getattr(splits, "send", None)
-    try:
-        split = next(splits)
-        while True:
-            if not callable(getattr(split, "read", None)):
-                raise SourceError(f"{type(source).__name__}.splits() yielded {describe(split)}, which has no read()")
-            wanted = yield split
-            split = next(splits) if send is None or wanted is None else send(wanted)
-    except StopIteration:
-        return
+def splits_of(source: Source, wanted: Callable[[], int | None]) -> Iterator[Split]:
+    """Its splits, each of which is one; `wanted` tells what `sized_splits` asks for."""
+    sized = getattr(source, "sized_splits", None)
+    for split in source.splits() if sized is None else sized(wanted):
+        if not callable(getattr(split, "read", None)):
+            raise SourceError(f"{type(source).__name__}.splits() yielded {describe(split)}, which has no read()")
+        yield split
 
 
 def dump_split(split: Split) -> list[Buffer]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
 from jmr.errors import SourceError, describe
-from jmr.sources.base import Columns, SetAside, Split, is_source, read_pairs, splits_of
+from jmr.sources.base import Columns, SetAside, Source, Split, is_source, read_pairs, splits_of
 
 __all__ = ["Block", "Record", "Records", "records"]
 
@@ -54,9 +54,11 @@ class Records:
     #: iterator may refill one buffer; a list or dict does not.
     blocks: Iterator[Block] | None = None
     #: To be read by workers instead, each a map task of its own; `pairs` reads the same here.
-    splits: Generator[Split, int | None, None] | None = None
+    splits: Iterator[Split] | None = None
     #: Of what those read in all, about; None where nobody can tell.
     n_bytes: int | None = None
+    #: About how much the next one should read; None leaves that to the source.
+    wanted_bytes: int | None = None
     #: What was read of `blocks`, and how much of the first is over.
     _ahead: deque[Block] = field(default_factory=deque)
     _n_skipped: int = 0
@@ -111,8 +113,7 @@ def records(source: Any, set_aside: SetAside | None = None) -> Records:
     if isinstance(source, Mapping):
         return Records(iter(source.items()), _length(source))
     if is_source(source):
-        splits = splits_of(source)
-        return Records(read_pairs(splits, set_aside), None, splits=splits, n_bytes=getattr(source, "n_bytes", None))
+        return _in_splits(source, set_aside)
     if hasattr(source, "keys") and hasattr(source, "__getitem__"):
         return Records(_items(source, source.keys()), _length(source))
     if _is_lazy_mapping(source):
@@ -132,6 +133,13 @@ def records(source: Any, set_aside: SetAside | None = None) -> Records:
     if any(_is_read_as(source, plain, "__iter__") for plain in (list, tuple, deque)):
         return _in_blocks(_columns_of_list(iterator), source)
     return Records(_pairs(iterator), _length(source))
+
+
+def _in_splits(source: Source, set_aside: SetAside | None) -> Records:
+    found = Records(iter(()), None, n_bytes=getattr(source, "n_bytes", None))
+    found.splits = splits_of(source, lambda: found.wanted_bytes)
+    found.pairs = read_pairs(found.splits, set_aside)
+    return found
 
 
 def _in_blocks(columns: Iterator[Columns], source: Any) -> Records:
