@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,24 @@ def test_a_source_is_told_how_large_the_next_split_should_be_if_it_asks() -> Non
 
 
 # What cannot be read
+
+
+def test_workers_of_another_engine_read_splits_too() -> None:
+    def mapfn(name: str, value: list[int]) -> Iterator[tuple[int, str]]:
+        if value[0] == 7:
+            raise ValueError(name)
+        yield value[0] % 2, name
+
+    with ThreadPoolExecutor(2) as executor:
+        result = jmr.run(numbers((1, 2), (), (3,)), mapfn, engine=executor)
+        assert list(result.items()) == [(1, ["n1", "n3"]), (0, ["n2"])]
+        result = jmr.run(numbers((6, UNREADABLE, 7), (8,)), mapfn, engine=executor, on_error="skip")
+        assert (dict(result), [bad.key for bad in result.errors]) == ({0: ["n6", "n8"]}, ["file -1", "n7"])
+        with pytest.raises(jmr.SourceError, match=r"^'file -1' cannot be read: Permission denied"):
+            jmr.run(numbers((1, UNREADABLE)), mapfn, engine=executor)
+        with pytest.raises(jmr.MapError, match="key='n7'") as caught:
+            jmr.run(numbers((1, 7)), mapfn, engine=executor)
+    assert (caught.value.key, caught.value.value) == ("n7", [7])
 
 
 @pytest.mark.parametrize("engine", [None, "inline"])

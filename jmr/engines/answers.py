@@ -6,7 +6,6 @@ blobs of Failures ──SetAside.add──> ──tell──> report.errors
 
 from __future__ import annotations
 
-import math
 from operator import itemgetter
 
 from jmr.codec.values import Buffer, load, load_columns
@@ -15,7 +14,7 @@ from jmr.errors import NotPicklableError
 from jmr.plan import Plan
 from jmr.progress.report import Report
 from jmr.result import BadRecord, Partition
-from jmr.tasks.contract import KEPT_FAILURES
+from jmr.tasks.contract import KEPT_FAILURES, place_of
 
 __all__ = ["SetAside", "decoded"]
 
@@ -49,20 +48,15 @@ class SetAside:
         """Add the Failures of a task."""
         failures = load(blob)
         self._n_total += failures.n_failures
-        self._found += [(order, _place_of(failure.index), bad_record(failure, plan)) for failure in failures.first]
+        self._found += [(order, failure.place, bad_record(failure, plan)) for failure in failures.first]
 
     def add_one(self, order: tuple[int, int], index: int | None, bad: BadRecord) -> None:
         """Add a record or group that was found out in another way."""
         self._n_total += 1
-        self._found.append((order, _place_of(index), bad))
+        self._found.append((order, place_of(index), bad))
 
     def tell(self, report: Report) -> None:
         """Say it all, in source order, and keep the first of them."""
         self._found.sort(key=itemgetter(0, 1))
         report.errors += [bad for *_, bad in self._found[:KEPT_FAILURES]]
         report.n_skipped = report.errors.n_total = self._n_total
-
-
-def _place_of(index: int | None) -> float:
-    """Behind all records of a split are the groups that combinefn was given there: they have no index in it."""
-    return math.inf if index is None or index < 0 else index

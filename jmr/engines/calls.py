@@ -224,7 +224,7 @@ def _failed(failure: Failure, began: float) -> Receipt:
 def _with_record(error: TaskError, again: Any) -> Failure:
     """With the record or group: as it was before user code was given it, if it is in the input."""
     failure = error.failure
-    if failure.index is None and error.record is None:
+    if failure.phase == "read" or (failure.index is None and error.record is None):
         return failure
     try:
         record = error.record if failure.index is None else again(failure.index)

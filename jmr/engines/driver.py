@@ -15,7 +15,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
 from jmr import interrupts
@@ -141,18 +141,26 @@ class DrivenEngine:
 
     def _map(self) -> None:
         source = records(self._plan.source)
+        if source.splits is not None:
+            self._map_splits(source)
+            return
         report, pool = self._report, self._pool
         report.n_records_total = source.n_records
         sizer = SplitSizer(max(1, report.n_slots), source.n_records)
         under_way: dict[int, int] = {}
         index = n_sent = 0
         is_over = False
+
+        def mapped(index: int, receipt: Receipt) -> None:
+            del under_way[index]
+            sizer.finished(receipt.n_records, receipt.seconds, receipt.flush_seconds, sum(receipt.lengths))
+
         while under_way or not is_over:
             n_slots = self._count_slots()
             sizer.adapt(n_slots, 1 << 30)
             most = n_slots if sizer.is_blind else max(n_slots, pool.window)
             is_full = is_over or len(under_way) >= most or sum(under_way.values()) >= _MOST_UNDER_WAY_BYTES
-            self._take_maps(sizer, under_way, 0.0 if not is_full or source.read_ahead() else _TURN_SECONDS)
+            self._take_maps(mapped, 0.0 if not is_full or source.read_ahead() else _TURN_SECONDS)
             if is_full:
                 continue
             split, n_records = _next_split(source, sizer)
@@ -167,13 +175,37 @@ class DrivenEngine:
             report.n_map_tasks = index
         report.n_records_total = n_sent
 
-    def _take_maps(self, sizer: SplitSizer, under_way: dict[int, int], seconds: float) -> None:
+    def _map_splits(self, source: Records) -> None:
+        """Hand on splits that the workers read: each is a map task."""
+        from jmr.engines.handing import Handing  # few jobs need it
+
+        report, pool = self._report, self._pool
+        handing = Handing(source, max(1, report.n_slots))
+        is_over = False
+
+        def mapped(index: int, receipt: Receipt) -> None:
+            handing.done(index, receipt.seconds, receipt.flush_seconds, sum(receipt.lengths))
+
+        while handing.n_under_way or not is_over:
+            handing.adapt(self._count_slots(), 1 << 30, _MOST_UNDER_WAY_BYTES, pool.window)
+            is_full = is_over or handing.is_full
+            self._take_maps(mapped, _TURN_SECONDS if is_full else 0.0)
+            if is_full:
+                continue
+            found = handing.next()
+            self._check()
+            if found is None:
+                is_over = True
+                continue
+            pool.start_map(report.n_map_tasks, b"".join(found[0]))
+            report.n_map_tasks += 1
+
+    def _take_maps(self, mapped: Callable[[int, Receipt], None], seconds: float) -> None:
         for index, receipt, _ in self._finished(seconds, "map"):
-            del under_way[index]
+            mapped(index, receipt)
             self._lengths[index] = receipt.lengths
             self._is_unstable |= receipt.is_unstable
             n_bytes = sum(receipt.lengths)
-            sizer.finished(receipt.n_records, receipt.seconds, receipt.flush_seconds, n_bytes)
             report = self._report
             report.n_map_tasks_done += 1
             report.n_records += receipt.n_records

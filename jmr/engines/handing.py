@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jmr.codec.values import Buffer, byte_length
-from jmr.coordinator.mail import SplitDone
 from jmr.engines.splitting import SplitSizer
 from jmr.errors import NotPicklableError, describe
 from jmr.sources import Records, Split, dump_split
@@ -57,18 +56,18 @@ class Handing:
         Where the job has a checkpoint.
     """
 
-    def __init__(self, source: Records, n_slots: int, keeper: Keeper | None) -> None:
+    def __init__(self, source: Records, n_slots: int, keeper: Keeper | None = None) -> None:
         self._source = source
         self._keeper = keeper
         self._sizer = SplitSizer(n_slots, source.n_bytes)
-        self._n_slots = n_slots
+        self._n_slots = self._window = n_slots
         self._most_blob_bytes = 0
         #: By the number of its task: how much a split reads, and the length of its blob.
         self._under_way: dict[int, tuple[int, int]] = {}
         self._n_blob_bytes = 0
         self._n_begun = 0
 
-    def adapt(self, n_slots: int, most_output_bytes: int, most_blob_bytes: int) -> None:
+    def adapt(self, n_slots: int, most_output_bytes: int, most_blob_bytes: int, window: int | None = None) -> None:
         """Workers come and go.
 
         Parameters
@@ -77,16 +76,24 @@ class Handing:
             As for `SplitSizer`.
         most_blob_bytes
             Of all splits under way, which may hold what they give.
+        window
+            Most splits to have under way. Default: three a slot.
         """
         self._n_slots = n_slots
+        self._window = max(n_slots, _SPLITS_PER_SLOT * n_slots if window is None else window)
         self._most_blob_bytes = most_blob_bytes
         self._sizer.adapt(n_slots, most_output_bytes)
 
     @property
+    def n_under_way(self) -> int:
+        """Splits that were handed out and are not mapped yet."""
+        return len(self._under_way)
+
+    @property
     def is_full(self) -> bool:
         """Whether to wait before the next one is handed out."""
-        most = self._n_slots if self._sizer.is_blind else _SPLITS_PER_SLOT * self._n_slots
-        return len(self._under_way) >= most or self._n_blob_bytes >= self._most_blob_bytes
+        most = self._n_slots if self._sizer.is_blind else self._window
+        return self.n_under_way >= most or self._n_blob_bytes >= self._most_blob_bytes
 
     def next(self) -> tuple[list[Buffer], MapDone | None] | None:
         """The pieces of the next split's blob, and what its task has left in an earlier run; None at the end."""
@@ -104,15 +111,12 @@ class Handing:
             self._under_way[self._n_begun] = n_bytes, blob_bytes
             self._n_blob_bytes += blob_bytes
         else:
-            self._learn(n_bytes, left.seconds, left.flush_seconds, sum(left.lengths))
+            self._sizer.finished(n_bytes, left.seconds, left.flush_seconds, sum(left.lengths))
         self._n_begun += 1
         return pieces, left
 
-    def done(self, mail: SplitDone) -> None:
-        """A map task has committed."""
-        n_bytes, blob_bytes = self._under_way.pop(mail.index)
+    def done(self, index: int, seconds: float, flush_seconds: float, output_bytes: int) -> None:
+        """A map task has committed; these are its number, and what `SplitSizer.finished` is told."""
+        n_bytes, blob_bytes = self._under_way.pop(index)
         self._n_blob_bytes -= blob_bytes
-        self._learn(n_bytes, mail.seconds, mail.flush_seconds, mail.output_bytes)
-
-    def _learn(self, n_bytes: int, seconds: float, flush_seconds: float, output_bytes: int) -> None:
         self._sizer.finished(n_bytes, seconds, flush_seconds, output_bytes)

@@ -248,11 +248,15 @@ class ClusterEngine:
         assert self._room is not None
         lender = self._lender = Lender(self._room)
         handing = Handing(source, max(1, report.n_slots), self._keeper)
+
+        def mapped(mail: SplitDone) -> None:
+            handing.done(mail.index, mail.seconds, mail.flush_seconds, mail.output_bytes)
+
         while True:
             n_slots = max(1, report.n_slots)
             most_bytes = self._coordinator.input_bytes(n_slots)
             handing.adapt(n_slots, most_bytes, min(most_bytes, _MOST_UNDER_WAY_BYTES) * n_slots)
-            self._take_mail(handing.done, lender, wait=handing.is_full)
+            self._take_mail(mapped, lender, wait=handing.is_full)
             if handing.is_full:
                 continue
             found = handing.next()

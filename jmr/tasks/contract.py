@@ -35,6 +35,7 @@ __all__ = [
     "failure_of",
     "is_of_user_code",
     "outside",
+    "place_of",
 ]
 
 #: How many bad records and groups of a job are kept whole.
@@ -98,9 +99,12 @@ class Failure:
     @property
     def place(self) -> float:
         """Where it stands among the others of its task."""
-        if self.index is None or self.index < 0:
-            return math.inf  # a group that combinefn was given in a split: behind all records
-        return self.index - 0.5 if self.phase == "read" else self.index
+        return place_of(self.index) - (0.5 if self.phase == "read" else 0.0)
+
+
+def place_of(index: int | None) -> float:
+    """Behind all records of a split are the groups that combinefn was given there: they have no index in it."""
+    return math.inf if index is None or index < 0 else index
 
 
 @dataclass(slots=True)
