@@ -31,7 +31,7 @@ from jmr.tasks.map import MapTask, records_of, run_map
 from jmr.tasks.reduce import ReduceTask, run_reduce
 from jmr.worker.peak import peak_memory_bytes
 
-__all__ = ["JobCall", "Receipt", "call_map", "call_reduce", "here"]
+__all__ = ["JobCall", "Receipt", "call_map", "call_reduce", "here", "writable"]
 
 #: Jobs whose functions a process holds.
 _MOST_JOBS = 4
@@ -163,7 +163,7 @@ def _reduced(job: JobCall, inputs: Sequence[tuple[int, Buffer]]) -> tuple[Receip
     try:
         functions = _functions_of(job)
         task = ReduceTask(reducefn=functions["reducefn"], combinefn=functions["combinefn"], skips=job.skips)
-        pieces, failures = run_reduce(task, [_writable(inputs)])
+        pieces, failures = run_reduce(task, [_all_writable(inputs)])
     except TaskError as error:
         return _failed(_with_record(error, partial(_group_at, inputs, job.n_partitions)), began), b""
     except Exception as error:
@@ -211,10 +211,15 @@ def _functions_of(job: JobCall) -> dict[str, Any]:
         return _functions[job.id]
 
 
-def _writable(inputs: Sequence[tuple[int, Buffer]]) -> Iterator[tuple[int, Buffer]]:
+def writable(blob: Buffer) -> Buffer:
+    """The blob, or a copy of it, so that arrays in it can be written to."""
+    is_writable = isinstance(blob, bytearray) or (isinstance(blob, memoryview) and not blob.readonly)
+    return blob if is_writable else bytearray(blob)
+
+
+def _all_writable(inputs: Sequence[tuple[int, Buffer]]) -> Iterator[tuple[int, Buffer]]:
     for split, blob in inputs:
-        is_writable = isinstance(blob, bytearray) or (isinstance(blob, memoryview) and not blob.readonly)
-        yield split, blob if is_writable else bytearray(blob)
+        yield split, writable(blob)
 
 
 def _failed(failure: Failure, began: float) -> Receipt:
@@ -239,7 +244,7 @@ def _record_at(split: Buffer, index: int) -> tuple[Any, Any]:
 
 
 def _group_at(inputs: Sequence[tuple[int, Buffer]], n_partitions: int, index: int) -> tuple[Any, ...] | None:
-    return group_at(lambda: _writable(inputs), n_partitions, 1, index, _MOST_RECORD_BYTES)
+    return group_at(lambda: _all_writable(inputs), n_partitions, 1, index, _MOST_RECORD_BYTES)
 
 
 def _blob_of(failures: Failures) -> bytes:

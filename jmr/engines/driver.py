@@ -23,7 +23,7 @@ from jmr.codec.functions import dump_functions
 from jmr.codec.values import load
 from jmr.engines.answers import SetAside, decoded
 from jmr.engines.base import error_from
-from jmr.engines.calls import JobCall, Receipt, here
+from jmr.engines.calls import JobCall, Receipt, here, writable
 from jmr.engines.replay import Replay, function_of
 from jmr.engines.splitting import SplitSizer, cut, usual_partitions
 from jmr.errors import JmrError, JobCancelled
@@ -230,7 +230,7 @@ class DrivenEngine:
                 partitions, splits = tasks[index]
                 report.n_reduce_tasks_done += 1
                 report.reduced_bytes += sum(self._lengths[split][part] for split in splits for part in partitions)
-                yield decoded(blob)
+                yield decoded(writable(blob))
 
     def _reduce_tasks(self, n_partitions: int) -> list[tuple[Sequence[int], Sequence[int]]]:
         """Partitions, and the splits that have left something there. A key without a stable hash may be in any."""

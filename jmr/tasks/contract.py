@@ -173,9 +173,9 @@ def failure_of(
 def is_of_user_code(error: BaseException) -> bool:
     """Whether an exception that came out of user code is that code's doing.
 
-    In a slot everything is. In a process of the user's, a KeyboardInterrupt is the user's.
+    In a slot, or any task's thread, everything is. In a process of the user's, a KeyboardInterrupt is the user's.
     """
-    return process.is_slot or not isinstance(error, (KeyboardInterrupt, GeneratorExit, PassThroughError))
+    return process.runs_task() or not isinstance(error, (KeyboardInterrupt, GeneratorExit, PassThroughError))
 
 
 def outside(phase: str, error: Exception) -> TaskError:
