@@ -24,6 +24,7 @@ A record's way through the package, room by room; a module imports only from roo
     tracebacks   how IPython shows an exception of ours
     errors       every exception, as one tree
     codec        objects <-> bytes: the only caller of pickle
+    sinks        where results are written, for a job that does not bring them back
     plan         what the user asked for, checked and frozen
     sources      where records come from; splits that workers read
     tasks        one attempt: map, group, combine, partition; merge, group, reduce

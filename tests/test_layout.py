@@ -15,6 +15,7 @@ ROOMS = [
     "tracebacks",
     "errors",
     "codec",
+    "sinks",
     "plan",
     "sources",
     "tasks",
