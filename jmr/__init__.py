@@ -5,6 +5,7 @@
     jmr.preview(source, mapfn, reducefn)   shows what becomes of the first records, here and now
     jmr.run_file("triangular.py")          runs a file that defines source, mapfn and reducefn
     jmr.replay()                           runs the record that the last job failed at again, here: for %debug
+    jmr.outputs("counts")                  finds what a job with out="counts" has written: a source, or a table
     jmr.Cluster(workers=4)                 processes of your own, here or on other hosts: the default inside its `with`
     jmr.last                               the card of the job that ended last
 
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
     from jmr.result import Result
     from jmr.session.calling import run
     from jmr.session.job import Job, submit
+    from jmr.session.outputs import outputs
     from jmr.session.preview import preview
     from jmr.session.replaying import replay
     from jmr.session.taskfile import run_file
@@ -116,6 +118,7 @@ __all__ = [
     "TokenError",
     "WorkerError",
     "load_ipython_extension",
+    "outputs",
     "preview",
     "replay",
     "run",
@@ -131,6 +134,7 @@ _HOMES = {
     "Source": "jmr.sources.base",
     "Split": "jmr.sources.base",
     "load_ipython_extension": "jmr.notebook.magics",
+    "outputs": "jmr.session.outputs",
     "preview": "jmr.session.preview",
     "replay": "jmr.session.replaying",
     "run": "jmr.session.calling",

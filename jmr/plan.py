@@ -11,9 +11,12 @@ import inspect
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jmr.errors import ArgumentTypeError, ArgumentValueError, describe, printable
+
+if TYPE_CHECKING:
+    from jmr.sinks.sink import Sink
 
 __all__ = ["MOST_WORKERS", "Plan", "checked_count"]
 
@@ -44,6 +47,8 @@ class Plan:
     speculate: bool | None = None
     #: A directory's path.
     checkpoint: str | None = None
+    #: Where the results are written, if they are not brought back.
+    out: Sink | None = None
     progress: bool | None = None
     name: str = "job"
 
@@ -75,6 +80,8 @@ class Plan:
             raise ArgumentTypeError(f"speculate must be True, False or None, not {describe(speculate)}")
         if options.get("checkpoint") is not None:
             options["checkpoint"] = _checked_path("checkpoint", options["checkpoint"])
+        if options.get("out") is not None:
+            options["out"] = _checked_out(options)
         progress = options.get("progress")
         if progress is not None and not isinstance(progress, bool):
             raise ArgumentTypeError(f"progress must be True, False or None, not {describe(progress)}")
@@ -87,9 +94,10 @@ class Plan:
         )
 
     @property
-    def functions(self) -> dict[str, Callable[..., Any] | None]:
-        """What slots call, by name."""
-        return {"mapfn": self.mapfn, "combinefn": self.combinefn, "reducefn": self.reducefn}
+    def functions(self) -> dict[str, Any]:
+        """What slots call, by name; and, in a job that writes its results, what does."""
+        functions: dict[str, Any] = {"mapfn": self.mapfn, "combinefn": self.combinefn, "reducefn": self.reducefn}
+        return functions if self.out is None else functions | {"out": self.out}
 
     @property
     def skips(self) -> bool:
@@ -134,6 +142,18 @@ def _checked_path(option: str, value: Any) -> str:
     if not path or "\0" in path:
         raise ArgumentValueError(f"{option} must be a directory's path, not {describe(value)}")
     return path
+
+
+def _checked_out(options: dict[str, Any]) -> Sink:
+    from jmr.sinks.sink import sink_for  # few jobs need it
+
+    sink = sink_for(options["out"])
+    if options.get("final") is not None:
+        raise ArgumentValueError(
+            "final is called with every result in this process, and out= has them written without bringing them here: "
+            "leave out one of the two"
+        )
+    return sink
 
 
 def _name_of(mapfn: Any) -> str:

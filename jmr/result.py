@@ -5,15 +5,19 @@ partitions (keys, orders, values) ──in_order()──> items in order of firs
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jmr.errors import ReplayError, brief, describe, hide_ours
 
-__all__ = ["Attempt", "BadRecord", "BadRecords", "Partition", "Result", "Stats", "in_order"]
+if TYPE_CHECKING:
+    from jmr.sinks.manifest import Manifest
+    from jmr.sources.base import Split
+
+__all__ = ["Attempt", "BadRecord", "BadRecords", "Partition", "Result", "Stats", "Written", "in_order"]
 
 #: As many items of a result IPython shows, and as much of each key and value.
 _MAX_ITEMS, _MAX_TEXT = 30, 200
@@ -179,6 +183,72 @@ class Result(dict[Any, Any]):
         #: A jmr.views.summary.Summary: a room below this one.
         self.summary = summary
 
+    def to_pandas(self) -> Any:
+        """The result as a `pandas.DataFrame`: a row for each key, in the result's order.
+
+        The columns are "key" and "value". Keys that are all tuples of one length become a column for each item:
+        "key_0", "key_1" and so on, or the names that a namedtuple has; values that are all dicts with the same str
+        keys become a column for each of these. `to_polars` and `to_arrow` have the same columns.
+
+        Raises
+        ------
+        ArgumentValueError
+            pandas is missing.
+
+        Examples
+        --------
+        >>> import jmr
+        >>> flights = [("JFK", 5.0), ("EWR", 1.5), ("JFK", 7.0)]
+        >>> mean = lambda airport, delays: {"n": len(delays), "mean": sum(delays) / len(delays)}
+        >>> jmr.run(flights, lambda k, v: [(k, v)], mean, engine="inline").to_pandas()
+           key  n  mean
+        0  JFK  2   6.0
+        1  EWR  1   1.5
+        """
+        from jmr.sinks.tables import to_pandas
+
+        return to_pandas(self._rows())
+
+    def to_polars(self) -> Any:
+        """The result as a `polars.DataFrame`, with the columns of `to_pandas`.
+
+        Raises
+        ------
+        ArgumentValueError
+            polars is missing, or a column's values are of types that do not go into one column.
+
+        Examples
+        --------
+        >>> import jmr
+        >>> jmr.run({"a": 1}, lambda k, v: [((k, v), v)], lambda k, v: sum(v), engine="inline").to_polars().to_dicts()
+        [{'key_0': 'a', 'key_1': 1, 'value': 1}]
+        """
+        from jmr.sinks.tables import to_polars
+
+        return to_polars(self._rows())
+
+    def to_arrow(self) -> Any:
+        """The result as a `pyarrow.Table`, with the columns of `to_pandas`.
+
+        Raises
+        ------
+        ArgumentValueError
+            pyarrow is missing, or a column's values are of types that do not go into one column.
+
+        Examples
+        --------
+        >>> import jmr
+        >>> jmr.run({"a": 1}, lambda k, v: [(k, v)], lambda k, v: sum(v), engine="inline").to_arrow().to_pylist()
+        [{'key': 'a', 'value': 1}]
+        """
+        from jmr.sinks.tables import to_arrow
+
+        return to_arrow(self._rows())
+
+    def _rows(self) -> Iterable[tuple[Any, Any]]:
+        """Keys and values."""
+        return self.items()
+
     def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
         """What IPython shows: the dict as it shows any, unless that would flood the cell; then an item a line, cut."""
         is_small = self._is_small()
@@ -201,6 +271,48 @@ class Result(dict[Any, Any]):
     def _is_small(self) -> bool:
         """Whether all of it can be shown; what has "..." of its own, such as a cycle, may be taken for a long value."""
         return len(self) <= _MAX_ITEMS and not any("..." in _brief(thing) for item in self.items() for thing in item)
+
+
+class Written(Result):
+    """What a job with `out` has written: a dict of each file's path and how many keys it holds.
+
+    It is a source for the next job, whose records are the keys and values in the files, read on the workers; and
+    `to_pandas` and the others make a table of them all.
+
+    Parameters
+    ----------
+    place
+        Where the files are, whatever the working directory is.
+    manifest
+        Which they are.
+    items, known
+        As for `Result`.
+    """
+
+    def __init__(self, place: str, manifest: Manifest, items: Any = (), **known: Any) -> None:
+        super().__init__(items, **known)
+        self._place = place
+        self._manifest = manifest
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all files."""
+        return sum(part.n_bytes for part in self._manifest.parts)
+
+    def splits(self) -> Iterator[Split]:
+        """The files, as a source of records."""
+        return self.sized_splits(lambda: None)
+
+    def sized_splits(self, wanted: Callable[[], int | None]) -> Iterator[Split]:
+        """The same; `wanted` tells how much each should read. See `jmr.sources.base.Source`."""
+        from jmr.sources.outputs import splits_of
+
+        return splits_of(self._place, self._manifest, wanted)
+
+    def _rows(self) -> Iterable[tuple[Any, Any]]:
+        from jmr.sources.base import read_pairs
+
+        return read_pairs(self.splits())
 
 
 def _brief(thing: object) -> str:

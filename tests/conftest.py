@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import threading
 from collections.abc import Iterator
@@ -36,9 +37,20 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+#: What examples in docstrings need, by what they are of.
+EXAMPLES_NEED = {
+    "jmr.result.Result.to_pandas": "pandas",
+    "jmr.result.Result.to_polars": "polars",
+    "jmr.result.Result.to_arrow": "pyarrow",
+}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests on several hosts can be chosen, or left out, by that."""
+    """Tests on several hosts can be chosen, or left out, by that; examples whose package is missing are skipped."""
     for item in items:
+        needed = EXAMPLES_NEED.get(item.name)
+        if needed is not None and importlib.util.find_spec(needed) is None:
+            item.add_marker(pytest.mark.skip(reason=f"{needed} is not installed"))
         if {"netns_hosts", "hosts"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("hosts")
 

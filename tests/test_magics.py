@@ -211,6 +211,15 @@ def test_a_checkpoint_is_a_path_with_quotes_or_without(ip, tmp_path, monkeypatch
         assert (tmp_path / name / "journal").exists()
 
 
+def test_out_is_a_path_with_quotes_or_without(ip, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    run(ip, f"%%mapreduce counts --out ~/counts --no-progress{COUNT_WORDS}")
+    run(ip, "again = %mapreduce source mapfn reducefn --out '~/counts, too' --engine inline --no-progress")
+    for variable, name in (("counts", "counts"), ("again", "counts, too")):
+        assert next(iter(ip.user_ns[variable])) == str(tmp_path / name / "part-00000.jsonl")
+        assert (tmp_path / name / "_manifest.json").exists()
+
+
 def test_the_job_is_called_after_the_name(ip, called):
     run(ip, "%%mapreduce counts" + COUNT_WORDS)
     assert called[0][1]["name"] == "counts"

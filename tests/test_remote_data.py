@@ -253,3 +253,24 @@ def run():
     assert (
         len(re.findall(r"\['(\d+) of \1 map tasks and 0 of \d+ reduce tasks were kept in /tmp/kept-\d+'\]", said)) == 3
     )
+
+
+def test_results_that_are_written_lie_on_the_coordinators_host(hosts: Hosts) -> None:
+    body = """
+def mapfn(key, value):
+    yield key % 7, value
+def first(key, values):
+    return values[0]
+def run():
+    source = [(key, key) for key in range(700)]
+    expected = jmr.run(source, mapfn, total, engine="inline", progress=False)
+    result = jmr.run(source, mapfn, total, out="sums", progress=False)
+    assert {one.slot.partition("/")[0] for one in result.timeline} == {"h2"}
+    assert all(os.path.exists(path) for path in result), result
+    names = ["_manifest.json", *map(os.path.basename, result)]
+    say("written", sum(result.values()), sorted(os.listdir("sums")) == names)
+    say("read", dict(jmr.run(result, lambda key, value: [(key, value)], first, progress=False)) == expected)
+"""
+    said = run_in(hosts, body)
+    assert "written 7 True\n" in said
+    assert "read True\n" in said

@@ -568,6 +568,19 @@ def test_the_command_goes_on_from_a_checkpoint(write: Write) -> None:
     assert re.search(r"\((\d) of \1 map tasks and (\d) of \2 reduce tasks were kept in kept\)\n", said[1].stderr)
 
 
+def test_the_command_writes_results_and_says_where(write: Write) -> None:
+    folder = write(TRIANGULAR, "triangular.py").parent
+    said = [
+        command("run", "triangular.py", "--engine", "inline", "--no-progress", "--out", "sums", cwd=folder)
+        for _ in range(2)
+    ]
+    assert (said[0].returncode, said[0].stdout, said[0].stderr) == (0, "'sums/part-00000.jsonl': 5\n", "")
+    lines = (folder / "sums" / "part-00000.jsonl").read_text().splitlines()
+    assert lines == [f'{{"key": {n}, "value": {n * (n + 1) // 2}}}' for n in range(5)]
+    assert (said[1].returncode, said[1].stdout) == (2, "")
+    assert said[1].stderr.startswith("jmr: out='sums' holds the output of job 'triangular', 5 keys")
+
+
 @pytest.mark.slow
 def test_prints_of_mapfn_in_slots_are_no_part_of_the_result(write: Write) -> None:
     path = write("source = {'a': 1}\ndef mapfn(k, v):\n    print('mapped')\n    yield k, v\ndef final(k, v): print(k)")

@@ -13,7 +13,7 @@ import os
 import sys
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from jmr.checkpoint.files import copy_output, is_whole, read_blob, write_blob
@@ -34,6 +34,7 @@ from jmr.checkpoint.journal import (
 )
 from jmr.checkpoint.ledger import Ledger
 from jmr.codec.values import Buffer
+from jmr.errors import WorkerError
 
 __all__ = ["Checkpoint"]
 
@@ -133,9 +134,8 @@ class Checkpoint:
         self._used.append(kept)
         return replace(kept, path=path), failures
 
-    def kept_results(self, key: str, *, skips: bool) -> list[tuple[KeptResult, Buffer, Buffer]]:
+    def kept_results(self, key: str, *, skips: bool) -> Iterator[tuple[KeptResult, Buffer, Buffer]]:
         """What reduce tasks have given, each with its blob, and what it set aside; see `uses`."""
-        found: list[tuple[KeptResult, Buffer, Buffer]] = []
         for kept in self.ledger.results.get(key, {}).values():
             if (kept.failures is not None and not skips) or not self._can_load(kept):
                 continue
@@ -143,8 +143,14 @@ class Checkpoint:
             if blob is None or failures is None:
                 self._damaged("some of the checkpoint was missing or damaged, and is done again")
             else:
-                found.append((kept, blob, failures))
-        return found
+                yield kept, blob, failures
+
+    def blob_of(self, kept: KeptResult) -> Buffer:
+        """The blob of one of them once more. Raises WorkerError if it is gone meanwhile."""
+        blob = read_blob(self._folder.path, kept.blob)
+        if blob is None:
+            raise WorkerError(f"{kept.blob.path} in {self.name} was there when the job began, and is not any more")
+        return blob
 
     def _can_load(self, kept: KeptMap | KeptResult) -> bool:
         """Whether instances in it would be of this process's classes: else equal keys would be of two."""

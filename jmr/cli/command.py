@@ -43,7 +43,8 @@ Run a task file: Python that defines source and mapfn, and perhaps reducefn, com
       print(key, value)
 """
 _OUTPUT = """\
-On stdout: what final prints, in sorted key order. Without a final, or with --json, the result. Everything else is on
+On stdout: what final prints, in sorted key order. Without a final, or with --json, the result; with --out, which
+files hold it, and how many keys each, and no final must be there. Everything else is on
 stderr: progress, messages, and what the file and its mapfn and reducefn print. With --json that holds for final, too.
 
 exit code: 0 done; 1 the job, or the file's own code, failed; 2 the command line or the task file is not right;
@@ -134,6 +135,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--checkpoint", metavar="DIR", help="keep in this directory what is finished, and go on from there"
     )
+    parser.add_argument(
+        "--out", metavar="DIR", help="write the results there, as JSON lines; as Parquet if it ends in .parquet"
+    )
     parser.add_argument("--name", help="shown with the progress; the file's name")
     parser.add_argument("--no-progress", action="store_true", help="no progress on stderr")
     parser.set_defaults(command=_run, refuse=parser.error)
@@ -167,7 +171,7 @@ def _run(options: argparse.Namespace) -> int:
         options.refuse(f"--engine {options.engine} runs it all in this process, so nobody could join: drop --listen")
     from jmr.cli.task import run_task
 
-    chosen = ("workers", "engine", "on_error", "checkpoint", "name")
+    chosen = ("workers", "engine", "on_error", "checkpoint", "out", "name")
     arguments = {name: value for name in chosen if (value := getattr(options, name)) is not None}
     if options.no_speculate:
         arguments["speculate"] = False

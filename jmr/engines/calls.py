@@ -162,7 +162,12 @@ def _reduced(job: JobCall, inputs: Sequence[tuple[int, Buffer]]) -> tuple[Receip
     began = perf_counter()
     try:
         functions = _functions_of(job)
-        task = ReduceTask(reducefn=functions["reducefn"], combinefn=functions["combinefn"], skips=job.skips)
+        task = ReduceTask(
+            reducefn=functions["reducefn"],
+            combinefn=functions["combinefn"],
+            skips=job.skips,
+            out=functions.get("out"),
+        )
         pieces, failures = run_reduce(task, [_all_writable(inputs)])
     except TaskError as error:
         return _failed(_with_record(error, partial(_group_at, inputs, job.n_partitions)), began), b""

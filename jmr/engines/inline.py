@@ -25,7 +25,7 @@ from jmr.tasks.contract import Failures, PassThroughError, TaskError
 from jmr.tasks.folding import Folder
 from jmr.tasks.map import NOWHERE, MapTask, map_records, map_records_apart
 from jmr.tasks.partition import Groups
-from jmr.tasks.reduce import Merged, ReduceTask, reduce_groups
+from jmr.tasks.reduce import Merged, ReduceTask, reduce_groups, written
 
 __all__ = ["InlineEngine"]
 
@@ -86,10 +86,12 @@ class InlineEngine:
                 report.n_combined_pairs = len(merged.groups)
         report.n_map_tasks_done = 1
         merged.orders = list(range(len(merged.groups)))
-        task = ReduceTask(reducefn=plan.reducefn, combinefn=plan.combinefn, skips=plan.skips, cursor=self._check)
+        task = ReduceTask(
+            reducefn=plan.reducefn, combinefn=plan.combinefn, skips=plan.skips, cursor=self._check, out=plan.out
+        )
         report.begin_reduce(1)
         with _noted(report, "reduce-0"):
-            keys, orders, values = reduce_groups(task, merged, failures)
+            keys, orders, values = written(task, merged, reduce_groups(task, merged, failures), failures)
         report.n_reduce_tasks_done = 1
         return Partition(keys, orders, values)
 

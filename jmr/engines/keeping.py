@@ -16,6 +16,7 @@ import queue
 import uuid
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from jmr import interrupts
 from jmr.checkpoint.fingerprints import Met, RecordsPrint, print_of_functions
@@ -34,6 +35,9 @@ from jmr.progress.words import plural
 from jmr.result import Partition
 from jmr.sources import Records, Split
 from jmr.wire.messages import MapDone
+
+if TYPE_CHECKING:
+    from jmr.sinks.sink import Sink
 
 __all__ = ["Keeper", "Prints", "prints_of"]
 
@@ -60,7 +64,8 @@ def prints_of(plan: Plan) -> Prints:
     folds = plan.combinefn if plan.reducefn is None else None
     met = Met()
     mapping = print_of_functions(plan.mapfn, plan.combinefn, met=met)
-    return Prints(mapping, print_of_functions(plan.reducefn, folds, met=met), met)
+    reducing = print_of_functions(plan.reducefn, folds, met=met)
+    return Prints(mapping, reducing if plan.out is None else key_of(reducing, plan.out.fingerprint), met)
 
 
 class Keeper:
@@ -97,8 +102,9 @@ class Keeper:
         self._n_same: Counter[str] = Counter()
         #: By id, with the class itself: fingerprints of classes, as they were when the job began, or at first sight.
         self._digests: dict[int, tuple[type, str | None]] = {}
-        #: What reduce tasks had given, by their partitions; with what was set aside.
-        self._results: dict[tuple[int, ...], tuple[KeptResult, Partition, Buffer]] = {}
+        #: What reduce tasks had given, by their partitions, None where it is read when it is wanted; with what was set
+        #: aside.
+        self._results: dict[tuple[int, ...], tuple[KeptResult, Partition | None, Buffer]] = {}
         self._n_maps_kept = self._n_results_kept = 0
         self._has_ended = False
 
@@ -227,17 +233,30 @@ class Keeper:
     def reduced(self) -> list[tuple[int, ...]]:
         """The partitions of reduce tasks whose results were kept."""
         key = self._scribe.result_key = key_of(self._prints.reducing, *self._scribe.keys)
-        found = self._checkpoint.kept_results(key, skips=self._plan.skips)
-        for kept, blob, failures in found:
+        for kept, blob, failures in self._checkpoint.kept_results(key, skips=self._plan.skips):
             try:
-                self._results[kept.partitions] = kept, Partition(*load_columns(blob, 3)), failures
+                partition = Partition(*load_columns(blob, 3))
             except Exception:  # of the objects' own code; what they need may be of another version by now
                 self._notes.put("unreadable", "some of the checkpoint cannot be unpickled here, and is done again")
+                continue
+            if self._plan.out is None:
+                self._results[kept.partitions] = kept, partition, failures
+            elif self._can_be_had(self._plan.out, partition):
+                self._results[kept.partitions] = kept, None, failures  # not all files' contents at once
         return list(self._results)
+
+    def _can_be_had(self, out: Sink, partition: Partition) -> bool:
+        """Whether what workers have written is there still."""
+        from jmr.sinks.output import place_of
+
+        place = place_of(out)
+        return all(place.has(part) for part in partition.values)
 
     def result(self, mail: PartitionKept) -> tuple[Partition, Buffer]:
         """Such a result, and the blob of what was set aside."""
         kept, partition, failures = self._results.pop(tuple(mail.partitions))
+        if partition is None:
+            partition = Partition(*load_columns(self._checkpoint.blob_of(kept), 3))
         self._checkpoint.uses(kept)
         self._n_results_kept += 1
         self._tell_kept()

@@ -195,7 +195,14 @@ def told_missing() -> str:
 
 def function_of(phase: str, plan: Plan) -> Callable[[Any, Any], Any] | None:
     """The function that a phase calls."""
-    return plan.final if phase == "final" else plan.functions[f"{phase}fn"]
+    if phase == "final":
+        return plan.final
+    function: Callable[[Any, Any], Any] | None = plan.functions[f"{phase}fn"]
+    if plan.out is None or phase == "map" or (phase == "combine" and plan.reducefn is not None):
+        return function
+    from jmr.tasks.writing import Fitting, Writing
+
+    return Fitting(function, Writing(plan.out, phase, function is not None))
 
 
 def found(origin: Origin, index: int) -> tuple[Any, ...] | None:

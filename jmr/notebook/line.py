@@ -117,6 +117,7 @@ _JOB_OPTIONS = (
     argument("--max-attempts", metavar="N", help="how often work may end its process before the job fails [4]"),
     argument("--on-error", choices=("raise", "skip"), metavar="WHAT", help="raise, or skip: bad records are set aside"),
     argument("--checkpoint", metavar="DIR", help="keep in this directory what is finished, and go on from there"),
+    argument("--out", metavar="DIR", help="write the results there, as JSON lines; as Parquet if it ends in .parquet"),
     argument("--engine", metavar="ENGINE", help="inline: one plain loop in the kernel, for %%debug; or a jmr.Cluster"),
     argument("--name", help="shown with the progress"),
     argument("--no-speculate", action="store_true", help="begin nothing twice, however long it takes"),
@@ -166,6 +167,8 @@ def job_arguments(options: argparse.Namespace, namespace: Namespace, magic: str)
             arguments[count] = evaluated(unquoted(text), namespace, f"{magic} --{count.replace('_', '-')}")
     if options.checkpoint is not None:
         arguments["checkpoint"] = os.path.expanduser(unquoted(options.checkpoint))
+    if options.out is not None:
+        arguments["out"] = os.path.expanduser(unquoted(options.out))
     if options.engine is not None:
         engine = unquoted(options.engine)
         where = f"{magic} --engine (inline, or a jmr.Cluster)"

@@ -2,6 +2,8 @@
 
 calling    run: the call -> a checked plan, and the engine for it
 running    plan and engine -> Result, with a progress view around it
+writing    where results are written: each part to its place, as it comes
+outputs    outputs: what such a job has written, found again
 job        submit: the same in a thread of its own, and the handle on it
 replaying  replay: the record that the last job failed at, once more
 

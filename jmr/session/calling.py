@@ -44,6 +44,7 @@ def run(
     on_error: Literal["raise", "skip"] = "raise",
     speculate: bool | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
     name: str | None = None,
 ) -> Result:
@@ -94,6 +95,14 @@ def run(
         its kernel died, goes on from there; when it was finished, it gives its result at once. What a change touches is
         done again, and nothing else: of a record, its split (or, where one is inserted, also those after it); of
         mapfn, combinefn or what they use, all; of reducefn, the reduce. One job at a time may use it.
+    out
+        A directory, new or empty, or a URL (by fsspec: pip install "jmr[fs]"): the results are written there, a file
+        for each partition, and not brought back. It takes memory for one partition at a time. JSON lines,
+        `{"key": ..., "value": ...}`, hold str, numbers, bool, None, lists, tuples (as lists) and dicts with str keys;
+        NaN as Python's json has it. If the name ends in ".parquet", Parquet with the columns key and value (pip install
+        "jmr[arrow]"); there, keys are of one type, and so are values. A result that does not fit is a failure of
+        reducefn. A job that fails leaves nothing there, and one whose kernel died nothing with a manifest,
+        `_manifest.json`. Does not go with `final`.
     progress
         False: be silent. True: show it also where nobody seems to look. Default: a bar in a notebook, a line in a
         terminal, and elsewhere nothing, unless records were skipped.
@@ -102,7 +111,8 @@ def run(
 
     Returns
     -------
-    A dict with keys in order of first appearance; of equal keys, the object seen first.
+    A dict with keys in order of first appearance; of equal keys, the object seen first. With `out`, a dict of the path
+    of each file and how many keys it holds: a source for the next job, as is what `jmr.outputs` finds there later.
 
     Raises
     ------
@@ -146,6 +156,7 @@ def run(
         on_error=on_error,
         speculate=speculate,
         checkpoint=checkpoint,
+        out=out,
         progress=progress,
         name=name,
     )
@@ -179,7 +190,7 @@ def run_with_notes(
 
 
 def engine_for(plan: Plan) -> Engine:
-    """The engine that a plan asks for, ready to run it."""
+    """The engine that a plan asks for, ready to run it; a place that cannot be written to is told before it starts."""
     from jmr.engines.cluster import Cluster, current_cluster
 
     if process.runs_task():
@@ -187,6 +198,11 @@ def engine_for(plan: Plan) -> Engine:
             "jmr.run was called inside a slot, by a mapfn or reducefn: slots cannot run jobs of their own, which would "
             "wait for each other. Run the jobs one after another, or emit the records for a second job."
         )
+    if plan.out is not None:
+        with interrupts.deferred():
+            from jmr.sinks.output import check_place  # few jobs need it
+
+        check_place(plan.out)
     match plan.engine:
         case None:
             return _on_slots(current_cluster(plan.workers))

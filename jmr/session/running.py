@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
+from jmr import interrupts
 from jmr.engines.base import Engine
 from jmr.errors import FinalError, JmrError, JobCancelled, Replay, describe, printable, without_ours
 from jmr.plan import Plan
 from jmr.progress.report import Report, State
-from jmr.result import BadRecords, Result, Stats, in_order
+from jmr.result import BadRecords, Partition, Result, Stats, in_order
 from jmr.session.cancelling import Cancel
 from jmr.views.painter import show
 from jmr.views.summary import Summary
@@ -66,9 +68,9 @@ def run_plan(plan: Plan, engine: Engine, report: Report, cancel: Cancel) -> Resu
     with _listed(report, cancel), show(report, plan.progress, cancel=cancel), contextlib.closing(cancel):
         try:
             with contextlib.closing(engine.run(plan, report)) as partitions:  # an error keeps its frames alive
-                items = list(in_order(partitions))
-            report.n_keys = len(items)
-            report.sample = [(_told(k, _KEY_WIDTH), _told(v, _VALUE_WIDTH)) for k, v in items[:_N_SAMPLED]]
+                make = (
+                    _collected(partitions, report) if plan.out is None else _written(plan, partitions, report, cancel)
+                )
         except KeyboardInterrupt as error:
             report.end(State.CANCELLED)
             if cancel.asked and not isinstance(error, JobCancelled):  # it had to be interrupted in user code
@@ -81,10 +83,26 @@ def run_plan(plan: Plan, engine: Engine, report: Report, cancel: Cancel) -> Resu
             raise
         report.end(State.DONE)
     errors, report.errors = report.errors, BadRecords()  # the last job's report stays, and need not hold records
-    result = Result(items, stats=_stats(report), errors=errors, timeline=report.timeline, summary=Summary(report))
+    result = make(stats=_stats(report), errors=errors, timeline=report.timeline, summary=Summary(report))
     if plan.final is not None:
         _call_final(plan, plan.final, result)
     return result
+
+
+def _collected(partitions: Iterable[Partition], report: Report) -> Callable[..., Result]:
+    """All of the result, as a function of what is known of its job when that has ended."""
+    items = list(in_order(partitions))
+    report.n_keys = len(items)
+    report.sample = [(_told(k, _KEY_WIDTH), _told(v, _VALUE_WIDTH)) for k, v in items[:_N_SAMPLED]]
+    return partial(Result, items)
+
+
+def _written(plan: Plan, partitions: Iterable[Partition], report: Report, cancel: Cancel) -> Callable[..., Result]:
+    """The same where it was written."""
+    with interrupts.deferred():
+        from jmr.session.writing import written  # few jobs need it
+
+    return written(plan, partitions, report, cancel)
 
 
 @contextlib.contextmanager

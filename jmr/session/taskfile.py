@@ -51,8 +51,8 @@ def run_file(path: str | os.PathLike[str], **options: Any) -> Result:
     path
         The file; Python 3, UTF-8 unless its first lines say otherwise.
     options
-        Those of `jmr.run`: engine, workers, n_partitions, max_attempts, on_error, speculate, checkpoint, progress, name
-        (default: the file's name). What the file defines cannot be given here.
+        Those of `jmr.run`: engine, workers, n_partitions, max_attempts, on_error, speculate, checkpoint, out, progress,
+        name (default: the file's name). What the file defines cannot be given here.
 
     Returns
     -------

@@ -2,6 +2,7 @@
 
 records   anything that can be iterated: (key, value) pairs, one by one or many at a time
 base      the protocol of a source whose splits are small, travel, and are read where they are mapped
+outputs   what a job has written
 """
 
 from jmr.sources.base import NotHereError, SetAside, Source, Split, dump_split, load_records

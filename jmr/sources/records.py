@@ -108,12 +108,12 @@ def records(source: Any, set_aside: SetAside | None = None) -> Records:
     >>> list(records(zip("ab", [1, 2])).pairs)
     [('a', 1), ('b', 2)]
     """
+    if is_source(source):  # perhaps a dict of files
+        return _in_splits(source, set_aside)
     if _is_read_as(source, dict, "items"):
         return _in_blocks(_columns_of_dict(source), source)
     if isinstance(source, Mapping):
         return Records(iter(source.items()), _length(source))
-    if is_source(source):
-        return _in_splits(source, set_aside)
     if hasattr(source, "keys") and hasattr(source, "__getitem__"):
         return Records(_items(source, source.keys()), _length(source))
     if _is_lazy_mapping(source):

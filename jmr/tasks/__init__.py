@@ -10,7 +10,9 @@
     map         split -> mapfn -> group -> one blob a partition
     fitting     groups that are larger than the memory
     reduce      blobs in split order -> merge -> reducefn -> one blob of results
+    writing     results become a part of what the job writes
     finding     one group of all that, by its index
 
-No clock but for measuring, no file, no socket; user code runs here and nowhere else (but for `final`).
+No clock but for measuring, no file, no socket, but for what a sink writes to a URL; user code runs here and nowhere
+else (but for `final`).
 """

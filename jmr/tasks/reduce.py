@@ -1,6 +1,7 @@
 """A reduce task: one partition's blobs, in split order, merged by key and reduced.
 
     (split, blob) ... ──merge──> {key: [values, in source order]} ──reducefn──> (keys, orders, values) ──> one blob
+                                                              └── a job that writes them: ──> a Part ──┘
 
 A partition that is larger than its slot's share of memory is dealt out first, by further bits of its keys' places, into
 parts that are reduced one after another:
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import GeneratorType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jmr.codec.functions import blame
 from jmr.codec.values import Buffer, dump_columns, load_batches
@@ -30,6 +31,9 @@ from jmr.tasks.memory import uncollected
 from jmr.tasks.partition import Groups
 from jmr.tasks.places import places
 
+if TYPE_CHECKING:
+    from jmr.sinks.sink import Sink
+
 __all__ = [
     "Merged",
     "ReduceTask",
@@ -40,6 +44,7 @@ __all__ = [
     "merge",
     "reduce_groups",
     "run_reduce",
+    "written",
 ]
 
 Reducefn = Callable[[Any, list[Any]], Any]
@@ -59,6 +64,8 @@ class ReduceTask:
     cursor: Cursor | None = None
     #: Notices groups that do not fit into it; then the inputs of a part are read more than once.
     memory: Memory | None = None
+    #: Where results are written, if they are.
+    out: Sink | None = None
 
     @property
     def phase(self) -> str:
@@ -136,7 +143,7 @@ def _merged(task: ReduceTask, inputs: Inputs, failures: Failures) -> Merged:
 
 
 def _reduced_part(task: ReduceTask, merged: Merged, failures: Failures, n_before: int) -> list[Buffer]:
-    reduced = reduce_groups(task, merged, failures, n_before)
+    reduced = written(task, merged, reduce_groups(task, merged, failures, n_before), failures, n_before)
     try:
         with uncollected():
             return dump_columns(*reduced)
@@ -247,6 +254,22 @@ def _reduced(task: ReduceTask, key: Any, values: list[Any]) -> Any:
         # The list must not show how the source was split, so what combinefn left in each split is folded once more.
         return values if task.combinefn is None else [checked_fold(task.combinefn(key, values))]
     return collected(task.reducefn(key, values))
+
+
+def written(
+    task: ReduceTask,
+    merged: Merged,
+    reduced: tuple[list[Any], list[int], list[Any]],
+    failures: Failures,
+    n_before: int = 0,
+) -> tuple[list[Any], list[int], list[Any]]:
+    """The results; or, in a job that writes them, the part that is made of them."""
+    if task.out is None:
+        return reduced
+    from jmr.tasks.writing import Writing  # few jobs need it
+
+    is_called = task.reducefn is not None or task.combinefn is not None
+    return Writing(task.out, task.phase, is_called).part(reduced, merged.groups, failures, n_before)
 
 
 def collected(result: Any) -> Any:

@@ -344,6 +344,7 @@ class Slot:
             leave_out=frozenset(message.leave_out),
             cursor=self._spot.tell if message.careful else None,
             memory=SlotMemory(),
+            out=functions.get("out"),
         )
         with self._alone():
             pieces, failures = run_reduce(task, self._parts(message))
