@@ -48,6 +48,7 @@ __all__ = [
     "dump_columns",
     "dump_groups",
     "is_by_value",
+    "lent",
     "load",
     "load_all",
     "load_batches",
@@ -178,6 +179,17 @@ def reduced(obj: object) -> str | tuple[Any, ...]:
     reduce = next((table[type(obj)] for table in _REDUCERS if type(obj) in table), None)
     parts: str | tuple[Any, ...] = obj.__reduce_ex__(_IN_BAND) if reduce is None else reduce(obj)
     return parts
+
+
+def lent(memory: Any) -> pickle.PickleBuffer:
+    """Have an object's memory, as it lies there, travel as a buffer of its own; loaded, it is a memoryview.
+
+    Examples
+    --------
+    >>> load(bytearray(b"".join(dump(lent(b"abc"))))).tobytes()
+    b'abc'
+    """
+    return pickle.PickleBuffer(memory)
 
 
 def dump_columns(*columns: list[Any], kinds: Sequence[set[type]] | None = None) -> list[Buffer]:

@@ -17,12 +17,16 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jmr.codec.functions import blame
-from jmr.codec.values import PLAIN_TYPES, Buffer, byte_length, dump_columns
+from jmr.codec.values import PLAIN_TYPES, Buffer, byte_length, dump, dump_columns
 from jmr.errors import NotPicklableError, describe
 from jmr.sources import Block, Records
+
+if TYPE_CHECKING:
+    from jmr.sources.frames import Rows
+    from jmr.sources.slices import Slice
 
 __all__ = ["Look", "SplitSizer", "cut", "usual_partitions"]
 
@@ -172,7 +176,36 @@ def cut(
     the source. The pieces may lie in the records' own memory, so they must be copied before the next call, unless the
     source has blocks.
     """
+    if source.rows is not None:
+        return _cut_rows(source.rows, n_records, look)
     return _cut_blocks(source, n_records, look) if source.blocks else _cut_pairs(source, n_records, clock, look)
+
+
+def _cut_rows(rows: Rows, n_records: int, look: Look | None) -> tuple[list[Buffer], int]:
+    """Pickle rows of a frame: as many of those that were asked for as are not too large together."""
+    pieces: list[Buffer] = []
+    n_read = n_bytes = 0
+    while n_read < n_records and n_bytes < _MOST_BYTES and (part := rows.peek(n_records - n_read)) is not None:
+        dumped = _dump_rows(part)
+        while byte_length(dumped) > _MOST_BYTES and part.n_rows > 1:
+            part = rows.peek(max(1, part.n_rows * _MOST_BYTES // (2 * byte_length(dumped))))
+            assert part is not None
+            dumped = _dump_rows(part)
+        if look is not None:
+            keys, *columns = part.listed()
+            look([part.n_rows, *(part.names or ())], [keys, *columns], None)
+        rows.skip(part.n_rows)
+        pieces += dumped
+        n_read += part.n_rows
+        n_bytes += byte_length(dumped)
+    return pieces, n_read
+
+
+def _dump_rows(part: Slice) -> list[Buffer]:
+    try:
+        return dump(part)
+    except Exception:  # pickling runs the objects' own code; a record by itself tells which it was
+        return _dump(*part.records())
 
 
 def _cut_blocks(source: Records, n_records: int, look: Look | None) -> tuple[list[Buffer], int]:

@@ -12,20 +12,26 @@ The source is read once, lazily, in the thread that iterates; its own exceptions
 from __future__ import annotations
 
 import itertools
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jmr.errors import SourceError, describe
 from jmr.sources.base import Columns, SetAside, Source, Split, is_source, read_pairs, splits_of
+
+if TYPE_CHECKING:
+    from jmr.sources.frames import Rows
 
 __all__ = ["Block", "Record", "Records", "records"]
 
 Record = tuple[Any, Any]
 #: Records of a list or dict that are read at once: few to begin with, since somebody waits for the first.
 _LEAST_BLOCK, _MOST_BLOCK = 16, 1 << 12
+#: Who has a frame has imported its library.
+_LIBRARIES = ("pandas", "polars", "pyarrow")
 #: Most blocks to have ready: a million records, of which a block holds no more than two pointers each.
 _MOST_AHEAD = 256
 
@@ -53,6 +59,8 @@ class Records:
     #: To be read many at a time instead; None where a record may not stay as it is after the next one was read. An
     #: iterator may refill one buffer; a list or dict does not.
     blocks: Iterator[Block] | None = None
+    #: To be cut by rows instead: a frame's. `blocks` may be asked all the same, and has none.
+    rows: Rows | None = None
     #: To be read by workers instead, each a map task of its own; `pairs` reads the same here.
     splits: Iterator[Split] | None = None
     #: Of what those read in all, about; None where nobody can tell.
@@ -112,6 +120,8 @@ def records(source: Any, set_aside: SetAside | None = None) -> Records:
         return _in_splits(source, set_aside)
     if _is_read_as(source, dict, "items"):
         return _in_blocks(_columns_of_dict(source), source)
+    if any(library in sys.modules for library in _LIBRARIES) and (found := _rows_of(source)) is not None:
+        return found
     if isinstance(source, Mapping):
         return Records(iter(source.items()), _length(source))
     if hasattr(source, "keys") and hasattr(source, "__getitem__"):
@@ -140,6 +150,20 @@ def _in_splits(source: Source, set_aside: SetAside | None) -> Records:
     found.splits = splits_of(source, lambda: found.wanted_bytes)
     found.pairs = read_pairs(found.splits, set_aside)
     return found
+
+
+def _rows_of(source: Any) -> Records | None:
+    """The rows of a frame; None if the source is none."""
+    from jmr.sources.frames import frame_rows  # few have a frame
+
+    rows = frame_rows(source)
+    return None if rows is None else Records(_pairs_of(rows), rows.n_rows, blocks=iter(()), rows=rows)
+
+
+def _pairs_of(rows: Rows) -> Iterator[Record]:
+    while (part := rows.peek(_MOST_BLOCK)) is not None:
+        yield from zip(*part.records(), strict=True)
+        rows.skip(part.n_rows)
 
 
 def _in_blocks(columns: Iterator[Columns], source: Any) -> Records:
