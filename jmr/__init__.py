@@ -6,6 +6,7 @@
     jmr.run_file("triangular.py")          runs a file that defines source, mapfn and reducefn
     jmr.replay()                           runs the record that the last job failed at again, here: for %debug
     jmr.outputs("counts")                  finds what a job with out="counts" has written: a source, or a table
+    jmr.table("flights/*.parquet")         a table in files, which the workers read: Parquet, CSV, Arrow
     jmr.Cluster(workers=4)                 processes of your own, here or on other hosts: the default inside its `with`
     jmr.last                               the card of the job that ended last
 
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from jmr.session.replaying import replay
     from jmr.session.taskfile import run_file
     from jmr.sources.base import Source, Split
+    from jmr.sources.table import table
     from jmr.views.summary import Summary
 
     #: The summary of the job that ended last, in whatever way; None before.
@@ -124,6 +126,7 @@ __all__ = [
     "run",
     "run_file",
     "submit",
+    "table",
     "unload_ipython_extension",
 ]
 
@@ -140,6 +143,7 @@ _HOMES = {
     "run": "jmr.session.calling",
     "run_file": "jmr.session.taskfile",
     "submit": "jmr.session.job",
+    "table": "jmr.sources.table",
     "unload_ipython_extension": "jmr.notebook.magics",
 }
 
