@@ -221,23 +221,22 @@ def _polars_column(series: Any) -> Column:
 
 def _of_arrow(source: Any, pyarrow: Any) -> Rows | None:
     if _is_a(source, pyarrow, "RecordBatchReader"):
-        batches, n_rows = iter(source), None
-    elif _is_a(source, pyarrow, "Table"):
-        batches, n_rows = iter(source.to_batches()), source.num_rows
-    elif _is_a(source, pyarrow, "RecordBatch"):
-        batches, n_rows = iter([source]), source.num_rows
-    else:
-        return None
-    return Rows(_batches(batches, _checked_names(source.schema.names, source)), n_rows)
+        return Rows(_batches(iter(source), _checked_names(source.schema.names, source)), None)
+    if _is_a(source, pyarrow, "Table") or _is_a(source, pyarrow, "RecordBatch"):
+        names = _checked_names(source.schema.names, source)
+        return _one_part(source.num_rows, partial(_cut_arrow, source, 0, names))
+    return None
 
 
 def _batches(batches: Iterator[Any], names: tuple[Any, ...]) -> Iterator[tuple[int, Cut]]:
     first = 0
     for batch in batches:
-        yield batch.num_rows, partial(_cut_batch, batch, first, names)
+        yield batch.num_rows, partial(_cut_arrow, batch, first, names)
         first += batch.num_rows
 
 
-def _cut_batch(batch: Any, first: int, names: tuple[Any, ...], start: int, stop: int) -> Slice:
-    columns = batch.slice(start, stop - start).columns
-    return Slice(stop - start, Range(range(first + start, first + stop)), names, list(map(Arrow, columns)))
+def _cut_arrow(rows: Any, first: int, names: tuple[Any, ...], start: int, stop: int) -> Slice:
+    """Some rows of a batch, or of a table, however that lies in pieces."""
+    columns = rows.slice(start, stop - start).columns
+    whole = [column.combine_chunks() if hasattr(column, "chunks") else column for column in columns]
+    return Slice(stop - start, Range(range(first + start, first + stop)), names, list(map(Arrow, whole)))
