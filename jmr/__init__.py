@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     from jmr.session.replaying import replay
     from jmr.session.taskfile import run_file
     from jmr.sources.base import Source, Split
-    from jmr.sources.table import table
+    from jmr.sources.tables.table import table
     from jmr.views.summary import Summary
 
     #: The summary of the job that ended last, in whatever way; None before.
@@ -143,7 +143,7 @@ _HOMES = {
     "run": "jmr.session.calling",
     "run_file": "jmr.session.taskfile",
     "submit": "jmr.session.job",
-    "table": "jmr.sources.table",
+    "table": "jmr.sources.tables.table",
     "unload_ipython_extension": "jmr.notebook.magics",
 }
 

@@ -4,7 +4,7 @@ records   anything that can be iterated: (key, value) pairs, one by one or many 
 base      the protocol of a source whose splits are small, travel, and are read where they are mapped
 outputs   what a job has written
 frames    pandas, polars and Arrow frames: cut by rows here (slices), made into rows where they are mapped (columns)
-table     tables in files: found here (finding), read by workers (tablesplit, parts, cursor)
+tables    tables in files: jmr.table
 """
 
 from jmr.sources.base import NotHereError, SetAside, Source, Split, dump_split, load_records

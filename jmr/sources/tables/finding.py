@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jmr.errors import ArgumentTypeError, ArgumentValueError, SourceError, describe
-from jmr.sources.parts import Part, dumped_bytes
+from jmr.sources.tables.parts import Part, dumped_bytes
 
 __all__ = ["Found", "found_table"]
 

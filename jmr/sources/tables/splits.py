@@ -17,7 +17,7 @@ from typing import Any
 from jmr.errors import SourceError
 from jmr.sources.base import Columns, NotHereError, SetAside, Split
 from jmr.sources.columns import batch_stream, listed_arrow, rows_of
-from jmr.sources.parts import Part, Reading, Stretch, reading_of
+from jmr.sources.tables.parts import Part, Reading, Stretch, reading_of
 
 __all__ = ["Group", "Packed", "TableSplit", "Unread"]
 

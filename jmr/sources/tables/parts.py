@@ -21,7 +21,7 @@ from typing import Any
 from jmr.codec.values import dump, load
 from jmr.errors import SourceError
 from jmr.sources.base import NotHereError
-from jmr.sources.cursor import begin_at
+from jmr.sources.tables.cursor import begin_at
 
 __all__ = ["Part", "Reading", "Stretch", "dumped_bytes", "groups_of", "needs_arrow", "reading_of"]
 

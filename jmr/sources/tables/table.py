@@ -18,9 +18,9 @@ from typing import Any
 from jmr.errors import ArgumentTypeError, ArgumentValueError, SourceError, describe
 from jmr.plan import checked_count
 from jmr.sources.base import Source, Split
-from jmr.sources.finding import Found, found_table
-from jmr.sources.parts import Part, Reading, dumped_bytes, groups_of, needs_arrow
-from jmr.sources.tablesplit import Group, Packed, Unread
+from jmr.sources.tables.finding import Found, found_table
+from jmr.sources.tables.parts import Part, Reading, dumped_bytes, groups_of, needs_arrow
+from jmr.sources.tables.splits import Group, Packed, Unread
 
 __all__ = ["Table", "table"]
 
