@@ -4,6 +4,7 @@
     jmr.submit(source, mapfn, reducefn)    returns a Job at once: .result(), .cancel(), .done(), await
     jmr.preview(source, mapfn, reducefn)   shows what becomes of the first records, here and now
     jmr.run_file("triangular.py")          runs a file that defines source, mapfn and reducefn
+    jmr.files("logs/*.txt", by="line")     a source that the workers read by themselves: files, lines or blocks
     jmr.replay()                           runs the record that the last job failed at again, here: for %debug
     jmr.outputs("counts")                  finds what a job with out="counts" has written: a source, or a table
     jmr.table("flights/*.parquet")         a table in files, which the workers read: Parquet, CSV, Arrow
@@ -88,6 +89,7 @@ if TYPE_CHECKING:
     from jmr.session.taskfile import run_file
     from jmr.sources.base import Source, Split
     from jmr.sources.tables.table import table
+    from jmr.sources.files import files
     from jmr.views.summary import Summary
 
     #: The summary of the job that ended last, in whatever way; None before.
@@ -119,6 +121,7 @@ __all__ = [
     "TaskFileError",
     "TokenError",
     "WorkerError",
+    "files",
     "load_ipython_extension",
     "outputs",
     "preview",
@@ -136,6 +139,7 @@ _HOMES = {
     "Result": "jmr.result",
     "Source": "jmr.sources.base",
     "Split": "jmr.sources.base",
+    "files": "jmr.sources.files",
     "load_ipython_extension": "jmr.notebook.magics",
     "outputs": "jmr.session.outputs",
     "preview": "jmr.session.preview",

@@ -144,7 +144,7 @@ def test_a_mistake_in_a_sum_is_told_like_any_other(mapfn: Any, phase: str, said:
     grouped = Grouped(
         n_partitions=1, folder=Folder(adds, failures), failures=failures, spilling=Spilling(), check=False
     )
-    assert add_up(mapfn, list(range(40)), list(range(40)), grouped) is None
+    assert add_up(mapfn, zip(range(40), range(40), strict=True), grouped) is None
     assert not grouped.groups
     with pytest.raises(TaskError) as caught:
         mapped(mapfn, adds, [(i, i) for i in range(40)])

@@ -13,7 +13,7 @@ import pytest
 
 import jmr
 from jmr.codec.values import dump_columns
-from jmr.sources import NotHereError, SetAside, dump_split, load_records
+from jmr.sources import InColumns, NotHereError, SetAside, dump_split, load_records
 from jmr.tasks.contract import TaskError
 from jmr.tasks.map import MapTask, run_map
 from tests.checkpoints import Calls, note
@@ -95,7 +95,7 @@ def test_a_source_without_splits_is_an_empty_one() -> None:
 def test_a_blob_of_records_and_that_of_a_split_are_read_alike() -> None:
     split = b"".join(dump_split(Numbers((1, 2))))
     records = b"".join(dump_columns(["n1", "n2"], [[1], [2]]))
-    assert tuple(load_records(split)) == tuple(load_records(records)) == (["n1", "n2"], [[1], [2]])
+    assert load_records(split) == load_records(records) == InColumns(["n1", "n2"], [[1], [2]])
 
 
 def test_a_class_of_this_program_travels_as_a_split() -> None:

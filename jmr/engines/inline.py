@@ -21,6 +21,7 @@ from jmr.plan import Plan
 from jmr.progress.report import Report, SlotReport
 from jmr.result import Attempt, Partition
 from jmr.sources import Record, SetAside, records
+from jmr.sources.base import final_error
 from jmr.tasks.contract import Failures, PassThroughError, TaskError
 from jmr.tasks.folding import Folder
 from jmr.tasks.map import NOWHERE, MapTask, map_records, map_records_apart
@@ -133,7 +134,7 @@ def _set_aside(failures: Failures) -> SetAside:
     """What becomes of things that cannot be read, in a job that skips."""
 
     def set_aside(key: Any, error: Exception, n_before: int = 0, /) -> None:
-        failures.add("read", key, None, error, n_before)
+        failures.add("read", key, None, final_error(error), n_before)
 
     return set_aside
 

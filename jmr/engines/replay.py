@@ -235,7 +235,7 @@ def _split_of(origin: Origin) -> Buffer:
 
 def _n_bytes(origin: Origin) -> int:
     """What has to be read to find a record or group in it."""
-    from jmr.sources.base import load_split
+    from jmr.sources.base import InColumns, load_split
 
     if origin.split is None:
         return sum(length for _, (_, _, length, _) in origin.inputs)
@@ -246,7 +246,7 @@ def _n_bytes(origin: Origin) -> int:
         split = load_split(_split_of(origin))
     except Exception:  # unpickling runs the objects' own code; who needs the record will find out
         return n_bytes
-    return n_bytes if isinstance(split, tuple) else split.n_bytes or n_bytes
+    return n_bytes if isinstance(split, InColumns) else split.n_bytes or n_bytes
 
 
 def _copied(record: Record) -> Record:

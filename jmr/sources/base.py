@@ -11,6 +11,7 @@ asks for the records of one needs to know which it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol, TypeGuard
 
 from jmr.codec.values import Buffer, dump, load_columns
@@ -18,11 +19,14 @@ from jmr.errors import JmrError, SourceError, describe
 
 __all__ = [
     "Columns",
+    "InColumns",
+    "Loaded",
     "NotHereError",
     "SetAside",
     "Source",
     "Split",
     "dump_split",
+    "final_error",
     "is_source",
     "load_records",
     "load_split",
@@ -35,6 +39,31 @@ __all__ = [
 
 #: A list of keys, and one of as many values.
 Columns = tuple[list[Any], list[Any]]
+
+
+class Loaded(Protocol):
+    """The records of a split, in a worker's memory."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    def pairs(self) -> Iterator[tuple[Any, Any]]:
+        """All of them, from the first one, each time it is called."""
+
+
+@dataclass(frozen=True, slots=True)
+class InColumns:
+    """A list of keys, and one of as many values."""
+
+    keys: list[Any]
+    values: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def pairs(self) -> Iterator[tuple[Any, Any]]:
+        """See `Loaded`."""
+        return zip(self.keys, self.values, strict=True)
 
 
 class NotHereError(Exception):
@@ -88,8 +117,11 @@ class Split(Protocol):
     n_bytes: int | None = None
     hosts: tuple[str, ...] = ()
 
-    def read(self, set_aside: SetAside, /) -> Columns:
+    def read(self, set_aside: SetAside, /) -> Columns | Loaded:
         """Read the records: their keys, and their values. Called on the worker, and perhaps again: it gives the same.
+
+        Two lists. Or an object with the methods of `Loaded`, if it can make records one by one from something smaller:
+        `len()`, and `pairs()`, which gives an iterator over all of them each time.
 
         Parameters
         ----------
@@ -164,14 +196,14 @@ def dump_split(split: Split) -> list[Buffer]:
     return dump((split, []))
 
 
-def load_split(blob: Buffer) -> Split | Columns:
+def load_split(blob: Buffer) -> Split | InColumns:
     """The records of a blob; or, where that is one of `dump_split`, what will read them."""
     keys, values = load_columns(blob, 2)
-    return (keys, values) if type(keys) is list else keys  # type: ignore[return-value]
+    return InColumns(keys, values) if type(keys) is list else keys  # type: ignore[return-value]
 
 
-def load_records(blob: Buffer, set_aside: SetAside | None = None) -> Columns:
-    """Keys and values of a split's records, from a blob of either kind.
+def load_records(blob: Buffer, set_aside: SetAside | None = None) -> Loaded:
+    """A split's records, from a blob of either kind.
 
     Parameters
     ----------
@@ -186,34 +218,37 @@ def load_records(blob: Buffer, set_aside: SetAside | None = None) -> Columns:
         What unpickling or reading raised.
     """
     loaded = load_split(blob)
-    return loaded if isinstance(loaded, tuple) else read_split(loaded, set_aside)
+    return loaded if isinstance(loaded, InColumns) else read_split(loaded, set_aside or refuse)
 
 
-def read_split(split: Split, set_aside: SetAside | None = None) -> Columns:
+def read_split(split: Split, set_aside: SetAside) -> Loaded:
     """Have it read, and check what it gives."""
-    keys, values = split.read(refuse if set_aside is None else set_aside)
+    found = split.read(set_aside)
+    if not isinstance(found, tuple):
+        return found
+    keys, values = found
     if len(keys) != len(values):
         raise SourceError(f"{type(split).__name__}.read() gave {len(keys)} keys and {len(values)} values")
-    return keys, values
+    return InColumns(keys, values)
 
 
 def read_pairs(splits: Iterator[Split], set_aside: SetAside | None = None) -> Iterator[tuple[Any, Any]]:
     """The records of all splits, in this process; one split at a time is in memory."""
     n_before = 0
     for split in splits:
-        keys, values = _read_here(split, refuse if set_aside is None else _after(n_before, set_aside))
-        n_before += len(keys)
-        yield from zip(keys, values, strict=True)
+        found = _read_here(split, refuse if set_aside is None else _after(n_before, set_aside))
+        n_before += len(found)
+        yield from found.pairs()
 
 
-def _read_here(split: Split, set_aside: SetAside) -> Columns:
+def _read_here(split: Split, set_aside: SetAside) -> Loaded:
     try:
         return read_split(split, set_aside)
     except JmrError:
         raise
     except NotHereError as error:
         set_aside(error.path, error)
-        return [], []
+        return InColumns([], [])
     except Exception as error:  # reading runs the source's own code
         raise SourceError(told_unreadable("", error)) from error
 
@@ -227,7 +262,14 @@ def _after(n_earlier: int, set_aside: SetAside) -> SetAside:
 
 def refuse(key: Any, error: Exception, _: int = 0, /) -> NoReturn:
     """Raise SourceError: in this job, nothing is set aside."""
+    error = final_error(error)
     raise SourceError(told_unreadable(describe(key), error)) from error
+
+
+def final_error(error: Exception) -> Exception:
+    """What is told where nobody can be asked for what is not here: an error of the file system, if it was one."""
+    cause = error.__cause__
+    return cause if isinstance(error, NotHereError) and isinstance(cause, Exception) else error
 
 
 def told_unreadable(key_text: str, error: BaseException) -> str:

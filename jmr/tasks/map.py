@@ -19,13 +19,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
-from operator import length_hint
 from typing import Any
 
 from jmr.codec.functions import blame
-from jmr.codec.values import PLAIN_TYPES, Buffer
+from jmr.codec.values import Buffer
 from jmr.errors import NotPicklableError, describe
-from jmr.sources.base import Columns, NotHereError, Split, load_records, load_split, read_split
+from jmr.sources.base import InColumns, Loaded, NotHereError, Split, final_error, load_records, load_split, read_split
 from jmr.tasks.contract import (
     Failures,
     PassThroughError,
@@ -113,38 +112,38 @@ def run_map(task: MapTask, split: Buffer) -> MapOutput:
     started = time.perf_counter()
     again = bytearray(split) if task.skips else split  # mapfn may change arrays, which are views of the split
     failures = Failures(task.skips)
-    keys, values = _loaded(task, split, failures)
+    records = _loaded(task, split, failures)
     spilling = task.spilling or Spilling()
     try:
-        output = _map_and_flush(task, keys, values, failures, spilling, check=False)
+        output = _map_and_flush(task, records, failures, spilling, check=False)
     except NotPicklableError as error:
         failures = Failures(task.skips)
-        keys, values = _loaded(task, bytearray(again) if task.skips else again, failures)
+        records = _loaded(task, bytearray(again) if task.skips else again, failures)
         spilling.start_over()
-        output = _map_and_flush(task, keys, values, failures, spilling, check=True)
+        output = _map_and_flush(task, records, failures, spilling, check=True)
         if not task.skips:  # it went well this time: mapfn does not do the same twice
             raise outside("pickle", error) from error
     if failures.first:
-        _restore_records(failures, again, keys, values)
+        _restore_records(failures, again)
     output.seconds = time.perf_counter() - started
     return output
 
 
-def _loaded(task: MapTask, blob: Buffer, failures: Failures) -> Columns:
+def _loaded(task: MapTask, blob: Buffer, failures: Failures) -> Loaded:
     """The records of a split, read where they lie if they are not in its blob."""
     try:
         with uncollected():
             loaded = load_split(blob)
     except Exception as error:
         raise outside("load", error) from error
-    return loaded if isinstance(loaded, tuple) else _read(task, loaded, failures)
+    return loaded if isinstance(loaded, InColumns) else _read(task, loaded, failures)
 
 
-def _read(task: MapTask, split: Split, failures: Failures) -> Columns:
+def _read(task: MapTask, split: Split, failures: Failures) -> Loaded:
     def set_aside(key: Any, error: Exception, n_before: int = 0, /) -> None:
         if isinstance(error, NotHereError) and task.asks:
             raise error
-        failures.add("read", key, None, error, n_before)
+        failures.add("read", key, None, final_error(error), n_before)
 
     try:
         with uncollected():
@@ -153,41 +152,33 @@ def _read(task: MapTask, split: Split, failures: Failures) -> Columns:
         raise
     except NotHereError as error:
         set_aside(error.path, error)
-        return [], []
+        return InColumns([], [])
     except Exception as error:  # reading runs the source's own code
         raise outside("read", error) from error
 
 
-def _restore_records(failures: Failures, split: Buffer, keys: list[Any], values: list[Any]) -> None:
+def _restore_records(failures: Failures, split: Buffer) -> None:
     """Have failures carry their records as they were before mapfn, which may have changed them, was given them."""
-    changed = [
-        position
+    changed = {
+        failure.index: position
         for position, failure in enumerate(failures.first)
-        if failure.phase == "map" and failure.index is not None and _may_change(keys, values, failure.index)
-    ]
+        if failure.phase == "map" and failure.index is not None
+    }
     if not changed:
         return
     try:
-        keys, values = load_records(split, _pass_over)
+        records = load_records(split, _pass_over)
     except NotHereError:
         return
-    for position in changed:
-        failure = failures.first[position]
-        assert failure.index is not None
-        record = dumped((keys[failure.index], values[failure.index]))
-        if record is not None:
-            failures.first[position] = replace(failure, record=record, is_whole=True)
-
-
-def _may_change(keys: list[Any], values: list[Any], index: int) -> bool:
-    key = keys[index]
-    parts = (*key, values[index]) if type(key) is tuple else (key, values[index])
-    return not all(type(part) in PLAIN_TYPES for part in parts)
+    for index, pair in enumerate(records.pairs()):
+        if index in changed and (record := dumped(pair)) is not None:
+            position = changed[index]
+            failures.first[position] = replace(failures.first[position], record=record, is_whole=True)
 
 
 def _pass_over(_key: Any, error: Exception, _n_before: int = 0, /) -> None:
-    """What cannot be read was set aside the first time; if it is only now, records have other indices than they had."""
-    if isinstance(error, NotHereError):
+    """What cannot be read was set aside the first time; what has gone or changed since would shift what follows it."""
+    if isinstance(error, NotHereError) and (error.__cause__ is None or isinstance(error.__cause__, FileNotFoundError)):
         raise error
 
 
@@ -199,16 +190,14 @@ def records_of(split: Buffer) -> list[tuple[Any, Any]]:
     NotHereError
         What they were read from is not as it was.
     """
-    return list(zip(*load_records(split, _pass_over), strict=True))
+    return list(load_records(split, _pass_over).pairs())
 
 
-def _map_and_flush(
-    task: MapTask, keys: list[Any], values: list[Any], failures: Failures, spilling: Spilling, *, check: bool
-) -> MapOutput:
+def _map_and_flush(task: MapTask, records: Loaded, failures: Failures, spilling: Spilling, *, check: bool) -> MapOutput:
     folder = _folder(task, failures)
     grouped = Grouped(n_partitions=task.n_partitions, folder=folder, failures=failures, spilling=spilling, check=check)
     try:
-        n_added = _group(task, keys, values, grouped)
+        n_added = _group(task, records, grouped)
         before = time.perf_counter()
         partitions = grouped.finish()
     except PassThroughError as passed:
@@ -216,7 +205,7 @@ def _map_and_flush(
     n_pairs = grouped.n_pairs if n_added is None else n_added
     return MapOutput(
         partitions=partitions,
-        n_records=len(keys),
+        n_records=len(records),
         n_pairs=n_pairs,
         n_combined_pairs=n_pairs if folder is None else grouped.n_combined_pairs,
         unstable=grouped.unstable,
@@ -225,23 +214,24 @@ def _map_and_flush(
     )
 
 
-def _group(task: MapTask, keys: list[Any], values: list[Any], grouped: Grouped) -> int | None:
+def _group(task: MapTask, records: Loaded, grouped: Grouped) -> int | None:
     """Group what mapfn emits. Where it was added up instead: how many pairs there were."""
     groups, failures, folder, spilling = grouped.groups, grouped.failures, grouped.folder, grouped.spilling
     closely = grouped.check or task.leave_out or task.cursor is not None
     if folder is not None and folder.is_sum and not closely and not task.skips:
-        n_added = add_up(task.mapfn, keys, values, grouped)
+        n_added = add_up(task.mapfn, records.pairs(), grouped)
         if n_added is not None:
             return n_added
         grouped.start_over()
-    records = zip(keys, values, strict=True)
     spilling.begin(grouped.spill)
     if task.skips:
-        map_records_apart(task, records, groups, failures, folder=folder, spilling=spilling, check=grouped.check)
+        map_records_apart(
+            task, records.pairs(), groups, failures, folder=folder, spilling=spilling, check=grouped.check
+        )
     elif closely:
-        map_records_closely(task, records, grouped)
+        map_records_closely(task, records.pairs(), grouped)
     else:
-        _map_numbered(task.mapfn, keys, values, grouped)
+        _map_numbered(task.mapfn, records, grouped)
     spilling.end()
     if task.cursor:
         task.cursor(NOWHERE)  # whatever happens from here on is no single record's doing
@@ -257,19 +247,19 @@ def _folder(task: MapTask, failures: Failures) -> Folder | None:
     return CarefulFolder(task.combinefn, failures, task.at_group, task.leave_out)
 
 
-def _map_numbered(mapfn: Mapfn, keys: list[Any], values: list[Any], grouped: Grouped) -> None:
+def _map_numbered(mapfn: Mapfn, records: Loaded, grouped: Grouped) -> None:
     """Call `map_records`, which does not count; how many records it has left tells which one failed."""
-    left = iter(keys)
+    left = records.pairs()
     try:
-        map_records(mapfn, zip(left, values, strict=True), grouped.groups, grouped.failures, grouped.folder)
+        map_records(mapfn, left, grouped.groups, grouped.failures, grouped.folder)
     except TaskError as error:
         if error.failure.phase == "map":
-            error.failure = replace(error.failure, index=len(keys) - length_hint(left) - 1)
+            error.failure = replace(error.failure, index=len(records) - sum(1 for _ in left) - 1)
         raise
 
 
 @spills_before_any_line
-def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], grouped: Grouped) -> int | None:
+def add_up(mapfn: Mapfn, records: Iterable[tuple[Any, Any]], grouped: Grouped) -> int | None:
     """Like `map_records` with a combinefn that is a sum: one value of each key in the groups, which are empty before.
 
     Returns
@@ -283,7 +273,7 @@ def add_up(mapfn: Mapfn, keys: list[Any], values: list[Any], grouped: Grouped) -
     n_pairs = 0
     grouped.spilling.begin(partial(grouped.spill_sums, sums))
     try:
-        for key, value in zip(keys, values, strict=True):
+        for key, value in records:
             pairs = mapfn(key, value)
             if pairs is None:
                 continue

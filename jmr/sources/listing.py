@@ -1,0 +1,108 @@
+"""Which files a user means: patterns, paths and directories to a list of paths, in an order that is always the same.
+
+"logs/*.txt", Path("a.txt"), ["b", "c/**/*.log"] ──listed──> [(path, size), ...]
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from jmr.errors import ArgumentTypeError, SourceError, describe
+
+__all__ = ["listed", "names_in"]
+
+#: A path as the user would write it, and about how large it is; None if it is not there.
+Listed = tuple[str, int | None]
+
+
+def listed(paths: Any) -> list[Listed]:
+    """The files, pattern by pattern in the given order, each pattern's sorted by name.
+
+    Raises
+    ------
+    ArgumentTypeError
+        Something is no path.
+    SourceError
+        A pattern, or a single path, that leads to no file.
+    """
+    given = list(names_in(paths))
+    is_one = len(given) == 1
+    found: list[Listed] = []
+    for name in given:
+        found += _found(os.path.expanduser(name), is_one=is_one)
+    return found
+
+
+def names_in(paths: Any) -> Iterator[str]:
+    """The names of one path, or of several."""
+    if isinstance(paths, (str, os.PathLike)):
+        yield _name(paths)
+    elif isinstance(paths, Iterable) and not isinstance(paths, (bytes, bytearray, dict)):
+        for path in paths:
+            yield _name(path)
+    else:
+        raise ArgumentTypeError(
+            f"jmr.files takes a pattern, a path, or a list of these, not {describe(paths)} ({type(paths).__name__})"
+        )
+
+
+def _name(path: Any) -> str:
+    name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ArgumentTypeError(f"jmr.files takes paths, and {describe(path)} ({type(path).__name__}) is none")
+    return name
+
+
+def _found(name: str, *, is_one: bool) -> list[Listed]:
+    mode, size = _look(name)
+    if stat.S_ISDIR(mode):
+        inside = sorted(_inside(name))
+        if not inside:
+            raise SourceError(f"the directory {name!r} holds no files (those that begin with a dot are left out)")
+        return inside
+    if mode and not stat.S_ISREG(mode):
+        raise SourceError(f"{name!r} is no file that could be read twice: read it here, and pass what it gives")
+    if mode:
+        return [(name, size)]
+    if glob.has_magic(name):
+        return _matched(name)
+    if is_one:
+        raise SourceError(f"there is no file {name!r} (in {os.getcwd()})")
+    return [(name, None)]
+
+
+def _matched(pattern: str) -> list[Listed]:
+    names = sorted(glob.iglob(pattern, recursive=True))
+    looks = [(name, *_look(name)) for name in names]
+    files: list[Listed] = [(name, size) for name, mode, size in looks if stat.S_ISREG(mode)]
+    if not files:
+        what = "only directories: add /* or /**" if names else f"nothing (in {os.getcwd()})"
+        raise SourceError(f"the pattern {pattern!r} matches {what}")
+    return files
+
+
+def _inside(directory: str) -> Iterator[Listed]:
+    """All files below it, but for those whose name begins with a dot, as with patterns.
+
+    Links to directories are not followed: they may lead round in circles.
+    """
+    for folder, folders, names in os.walk(directory):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            path = os.path.join(folder, name)
+            mode, size = _look(path)
+            if stat.S_ISREG(mode) and not name.startswith("."):
+                yield path, size
+
+
+def _look(path: str) -> tuple[int, int]:
+    """Its kind and size; 0 if it is not there."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return 0, 0
+    return found.st_mode, found.st_size

@@ -1,0 +1,165 @@
+"""Some files, or ranges of large ones, as a split that is read on a worker.
+
+    Part: (path, identity, range) ──Opener.open──> bytes ──decompressed──> ──decoded──> records
+                                     └── not what the kernel saw: NotHereError; carried() has the bytes inside
+
+What is wrong with one file is set aside with its path, and the other files are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from jmr.errors import SourceError
+from jmr.sources.base import InColumns, Loaded, NotHereError, SetAside, Split, final_error
+from jmr.sources.compression import MAGIC_BYTES, decompressed, kind_of
+from jmr.sources.disk import Identity, Opener, OpenFile
+from jmr.sources.lines import Cut, Joined, cut, lines_of
+from jmr.sources.text import Text
+
+__all__ = ["OPEN_BYTES", "By", "FilesSplit", "How", "Part"]
+
+By = Literal["file", "line", "bytes"]
+#: What opening a file costs, in bytes of it.
+OPEN_BYTES = 1 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class How:
+    """What becomes of a file's bytes."""
+
+    by: By
+    text: Text
+    #: Whether to decompress what is compressed.
+    infers: bool
+    block_bytes: int
+
+    @property
+    def newline(self) -> str | None:
+        """What ends a line."""
+        return "\n" if self.text.encoding is None else self.text.newline
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file, or the lines or blocks that begin in a range of one."""
+
+    path: str
+    #: None where the kernel could not look at it; then it has an error.
+    identity: Identity | None
+    start: int = 0
+    #: None: all of it.
+    end: int | None = None
+    error: OSError | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """What it weighs, with the opening."""
+        size = 0 if self.identity is None else self.identity[0]
+        return OPEN_BYTES + (size if self.end is None else self.end - self.start)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesSplit(Split):
+    """Some files, or a part of one."""
+
+    opener: Opener
+    how: How
+    parts: tuple[Part, ...]
+    #: Of each part what was read of it, or why it could not be; None: it is to be opened.
+    contents: tuple[Cut | Exception, ...] | None = None
+
+    @property
+    def n_bytes(self) -> int:  # type: ignore[override]
+        """See `Split`."""
+        return sum(part.n_bytes for part in self.parts)
+
+    def read(self, set_aside: SetAside, /) -> Loaded:
+        """See `Split`. Whatever cannot be read of a file, the other files can."""
+        loaded: list[Loaded] = []
+        n_before = 0
+        for index, part in enumerate(self.parts):
+            try:
+                where = self._decompressed(self._content(index), part)
+                found = self._records(part.path, where, set_aside, n_before)
+            except (OSError, NotHereError, SourceError) as error:
+                set_aside(part.path, error, n_before)
+            else:
+                loaded.append(found)
+                n_before += len(found)
+        if self.how.by == "file":
+            pairs = [pair for found in loaded for pair in found.pairs()]
+            return InColumns([key for key, _ in pairs], [value for _, value in pairs])
+        return loaded[0] if len(loaded) == 1 else Joined(loaded)
+
+    def carried(self) -> Split:
+        """See `Split`."""
+        return replace(self, contents=tuple(map(self._carried, range(len(self.parts)))))
+
+    def _carried(self, index: int) -> Cut | Exception:
+        try:
+            where = self._content(index)
+        except (OSError, NotHereError) as error:
+            final = final_error(error)
+            return SourceError(str(final)) if isinstance(final, NotHereError) else final
+        return Cut.whole(where.content, where.offset)
+
+    def fingerprint(self) -> str:
+        """See `Split`."""
+        if any(part.error is not None for part in self.parts):
+            return ""
+        told = repr((self.opener, self.how, self.parts))
+        return hashlib.blake2b(told.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+
+    def _content(self, index: int) -> Cut:
+        if self.contents is not None:
+            content = self.contents[index]
+            if isinstance(content, Exception):
+                raise content
+            return content
+        part = self.parts[index]
+        if part.error is not None:
+            raise part.error
+        try:
+            with contextlib.closing(self.opener.open(part.path)) as file:
+                where = self._cut(file, part)
+                identity = file.identity()  # now: it may have been changed while it was read
+        except OSError as error:
+            raise NotHereError(part.path, error.strerror or str(error)) from error
+        if identity != part.identity:
+            raise NotHereError(part.path, _told_change(part.identity, identity))
+        return where
+
+    def _cut(self, file: OpenFile, part: Part) -> Cut:
+        if part.end is None:
+            return Cut.whole(file.read(0, None))
+        if self.how.by == "line":
+            assert part.identity is not None
+            return cut(file.read, part.start, part.end, part.identity[0], self.how.newline)
+        return Cut.whole(file.read(part.start, part.end), part.start)
+
+    def _decompressed(self, where: Cut, part: Part) -> Cut:
+        if part.end is not None or not self.how.infers:
+            return where
+        kind = kind_of(where.data[:MAGIC_BYTES])
+        return where if kind is None else Cut.whole(decompressed(where.content, kind))
+
+    def _records(self, path: str, where: Cut, set_aside: SetAside, n_before: int) -> Loaded:
+        if self.how.by == "file":
+            return InColumns([path], [self.how.text.whole(where.content)])
+        if self.how.by == "line":
+            return lines_of(path, where, self.how.text, set_aside, n_before)
+        content, size = where.content, self.how.block_bytes
+        places = range(0, len(content), size)
+        keys = [(path, where.offset + at) for at in places]
+        return InColumns(keys, [content[at : at + size] for at in places])
+
+
+def _told_change(before: Identity | None, now: Identity) -> str:
+    assert before is not None
+    if before[0] == now[0]:
+        return "it was written to since the job listed it"
+    return f"it is not as it was when the job listed it: {now[0]:,} bytes instead of {before[0]:,}"
