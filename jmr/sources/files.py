@@ -172,7 +172,7 @@ def files(
 
     Which files there are is found out at once, and that there is at least one. They are opened by the workers, so what
     is in them never passes through this process, and a large file is read by many of them at the same time. A file that
-    is changed while the job runs ends it with an error, instead of a result that mixes two states.
+    is changed while it is read, here or there, is an error: a result must not mix two states of it.
 
     Parameters
     ----------

@@ -78,22 +78,35 @@ class FilesSplit(Split):
         return sum(part.n_bytes for part in self.parts)
 
     def read(self, set_aside: SetAside, /) -> Loaded:
-        """See `Split`. Whatever cannot be read of a file, the other files can."""
+        """See `Split`. What is wrong with one file is no matter of the others."""
+        if self.how.by == "file":
+            return self._whole_files(set_aside)
         loaded: list[Loaded] = []
         n_before = 0
         for index, part in enumerate(self.parts):
             try:
-                where = self._decompressed(self._content(index), part)
-                found = self._records(part.path, where, set_aside, n_before)
+                where = self._decompressed(index)
             except (OSError, NotHereError, SourceError) as error:
                 set_aside(part.path, error, n_before)
+                continue
+            if self.how.by == "line":
+                loaded.append(lines_of(part.path, where, self.how.text, set_aside, n_before))
             else:
-                loaded.append(found)
-                n_before += len(found)
-        if self.how.by == "file":
-            pairs = [pair for found in loaded for pair in found.pairs()]
-            return InColumns([key for key, _ in pairs], [value for _, value in pairs])
+                loaded.append(_blocks(part.path, where, self.how.block_bytes))
+            n_before += len(loaded[-1])
         return loaded[0] if len(loaded) == 1 else Joined(loaded)
+
+    def _whole_files(self, set_aside: SetAside) -> Loaded:
+        found = InColumns([], [])
+        for index, part in enumerate(self.parts):
+            try:
+                content = self.how.text.whole(self._decompressed(index).content)
+            except (OSError, NotHereError, SourceError) as error:
+                set_aside(part.path, error, len(found))
+            else:
+                found.keys.append(part.path)
+                found.values.append(content)
+        return found
 
     def carried(self) -> Split:
         """See `Split`."""
@@ -141,21 +154,18 @@ class FilesSplit(Split):
             return cut(file.read, part.start, part.end, part.identity[0], self.how.newline)
         return Cut.whole(file.read(part.start, part.end), part.start)
 
-    def _decompressed(self, where: Cut, part: Part) -> Cut:
-        if part.end is not None or not self.how.infers:
+    def _decompressed(self, index: int) -> Cut:
+        where = self._content(index)
+        if self.parts[index].end is not None or not self.how.infers:
             return where
         kind = kind_of(where.data[:MAGIC_BYTES])
         return where if kind is None else Cut.whole(decompressed(where.content, kind))
 
-    def _records(self, path: str, where: Cut, set_aside: SetAside, n_before: int) -> Loaded:
-        if self.how.by == "file":
-            return InColumns([path], [self.how.text.whole(where.content)])
-        if self.how.by == "line":
-            return lines_of(path, where, self.how.text, set_aside, n_before)
-        content, size = where.content, self.how.block_bytes
-        places = range(0, len(content), size)
-        keys = [(path, where.offset + at) for at in places]
-        return InColumns(keys, [content[at : at + size] for at in places])
+
+def _blocks(path: str, where: Cut, n_bytes: int) -> Loaded:
+    content = where.content
+    places = range(0, len(content), n_bytes)
+    return InColumns([(path, where.offset + at) for at in places], [content[at : at + n_bytes] for at in places])
 
 
 def _told_change(before: Identity | None, now: Identity) -> str:
