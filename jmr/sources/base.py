@@ -237,8 +237,8 @@ def read_pairs(splits: Iterator[Split], set_aside: SetAside | None = None) -> It
     n_before = 0
     for split in splits:
         found = _read_here(split, refuse if set_aside is None else _after(n_before, set_aside))
-        n_before += len(found)
         yield from found.pairs()
+        n_before += len(found)
 
 
 def _read_here(split: Split, set_aside: SetAside) -> Loaded:

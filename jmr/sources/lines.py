@@ -30,6 +30,8 @@ _AT_ONCE_BYTES = 1 << 16
 #: What is read at first beyond a range, to find the end of its last line; more if that is not enough.
 _TAIL_BYTES = 1 << 12
 _ANY_END = re.compile(rb"\r\n|\r|\n")
+#: What `str.splitlines` takes for line ends, and `open` does not: in plain encodings, and once decoded.
+_OTHER_ENDS, _OTHER_WIDE_ENDS = (b"\x0b", b"\x0c", b"\x1c", b"\x1d", b"\x1e"), "\x85\u2028\u2029"
 _ANY_LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+")
 
 
@@ -118,7 +120,7 @@ class Joined:
         return chain.from_iterable(part.pairs() for part in self.parts)
 
 
-def lines_of(path: str, where: Cut, text: Text, set_aside: SetAside, n_before: int = 0) -> Loaded:
+def lines_of(path: str, where: Cut, text: Text, set_aside: SetAside) -> Loaded:
     """Lines, each with (path, offset).
 
     Parameters
@@ -131,22 +133,14 @@ def lines_of(path: str, where: Cut, text: Text, set_aside: SetAside, n_before: i
         How to decode them.
     set_aside
         Given the key of a line that cannot be decoded; of a file, the path, where the encoding is not plain.
-    n_before
-        How many records of the split come before.
     """
     if where.first == where.stop:
         return InColumns([], [])
-    if text.encoding is None:
-        return _Lines(path, where, text, where.data.count(b"\n", where.first, where.stop) + _has_open_end(where, b"\n"))
-    if not text.is_plain:
-        return _lines_of_text(path, where, text, set_aside, n_before)
-    if text.newline in (None, "", "\n") and _is_valid(where, text):
-        return _Lines(path, where, text, _n_lines(where, text))
-    return _lines_apart(path, where, text, set_aside, n_before)
-
-
-def _has_open_end(where: Cut, ends: bytes) -> bool:
-    return where.data[where.stop - 1] not in ends
+    if text.encoding is not None and not text.is_plain:
+        return _lines_of_text(path, where, text, set_aside)
+    if text.encoding is None or (text.newline in (None, "", "\n") and _is_valid(where, text)):
+        return _Lines(path, where, text)
+    return _lines_apart(path, where, text, set_aside)
 
 
 def _is_valid(where: Cut, text: Text) -> bool:
@@ -160,63 +154,68 @@ def _is_valid(where: Cut, text: Text) -> bool:
         return False
 
 
-def _n_lines(where: Cut, text: Text) -> int:
-    data, place = where.data, (where.first, where.stop)
-    n_lines = data.count(b"\n", *place)
-    if text.newline == "\n" or data.find(b"\r", *place) < 0:
-        return n_lines + _has_open_end(where, b"\n")
-    return n_lines + data.count(b"\r", *place) - data.count(b"\r\n", *place) + _has_open_end(where, b"\r\n")
-
-
-@dataclass(frozen=True, slots=True)
 class _Lines:
     """Lines that can be decoded, made when they are wanted."""
 
-    path: str
-    where: Cut
-    text: Text
-    n_lines: int
+    def __init__(self, path: str, where: Cut, text: Text) -> None:
+        self._path = path
+        self._where = where
+        self._text = text
+        #: Whether `splitlines` would find lines that are none.
+        self._has_others = text.encoding is not None and any(end in where.data for end in _OTHER_ENDS)
+        #: Known when they have all been made: to count them apart takes a fifth as long.
+        self._n_lines: int | None = None
 
     def __len__(self) -> int:
-        return self.n_lines
+        if self._n_lines is None:
+            self._n_lines = self._counted()
+        return self._n_lines
+
+    def _counted(self) -> int:
+        data, place = self._where.data, (self._where.first, self._where.stop)
+        n_lines, last = data.count(b"\n", *place), data[self._where.stop - 1]
+        is_universal = self._text.encoding is not None and self._text.newline != "\n"
+        if not is_universal or data.find(b"\r", *place) < 0:
+            return n_lines + (last not in b"\n")
+        return n_lines + data.count(b"\r", *place) - data.count(b"\r\n", *place) + (last not in b"\r\n")
 
     def pairs(self) -> Iterator[tuple[Any, Any]]:
         """See `Loaded`."""
         return chain.from_iterable(self._runs())
 
     def _runs(self) -> Iterator[Iterator[tuple[Any, Any]]]:
-        data, at, stop, base = self.where.data, self.where.first, self.where.stop, self.where.base
+        data, at, stop, base = self._where.data, self._where.first, self._where.stop, self._where.base
+        n_lines = 0
         while at < stop:
             end = data.find(b"\n", min(at + _AT_ONCE_BYTES, stop), stop) + 1 or stop
             lines, lengths = self._made(data[at:end], base + at)
             # The last of these offsets is that of the next run: `repeat` ends before it.
-            keys = zip(repeat(self.path, len(lines)), accumulate(lengths, initial=base + at), strict=False)
+            keys = zip(repeat(self._path, len(lines)), accumulate(lengths, initial=base + at), strict=False)
             yield zip(keys, lines, strict=False)
+            n_lines += len(lines)
             at = end
+        self._n_lines = n_lines
 
     def _made(self, run: bytes, offset: int) -> tuple[Sequence[Any], Iterable[int]]:
         """Lines, and how long they are in the file."""
-        encoding, newline = self.text.encoding, self.text.newline
+        encoding, newline = self._text.encoding, self._text.newline
         has_returns = b"\r" in run
         if encoding is None:
             lines = _kept(run, b"\n") if has_returns else run.splitlines(keepends=True)
             return lines, map(len, lines)
         text = run.decode(encoding_at(encoding, offset))
         if not has_returns:
-            made = _split(text)
+            made = self._split(text)
             return made, map(len, made if run.isascii() else run.splitlines(keepends=True))
         if newline == "\n":
             return _kept(text, "\n"), map(len, _kept(run, b"\n"))
-        raw = run.splitlines(keepends=True)
-        if newline is None:
-            return _split(translated(text)), map(len, raw)
-        return _ANY_LINE.findall(text), map(len, raw)
+        made = self._split(translated(text)) if newline is None else _ANY_LINE.findall(text)
+        return made, map(len, run.splitlines(keepends=True))
 
-
-def _split(text: str) -> list[str]:
-    r"""Lines that end with "\n"; `splitlines` knows other line ends, too, which are rare."""
-    lines = text.splitlines(keepends=True)
-    return lines if len(lines) == text.count("\n") + (not text.endswith("\n")) else _kept(text, "\n")
+    def _split(self, text: str) -> list[str]:
+        if self._has_others or (not text.isascii() and any(end in text for end in _OTHER_WIDE_ENDS)):
+            return _kept(text, "\n")
+        return text.splitlines(keepends=True)
 
 
 def _kept(text: AnyStr, end: AnyStr) -> list[AnyStr]:
@@ -230,7 +229,7 @@ def _raw_lines(data: bytes, newline: str | None) -> list[bytes]:
     return _kept(data, newline.encode()) if newline else data.splitlines(keepends=True)
 
 
-def _lines_apart(path: str, where: Cut, text: Text, set_aside: SetAside, n_before: int) -> Loaded:
+def _lines_apart(path: str, where: Cut, text: Text, set_aside: SetAside) -> Loaded:
     """One by one: some cannot be decoded, or not strictly."""
     keys: list[Any] = []
     values: list[Any] = []
@@ -239,7 +238,7 @@ def _lines_apart(path: str, where: Cut, text: Text, set_aside: SetAside, n_befor
         try:
             line = text.decoded(raw, at)
         except SourceError as error:
-            set_aside((path, at), error, n_before + len(keys))
+            set_aside((path, at), error, len(keys))
         else:
             if line:  # else nothing was left of the last one
                 keys.append((path, at))
@@ -248,12 +247,12 @@ def _lines_apart(path: str, where: Cut, text: Text, set_aside: SetAside, n_befor
     return InColumns(keys, values)
 
 
-def _lines_of_text(path: str, where: Cut, text: Text, set_aside: SetAside, n_before: int) -> Loaded:
+def _lines_of_text(path: str, where: Cut, text: Text, set_aside: SetAside) -> Loaded:
     """Of a whole file that can only be decoded as one; how long its lines are there, encoding them tells."""
     try:
         whole = text.decoded(where.content)
     except SourceError as error:
-        set_aside(path, error, n_before)
+        set_aside(path, error)
         return InColumns([], [])
     lines = _kept(whole, text.newline) if text.newline else _ANY_LINE.findall(whole)
     lengths = accumulate(_lengths(where.content, lines, text), initial=0)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from jmr.errors import SourceError
 from jmr.sources.base import InColumns, Loaded, NotHereError, SetAside, Split, final_error
@@ -82,18 +82,20 @@ class FilesSplit(Split):
         if self.how.by == "file":
             return self._whole_files(set_aside)
         loaded: list[Loaded] = []
-        n_before = 0
+
+        def counted(key: Any, error: Exception, n_before: int = 0, /) -> None:
+            set_aside(key, error, sum(map(len, loaded)) + n_before)  # to count lines takes time, and few are bad
+
         for index, part in enumerate(self.parts):
             try:
                 where = self._decompressed(index)
             except (OSError, NotHereError, SourceError) as error:
-                set_aside(part.path, error, n_before)
+                counted(part.path, error)
                 continue
             if self.how.by == "line":
-                loaded.append(lines_of(part.path, where, self.how.text, set_aside, n_before))
+                loaded.append(lines_of(part.path, where, self.how.text, counted))
             else:
                 loaded.append(_blocks(part.path, where, self.how.block_bytes))
-            n_before += len(loaded[-1])
         return loaded[0] if len(loaded) == 1 else Joined(loaded)
 
     def _whole_files(self, set_aside: SetAside) -> Loaded:
