@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from io import FileIO
 from typing import Protocol
 
 __all__ = ["Disk", "Identity", "OpenFile", "Opener"]
@@ -53,42 +54,35 @@ class Disk:
 
     def open(self, path: str) -> OpenFile:
         """See `Opener`."""
-        return _OnDisk(os.open(os.path.join(self.root, path), os.O_RDONLY | os.O_CLOEXEC))
+        return _OnDisk(open(os.path.join(self.root, path), "rb", buffering=0))
 
 
 class _OnDisk:
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
 
     def read(self, start: int, end: int | None) -> bytes:
+        self._file.seek(start)
         if end is not None:
-            return self._read(start, end - start)
-        n_bytes = max(0, os.fstat(self._descriptor).st_size - start)
-        data = self._read(start, n_bytes + 1)
-        return data if 0 < len(data) <= n_bytes else data + self._rest(start + len(data))
+            return self._read(end - start)
+        n_bytes = max(0, os.fstat(self._file.fileno()).st_size - start)
+        data = self._read(n_bytes + 1)
+        return data if 0 < len(data) <= n_bytes else data + self._file.readall()  # it tells no size, or grows
 
-    def _read(self, at: int, n_bytes: int) -> bytes:
-        data = os.pread(self._descriptor, n_bytes, at)
+    def _read(self, n_bytes: int) -> bytes:
+        data = self._file.read(n_bytes)
         while data and len(data) < n_bytes:  # one call gives two gigabytes at most
-            more = os.pread(self._descriptor, n_bytes - len(data), at + len(data))
+            more = self._file.read(n_bytes - len(data))
             if not more:
                 break
             data += more
         return data
 
-    def _rest(self, at: int) -> bytes:
-        """Of what tells no size, such as /proc, or grows."""
-        pieces = []
-        while piece := os.pread(self._descriptor, 1 << 16, at):
-            pieces.append(piece)
-            at += len(piece)
-        return b"".join(pieces)
-
     def identity(self) -> Identity:
-        return _identity(os.fstat(self._descriptor))
+        return _identity(os.fstat(self._file.fileno()))
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._file.close()
 
 
 def _identity(found: os.stat_result) -> Identity:

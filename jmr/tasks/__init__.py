@@ -13,6 +13,6 @@
     writing     results become a part of what the job writes
     finding     one group of all that, by its index
 
-No clock but for measuring, no file, no socket, but for what a sink writes to a URL; user code runs here and nowhere
-else (but for `final`).
+No clock but for measuring, no file and no socket, but for what a source's split reads, and what a sink writes to a URL;
+user code runs here and nowhere else (but for `final`).
 """
