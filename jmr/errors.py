@@ -5,7 +5,7 @@
     ├── ArgumentTypeError   (also TypeError)    the call: not callable, not a mapping, ...
     ├── TaskFileError       (also ValueError)   the task file: not there, not Python 3, has no mapfn, ...
     ├── NestedRunError                          the call: jmr.run inside a slot
-    ├── SourceError                             your source: not iterable, yields something that is no pair
+    ├── SourceError                             your source: not iterable, yields what is no pair, cannot be read
     ├── FunctionError                           your function raised; `__cause__` is its own exception
     │   ├── MapError
     │   ├── CombineError
@@ -94,7 +94,7 @@ class NestedRunError(JmrError):
 
 
 class SourceError(JmrError):
-    """The source is not iterable, or yields something that is not a (key, value) pair."""
+    """The source is not iterable, yields something that is not a (key, value) pair, or some of it cannot be read."""
 
 
 class Replay(Protocol):

@@ -55,6 +55,7 @@ def run(
     source
         A mapping, whose items are the records; an object with only `__iter__` and `__getitem__` that is no sequence,
         likewise; or an iterable of (key, value) pairs. Read once, lazily, in this thread. It may be longer than memory.
+        Or what the workers read by themselves: `jmr.files(...)`, or a `jmr.Source` of your own.
     mapfn
         Called as `mapfn(key, value)` for every record. Returns or yields (key, value) pairs, or returns None for
         nothing. Keys must be hashable and compare by value; all NaNs are one key.
@@ -119,7 +120,8 @@ def run(
     ArgumentTypeError, ArgumentValueError, NotPicklableError
         At once: something in the call cannot be right, or cannot travel to a slot.
     SourceError
-        The source cannot be iterated, or yields something that is no pair. What it raises itself comes out unchanged.
+        The source cannot be iterated, or yields something that is no pair; or a worker cannot read some of it. What it
+        raises itself in this thread comes out unchanged.
     MapError, CombineError, ReduceError, FinalError
         A user function failed; `__cause__` is its exception, or a RemoteError in place of one that cannot be pickled.
     SlotDiedError

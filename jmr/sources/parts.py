@@ -133,11 +133,11 @@ class FilesSplit(Split):
         if self.contents is not None:
             content = self.contents[index]
             if isinstance(content, Exception):
-                raise content
+                raise content.with_traceback(None)  # it is kept: not with the frames of each time
             return content
         part = self.parts[index]
         if part.error is not None:
-            raise part.error
+            raise part.error.with_traceback(None)
         try:
             with contextlib.closing(self.opener.open(part.path)) as file:
                 where = self._cut(file, part)

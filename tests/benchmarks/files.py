@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -98,12 +98,12 @@ def loop_with_keys(path: Path) -> None:
 
 def loop_with_words(path: Path) -> None:
     """The whole job as a loop."""
-    counts: Counter[str] = Counter()
+    counts: dict[str, int] = {}
     name, at = str(path), 0
     with open(path, encoding="utf-8") as file:
         for line in file:
             for word, count in count_words((name, at), line):
-                counts[word] += count
+                counts[word] = counts.get(word, 0) + count
             at += len(line)
 
 
