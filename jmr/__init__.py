@@ -88,8 +88,8 @@ if TYPE_CHECKING:
     from jmr.session.replaying import replay
     from jmr.session.taskfile import run_file
     from jmr.sources.base import Source, Split
-    from jmr.sources.tables.table import table
     from jmr.sources.files import files
+    from jmr.sources.tables.table import table
     from jmr.views.summary import Summary
 
     #: The summary of the job that ended last, in whatever way; None before.
