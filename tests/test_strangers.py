@@ -31,7 +31,7 @@ from jmr.launch.certificate import server_context
 from jmr.launch.joining import ExitCode, client_context, shake_as_worker
 from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.files import SpillError
-from jmr.wire.far import AttemptRefused, Beat, CannotHold, Carry, Leaving, WorkerJoined
+from jmr.wire.far import AttemptRefused, Beat, CannotHold, Carry, Leaving, SplitNotHere, WorkerJoined
 from jmr.wire.frames import encode
 from jmr.wire.handshake import HandshakeError, Identity, Verdict, worker_side
 from jmr.wire.messages import (
@@ -613,6 +613,8 @@ LIES_TO_MAP: dict[str, Lie] = {
     "carries without bytes": says(Carry(1, 10, False)),
     "failed without a failure": says(AttemptFailed()),
     "has no room, twice": says(CannotHold("the disk is full"), n_times=2),
+    "does not see its split, twice": says(SplitNotHere(), n_times=2),
+    "does not see its split, and answers": says(SplitNotHere(), AttemptRefused("some_module")),
     "lacks a module without a name": says(AttemptRefused("")),
     "lacks a module with a long name": says(AttemptRefused("m" * 10_000)),
     "says what only others say": says(KillSlot(1)),
@@ -627,6 +629,7 @@ LIES_TO_MAP: dict[str, Lie] = {
     "supervisor: sends endless fields": raw(struct.pack("<BII", 14, 0, 0xFFFF_FFFF), own=True),
     "supervisor: drained unasked": supervisor_says(Drained(7)),
     "supervisor: an answer": supervisor_says(AttemptRefused("some_module")),
+    "supervisor: does not see a split": supervisor_says(SplitNotHere()),
     "supervisor: has no room": supervisor_says(CannotHold("the disk is full")),
     "supervisor: WorkerReady": supervisor_says(WorkerReady(1)),
     "supervisor: prints no text": supervisor_says(Printed(1, "peer/1", 1)),
@@ -666,6 +669,7 @@ LIES_TO_REDUCE: dict[str, Lie] = {
     "counts negative failures": says(ReduceDone(-1, 0, blobs=[b"", b""])),
     "has no result": says(ReduceDone(0, 0, blobs=[b""])),
     "carries an output": says(Carry(1, 10, False, blobs=[b"x" * 10])),
+    "does not see its split": says(SplitNotHere()),
 }
 
 

@@ -3,6 +3,7 @@
     StartAttempt ──> the job's order ──> slot
     slot ──answered──> AttemptFinished, AttemptRaised ──> Commit, FailJob ──> the job
     slot ──died──────> SlotDied ──> PoisonTask, SetAside ──> the job
+         ├─ does not see what its split reads ──> SplitWanted ──> carry ──> the order once more: the attempt goes on
          └─ with its worker, stopped, for want of memory ──> SlotLost: its task runs again, and is not to blame
 
 Each is entered in the job's books before the scheduler hears of it, who may give the slot's position to the next. It
@@ -18,12 +19,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from jmr.codec.values import Buffer
 from jmr.coordinator.jobs import Job, order_of
-from jmr.coordinator.mail import Ending, JobFailed, JobPoisoned, PoisonSetAside, WorkersLost
+from jmr.coordinator.mail import Ending, JobFailed, JobPoisoned, PoisonSetAside, SplitWanted, WorkersLost
+from jmr.coordinator.unseen import Waiting
 from jmr.coordinator.worker import Answer, Slot, Stop
 from jmr.scheduler import effects, events
+from jmr.scheduler.jobs import Phase
 from jmr.scheduler.machine import Scheduler
 from jmr.shuffle.budget import Budget
-from jmr.wire.messages import AttemptFailed, CloseJob, MapDone, ReduceDone, SlotExited, whole
+from jmr.wire.frames import FrameError
+from jmr.wire.messages import AttemptFailed, CloseJob, MapDone, Range, ReduceDone, SlotExited, whole
 
 if TYPE_CHECKING:
     from jmr.coordinator.refusal import Refusal
@@ -93,7 +97,43 @@ class Attempts:
         if job.number not in slot.opened:
             slot.opened.add(job.number)
             opening = job.opening if slot.worker.number is None else job.opening_elsewhere
-        slot.worker.start(slot, opening, job.order(attempt))
+        if attempt.task.phase is Phase.MAP and slot.worker.number in job.unseen.workers:
+            self._start_with_bytes(job, Waiting(slot, attempt, opening))
+        else:
+            slot.worker.start(slot, opening, job.order(attempt))
+
+    def not_here(self, slot: Slot) -> None:
+        """A slot does not see what its split reads, and waits for that. Raises FrameError if it has it."""
+        attempt = slot.attempt
+        assert attempt is not None
+        job = self._jobs.get(attempt.task.job)
+        if job is None or not self._scheduler.counts(slot.number):  # it is about to be stopped
+            return
+        if slot.number in job.unseen.sent.get(attempt.task.index, ()):
+            raise FrameError("a slot waits for what it was sent")
+        if slot.worker.number not in job.unseen.workers:
+            job.unseen.workers.add(slot.worker.number)
+            job.note(f"{slot.worker.name} does not see what this job reads, and was sent it")
+        self._start_with_bytes(job, Waiting(slot, attempt, None))
+
+    def carry(self, number: int, index: int, split: list[Buffer] | Range) -> None:
+        """Have those attempts go on that wait for this split, with what it reads inside."""
+        job = self._jobs.get(number)
+        if job is not None and index in job.splits:  # else it has ended, or another attempt has done it
+            for waiting in job.unseen.arrived(index, split):
+                self._start_with_bytes(job, waiting)
+
+    def _start_with_bytes(self, job: Job, waiting: Waiting) -> None:
+        """Send a task to a slot that does not see what its split reads, at once or when that is there."""
+        slot, attempt = waiting.slot, waiting.attempt
+        carried = job.unseen.carried.get(attempt.task.index)
+        if carried is None:
+            if job.unseen.wait(waiting):
+                job.tell(SplitWanted(attempt.task.index, job.splits[attempt.task.index]))
+        elif slot.attempt is attempt:  # else it is gone, or ends
+            self._budget.release(slot.number)
+            job.unseen.sent.setdefault(attempt.task.index, set()).add(slot.number)
+            slot.worker.start(slot, waiting.opening, job.order(attempt, carried))
 
     def answered(self, slot: Slot, answer: Answer) -> None:
         """It is over."""

@@ -84,6 +84,10 @@ class Coordinator:
         """Queue the next split of a job's source."""
         self._call(self._desk.add_split, job, split)
 
+    def carry(self, job: int, index: int, split: list[Buffer] | Range) -> None:
+        """Give a split, with what it reads inside, to the slots that wait for it; see `SplitWanted`."""
+        self._call(self._desk.carry, job, index, split)
+
     def add_done_split(self, job: int, done: MapDone) -> None:
         """Count the next split of a job's source as mapped: this is what its map task left in an earlier run."""
         self._call(self._desk.add_done_split, job, done)

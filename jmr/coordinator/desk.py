@@ -191,6 +191,10 @@ class Desk:
         job.add_split(split)
         self._apply(events.SplitAdded(time.monotonic(), number))
 
+    def carry(self, number: int, index: int, split: list[Buffer] | Range) -> None:
+        """Have attempts go on that waited for this split, with what it reads inside."""
+        self._attempts.carry(number, index, split)
+
     def add_done_split(self, number: int, done: MapDone) -> None:
         """Count a map task as done, by what it left in an earlier run."""
         job = self.jobs.get(number)
@@ -425,6 +429,10 @@ class Desk:
         if job is not None:
             self.settle(job)
         self._count_slots("none can do it")
+
+    def split_not_here(self, slot: Slot) -> None:
+        """Its attempt waits for the split with what that reads inside."""
+        self._attempts.not_here(slot)
 
     def close(self) -> None:
         """Fail what runs, and let go of all workers."""

@@ -195,6 +195,13 @@ class Errands:
         self._asked(slot)
         self.end(slot.number)
 
+    def not_here(self, slot: Slot) -> None:
+        """A slot waits for its order once more, with what its split reads. Raises FrameError if it takes none."""
+        errand = self._asked(slot)
+        if not isinstance(errand.order, StartMap) or errand.output is not None:
+            raise FrameError("a slot waits for what it was not to read")
+        self.end(slot.number)
+
     def answered(self, slot: Slot, answer: Answer) -> None:
         """A slot has answered; `finish` is called when what it left is written. Raises FrameError."""
         errand = self._asked(slot)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from jmr.codec.values import Buffer, byte_length
 from jmr.coordinator.books import Books
 from jmr.coordinator.mail import Ending, JobPoisoned, Mail, Origin, PartitionKept, PartitionReady, SplitDone
+from jmr.coordinator.unseen import Unseen
 from jmr.progress.outlet import Outlet
 from jmr.progress.report import Report
 from jmr.scheduler.effects import StartAttempt
@@ -98,6 +99,7 @@ class Job:
     n_draining: int | None = None
     #: Of workers that refused it, by number: their names, and why.
     refusals: dict[int | None, tuple[str, Refusal]] = field(default_factory=dict)
+    unseen: Unseen = field(default_factory=Unseen)
 
     def tell(self, mail: Mail) -> None:
         """Have the calling thread told, soon."""
@@ -136,13 +138,13 @@ class Job:
         self._count_failures((0, index), done)
         self._take_output(index, done)
 
-    def order(self, attempt: StartAttempt) -> StartMap | StartReduce:
-        """The message that starts an attempt, with its input."""
+    def order(self, attempt: StartAttempt, carried: list[Buffer] | Range | None = None) -> StartMap | StartReduce:
+        """The message that starts an attempt, with its input; `carried` is its split with what that reads inside."""
         task = attempt.task
         common = (self.number, task.index, attempt.number, attempt.careful, attempt.leave_out)
         if task.phase is Phase.MAP:
             memory_bytes = self.budget.reserve(attempt.slot, self.spec.report.n_slots)
-            split = self.splits[task.index]
+            split = self.splits[task.index] if carried is None else carried
             if isinstance(split, list):
                 return StartMap(*common, memory_bytes, None, blobs=[split])
             return StartMap(*common, memory_bytes, split)
@@ -198,6 +200,7 @@ class Job:
             self.tell(PartitionReady(blob, task.index, plan.partitions, done.n_failures, failures))
             return
         split = self.splits.pop(task.index)
+        self.unseen.forget(task.index)
         at, n_bytes = (None, byte_length(split)) if isinstance(split, list) else (split, split[2])
         self._take_output(task.index, done)
         n_output = sum(done.lengths)

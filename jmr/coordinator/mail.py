@@ -20,6 +20,7 @@ __all__ = [
     "PartitionReady",
     "PoisonSetAside",
     "SplitDone",
+    "SplitWanted",
     "WorkersLost",
 ]
 
@@ -41,6 +42,16 @@ class SplitDone:
     index: int
     #: What it left, where somebody wants to keep that.
     left: MapDone | None
+
+
+@dataclass(slots=True)
+class SplitWanted:
+    """A worker does not see what a split reads, and waits for `Coordinator.carry`."""
+
+    #: Of its task.
+    index: int
+    #: As it was added.
+    split: list[Buffer] | Range
 
 
 @dataclass(slots=True)
@@ -139,4 +150,4 @@ class WorkersLost:
 
 
 Ending = JobDone | JobFailed | JobPoisoned | JobStopped | WorkersLost
-Mail = SplitDone | PartitionReady | PartitionKept | PoisonSetAside | Ending
+Mail = SplitDone | SplitWanted | PartitionReady | PartitionKept | PoisonSetAside | Ending

@@ -32,6 +32,7 @@ from jmr.wire.far import (
     Farewell,
     Kept,
     Leaving,
+    SplitNotHere,
     Taken,
     WorkerJoined,
 )
@@ -86,6 +87,9 @@ class RemoteOwner(Owner, Protocol):
 
     def slot_refused(self, slot: Slot, refusal: Refusal) -> None:
         """Its attempt is over: its host cannot take part in the job."""
+
+    def split_not_here(self, slot: Slot) -> None:
+        """It does not see what the split of its attempt reads, and waits for that. Raises FrameError if it has it."""
 
     def attempt_broke(self, slot: Slot, reason: str) -> None:
         """What an attempt takes or leaves cannot be read or written on this host."""
@@ -391,6 +395,10 @@ class RemoteWorker(Worker):
                 self._refused(slot, lacks_module(module))
             case CannotHold(reason):
                 self._refused(slot, cannot_hold(reason))
+            case SplitNotHere():
+                assert self._errands is not None
+                self._errands.not_here(slot)
+                self._remote_owner.split_not_here(slot)
             case _:
                 super()._hear_slot(number, message)
 

@@ -25,6 +25,7 @@ from jmr.codec import process
 from jmr.codec.failures import raised_from
 from jmr.codec.values import Buffer, byte_length, dump, dump_at_most, load
 from jmr.engines.prints import Prints, kept_prints
+from jmr.sources.base import NotHereError
 from jmr.tasks.contract import Failure, Failures, TaskError
 from jmr.tasks.finding import group_at
 from jmr.tasks.map import MapTask, records_of, run_map
@@ -78,6 +79,8 @@ class Receipt:
     failures: bytes = b""
     #: The blob of the Failure that ends the job; empty if all went well.
     failed: bytes = b""
+    #: The split reads what this worker does not see, and nothing was done.
+    is_not_here: bool = False
     peak_bytes: int = 0
     #: What user code has printed; see `Prints.told`.
     printed: tuple[tuple[int, bytes, int], ...] = ()
@@ -97,7 +100,8 @@ def call_map(job: JobCall, index: int, split: Buffer) -> tuple[Receipt, list[byt
 
     Returns
     -------
-    The receipt; and for each partition its blob, empty where it has no keys. No blobs if it failed.
+    The receipt; and for each partition its blob, empty where it has no keys. No blobs if it failed, or has to be called
+    again, with what the split reads inside.
     """
     with _in_task(job) as prints:
         receipt, blobs = _mapped(job, split)
@@ -113,10 +117,13 @@ def _mapped(job: JobCall, split: Buffer) -> tuple[Receipt, list[bytes]]:
             combinefn=functions["combinefn"],
             n_partitions=job.n_partitions,
             skips=job.skips,
+            asks=True,
         )
         output = run_map(task, bytearray(split))  # what user code receives is writable
     except TaskError as error:
         return _failed(_with_record(error, partial(_record_at, split)), began), []
+    except NotHereError:
+        return Receipt(worker=here(), seconds=perf_counter() - began, is_not_here=True), []
     except Exception as error:  # a mistake of ours, or no memory
         return _failed(Failure("task", "", None, raised_from(error), refused=False), began), []
     blobs = [b"".join(pieces) for pieces in output.partitions]

@@ -1,6 +1,7 @@
 """The calling thread's side of a job that runs on an engine of somebody else's.
 
     source ──cut──> splits ──start_map──> Pool ──finished──> receipts
+                       └─ the worker does not see what it reads: once more, with that inside
                                            └── what maps have left stays there
     partitions ──start_reduce──> Pool ──finished──> blobs ──> Partition, Partition, ...
 
@@ -59,7 +60,7 @@ class Pool(Protocol):
         """Get ready for the calls of a job."""
 
     def start_map(self, index: int, split: bytes) -> None:
-        """Have `call_map` run, and keep what it leaves where it is."""
+        """Have `call_map` run, and keep what it leaves where it is; perhaps once more, if its receipt is "not here"."""
 
     def start_reduce(self, index: int, partitions: Sequence[int], splits: Sequence[int]) -> None:
         """Have `call_reduce` run, on what these splits have left of these partitions; all map tasks are done."""
@@ -89,6 +90,9 @@ class DrivenEngine:
         self._bad = SetAside()
         #: By split: what its map task has left for each partition, in bytes.
         self._lengths: dict[int, tuple[int, ...]] = {}
+        #: Splits that workers read, while they are under way; and whether some worker has not seen what one reads.
+        self._splits: dict[int, bytes] = {}
+        self._is_unseen = False
         self._is_unstable = False
         #: Names for the timeline, by where calls ran.
         self._names: dict[tuple[str, int, int], str] = {}
@@ -184,6 +188,7 @@ class DrivenEngine:
         is_over = False
 
         def mapped(index: int, receipt: Receipt) -> None:
+            del self._splits[index]
             handing.done(index, receipt.seconds, receipt.flush_seconds, sum(receipt.lengths))
 
         while handing.n_under_way or not is_over:
@@ -197,11 +202,23 @@ class DrivenEngine:
             if found is None:
                 is_over = True
                 continue
-            pool.start_map(report.n_map_tasks, b"".join(found[0]))
+            split = self._splits[report.n_map_tasks] = b"".join(found[0])
+            pool.start_map(report.n_map_tasks, _carried(split) if self._is_unseen else split)
             report.n_map_tasks += 1
+
+    def _carry(self, index: int) -> None:
+        """Have a split mapped once more, with what it reads inside, since its worker does not see that."""
+        if not self._is_unseen:
+            self._is_unseen = True
+            self._report.notes.append(f"workers of {self._pool.name} do not see what this job reads, and were sent it")
+        self._check()
+        self._pool.start_map(index, _carried(self._splits[index]))
 
     def _take_maps(self, mapped: Callable[[int, Receipt], None], seconds: float) -> None:
         for index, receipt, _ in self._finished(seconds, "map"):
+            if receipt.is_not_here:
+                self._carry(index)
+                continue
             mapped(index, receipt)
             self._lengths[index] = receipt.lengths
             self._is_unstable |= receipt.is_unstable
@@ -276,7 +293,7 @@ class DrivenEngine:
         row.memory_bytes = receipt.peak_bytes
         report.peak_bytes = max(report.peak_bytes, receipt.peak_bytes)
         ended = time.monotonic() - report.started
-        outcome = "raised" if receipt.failed else "done"
+        outcome = "raised" if receipt.failed else "refused" if receipt.is_not_here else "done"
         report.timeline.append(Attempt(name, task, 1, max(0.0, ended - receipt.seconds), ended, outcome))
         return name
 
@@ -297,3 +314,9 @@ def _next_split(source: Records, sizer: SplitSizer) -> tuple[bytes, int]:
     if n_records:
         sizer.sent(n_records, len(split))
     return split, n_records
+
+
+def _carried(split: bytes) -> bytes:
+    from jmr.sources.carrying import carried  # few jobs need it
+
+    return b"".join(carried(split))

@@ -33,6 +33,7 @@ from jmr.coordinator.mail import (
     PartitionReady,
     PoisonSetAside,
     SplitDone,
+    SplitWanted,
     WorkersLost,
 )
 from jmr.engines.answers import SetAside, decoded
@@ -52,6 +53,7 @@ from jmr.wire.messages import MapDone, Range
 from jmr.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
+    from jmr.engines.carrying import Carrier
     from jmr.engines.cluster import Cluster
     from jmr.engines.keeping import Keeper, Prints
 
@@ -82,6 +84,8 @@ class ClusterEngine:
         #: Shows what slots print.
         self._outlet: Outlet | None = None
         self._lender: Lender | None = None
+        #: Reads what workers elsewhere do not see.
+        self._carrier: Carrier | None = None
         #: Where the job has a checkpoint.
         self._keeper: Keeper | None = None
         self._job = 0
@@ -276,6 +280,8 @@ class ClusterEngine:
             wait = False
             if isinstance(mail, SplitDone):
                 mapped(mail)
+                if self._carrier is not None:
+                    self._carrier.done(mail.index)
                 if mail.split_at is not None:
                     lender.take_back(mail.split_at, kept=mail.kept_split)
             else:
@@ -315,6 +321,8 @@ class ClusterEngine:
 
                 assert self._plan is not None
                 self._bad.add_one(order, poison.index, bad_record_of(poison, self._plan))
+            case SplitWanted():
+                self._carry(mail)
             case JobDone(failures):
                 self._ended = True
                 assert self._plan is not None
@@ -325,6 +333,14 @@ class ClusterEngine:
                 raise self._error_of(mail)
             case _:  # a split of a job that is ending
                 return
+
+    def _carry(self, wanted: SplitWanted) -> None:
+        if self._carrier is None:
+            from jmr.engines.carrying import Carrier  # few jobs need it
+
+            assert self._lender is not None
+            self._carrier = Carrier(self._coordinator, self._job, self._lender)
+        self._carrier.carry(wanted)
 
     def _error_of(self, ending: JobFailed | JobPoisoned | JobStopped | WorkersLost) -> JmrError:
         assert self._plan is not None

@@ -7,7 +7,7 @@ A worker stands between the coordinator and the supervisor with its slots there,
     coordinator ──Keep, ForgetJob──> worker                  Keep: a file for all of its slots
     coordinator ──Farewell──> worker                         the last that is said
     coordinator ──Carry──> slot, slot ──Carry──> coordinator   what would lie in a file if they were on one host
-    coordinator <──Taken, AttemptRefused── slot
+    coordinator <──Taken, AttemptRefused, SplitNotHere── slot
 
 To import this makes frames of them possible; a coordinator without such workers, and its slots, need none of it.
 """
@@ -35,6 +35,7 @@ __all__ = [
     "Keep",
     "Kept",
     "Leaving",
+    "SplitNotHere",
     "Taken",
     "WorkerJoined",
 ]
@@ -80,6 +81,11 @@ class CannotHold:
     """The attempt cannot run here: what it takes cannot be written to this host's disk, which is full, say."""
 
     reason: str
+
+
+@dataclass(slots=True)
+class SplitNotHere:
+    """The slot does not see what its split reads: it waits for the same order once more, with that inside."""
 
 
 @dataclass(slots=True)
@@ -166,6 +172,7 @@ FarMessage: TypeAlias = (
     | Farewell
     | CannotKeep
     | CannotHold
+    | SplitNotHere
 )
 
 register(
@@ -182,6 +189,7 @@ register(
         Farewell,
         CannotKeep,
         CannotHold,
+        SplitNotHere,
     ),
     first=24,
 )

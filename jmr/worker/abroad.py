@@ -4,6 +4,7 @@
     map output ──> inline, or Carry, Carry, ... ──> coordinator, which puts it into a file there
     modules as source ──> imports;  a module that the kernel has is missing ──> AttemptRefused
     a disk that is full ──> CannotHold
+    a split that reads what is not seen here ──> SplitNotHere ──> the order again, with that inside
 
 Files there are not to be seen here, so what would lie in one is sent.
 """
@@ -18,7 +19,7 @@ from jmr.shuffle.arriving import Arriving
 from jmr.shuffle.files import INLINE_BYTES, Room, SpillError, Stored, crc_of
 from jmr.shuffle.runs import Runs
 from jmr.tasks.contract import Failure
-from jmr.wire.far import CARRIED, AttemptRefused, CannotHold, Carry, Taken
+from jmr.wire.far import CARRIED, AttemptRefused, CannotHold, Carry, SplitNotHere, Taken
 from jmr.wire.messages import Message, OpenJob, Range, StartMap, whole
 from jmr.wire.streams import PIECE_BYTES
 from jmr.worker.imports import NOTHING, Installed, Shipment, ShippedImports, missing_module
@@ -115,6 +116,10 @@ class Abroad:
             if module and (failure.phase in _NAMED_BY_PICKLES or self._shipment.may_have(module)):
                 return AttemptRefused(module)
         return None
+
+    def not_here(self) -> SplitNotHere:
+        """What the split reads is not seen here, and its kernel has it sent."""
+        return SplitNotHere()
 
     def cannot_hold(self, error: BaseException) -> CannotHold:
         """A file of an attempt cannot be written or read: other hosts have disks of their own."""

@@ -34,6 +34,7 @@ from jmr.codec.functions import KNOWN_AS
 from jmr.codec.values import Buffer, dump, dump_at_most, load, swap_classes
 from jmr.shuffle.files import NO_MEMORY, Dealt, Room, SpillError, Stored, fetch, fetch_all, let_go, store, write_all
 from jmr.shuffle.runs import Runs
+from jmr.sources.base import NotHereError
 from jmr.tasks.contract import Failure, Failures, PassThroughError, TaskError
 from jmr.tasks.map import NOWHERE, MapTask, run_map
 from jmr.tasks.memory import uncollected
@@ -178,6 +179,9 @@ class Slot:
             return self._told(error)
         except PassThroughError as error:
             return self._told(error.original)
+        except NotHereError:
+            assert self._abroad is not None
+            return self._abroad.not_here()
         except BaseException as error:
             return _failed(Failure("slot", "", None, raised_from(error), refused=False))
         finally:
@@ -279,6 +283,7 @@ class Slot:
                 cursor=self._spot.tell if message.careful else None,
                 at_group=self._spot.tell_group if message.careful else None,
                 spilling=spilling,
+                asks=self._abroad is not None,
             )
             with self._alone():
                 output = run_map(task, split)
