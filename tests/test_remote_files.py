@@ -76,7 +76,7 @@ def words(key, text):
         yield word, 1
 with jmr.Cluster(**LISTEN) as cluster:
     await_slots(cluster, 2)
-    told(same(texts(by={kind!r}, split_bytes=50_000), words, total))
+    told(same(texts(by={kind!r}, block_bytes=20_000), words, total))
 """
     coordinator = script(hosts["h1"], FILES + body)
     joined_worker(hosts["h2"], "--slots", "2")
@@ -131,7 +131,7 @@ write_texts()
 with jmr.Cluster(workers=1, listen="10.77.0.11") as cluster:
     await_slots(cluster, 3)
     for _ in range(3):
-        result = same(texts(split_bytes=100), words, total)
+        result = same(texts(), words, total)
     told(result)
 """
     coordinator = script(hosts["h1"], FILES + body)
@@ -245,7 +245,7 @@ def lengths(key, block):
     yield len(block), key
 with jmr.Cluster(**LISTEN) as cluster:
     await_slots(cluster, 2)
-    told(same(texts(by="bytes", split_bytes=3_000_000), lengths))
+    told(same(texts(by="bytes", block_bytes=3_000_000), lengths))
     say("lie", os.listdir("/dev/shm"))
     sys.stdin.readline()
 """

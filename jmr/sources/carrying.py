@@ -12,7 +12,7 @@ from typing import Any
 
 from jmr.codec.failures import Raised, raised_from, rebuild
 from jmr.codec.values import Buffer
-from jmr.sources.base import Columns, NotHereError, SetAside, Split, dump_split, load_split
+from jmr.sources.base import Columns, InColumns, Loaded, NotHereError, SetAside, Split, dump_split, load_split
 
 __all__ = ["carried"]
 
@@ -20,7 +20,7 @@ __all__ = ["carried"]
 def carried(blob: Buffer) -> list[Buffer]:
     """Read what a split reads, in the kernel, where its blob was made. One of records stays as it is."""
     split = load_split(blob)
-    if isinstance(split, tuple):
+    if isinstance(split, InColumns):
         return [blob]
     try:
         return dump_split(_Carried(split.carried()))
@@ -35,7 +35,7 @@ class _Carried(Split):
 
     split: Split
 
-    def read(self, set_aside: SetAside, /) -> Columns:
+    def read(self, set_aside: SetAside, /) -> Columns | Loaded:
         def told(key: Any, error: Exception, n_before: int = 0, /) -> None:
             set_aside(key, _final(error), n_before)
 

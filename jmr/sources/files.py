@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jmr.errors import ArgumentTypeError, ArgumentValueError, describe
 from jmr.sources.base import Split
@@ -21,6 +21,9 @@ from jmr.sources.disk import Disk, Opener
 from jmr.sources.listing import listed
 from jmr.sources.parts import OPEN_BYTES, By, FilesSplit, How, Part
 from jmr.sources.text import Text
+
+if TYPE_CHECKING:
+    from jmr.sources.urls import UrlFile
 
 __all__ = ["Files", "files"]
 
@@ -40,6 +43,8 @@ class Files:
     how: How
     #: Their paths, and about how large each is.
     found: list[tuple[str, int | None]]
+    #: Those of them that lie behind URLs.
+    urls: dict[str, UrlFile] = field(default_factory=dict)
     #: Most bytes of a split.
     most_bytes: int = _MOST_BYTES
     n_bytes: int = field(init=False)
@@ -116,8 +121,9 @@ class _Packing:
                 yield self._taken()
 
     def _looked_at(self, path: str) -> Part:
+        url = self._source.urls.get(path)
         try:
-            return Part(path, self._source.opener.look(path))
+            return Part(path, (url or self._source.opener).look(path), url=url)
         except OSError as error:
             return Part(path, None, error=error)
 
@@ -126,10 +132,12 @@ class _Packing:
         how = self._source.how
         if how.by == "file" or part.identity is None or (how.by == "line" and not how.text.is_plain):
             return False
-        if not how.infers:
-            return True
         try:
-            with contextlib.closing(self._source.opener.open(part.path)) as file:
+            if part.url is not None and not part.url.has_ranges():
+                return False
+            if not how.infers:
+                return True
+            with contextlib.closing((part.url or self._source.opener).open(part.path)) as file:
                 return kind_of(file.read(0, MAGIC_BYTES)) is None
         except OSError:  # who reads it will tell
             return False
@@ -154,8 +162,9 @@ class _Packing:
 
     def _taken(self) -> Split:
         split = FilesSplit(self._source.opener, self._source.how, tuple(self._parts))
+        is_only_here = any(part.url is not None and part.url.is_of_this_process for part in self._parts)
         self._parts, self._left = [], None
-        return split
+        return split.carried() if is_only_here else split
 
 
 def files(
@@ -167,6 +176,7 @@ def files(
     newline: str | None = None,
     compression: Literal["infer"] | None = "infer",
     block_bytes: int = 1 << 20,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Files:
     r"""A source that reads files where they are mapped: whole, line by line, or in blocks of bytes.
 
@@ -180,7 +190,7 @@ def files(
         A pattern ("logs/*.txt", "src/**/*.py", "~/notes"), a path (str or Path), or a list of these. The files of each
         pattern are sorted by name; a directory means all files in it and below it. Patterns and directories leave out
         names that begin with a dot. A path in a list that is not there is told when its turn comes: `on_error="skip"`
-        sets it aside.
+        sets it aside. A path may be a URL ("s3://bucket/logs/*.gz", "https://..."): see below.
     by
         "file": a record is (path, all of the file), as `open(path).read()` gives it. "line": ((path, offset), line),
         line by line as `for line in open(path)` gives them, so with the line end; the offset counts the bytes before
@@ -194,6 +204,8 @@ def files(
         any other encoding in which a line end may be a part of something else. None: they are read as they are.
     block_bytes
         Of a block, for by="bytes".
+    storage_options
+        For URLs: what their file system wants to know, such as `{"anon": True}`.
 
     Returns
     -------
@@ -207,6 +219,16 @@ def files(
         At once: a pattern or a path leads to no file. While a job runs: a file is gone, or may not be read, or was
         changed; a byte is no text in this encoding; compressed data are damaged. With `on_error="skip"` that file, or
         that line, is set aside in `result.errors` with phase "read".
+
+    Notes
+    -----
+    URLs are read through fsspec (pip install "jmr[fs]"), which knows what they mean, patterns and directories too; each
+    worker reads its own splits, and needs that as well. Size and version (ETag, time, checksum) of a file are those of
+    when this function was called. What a web server cannot send in parts, or does not know the size of, is not cut.
+    "memory://" is of this process alone, so its bytes are sent. Keys, like all that is shown, have URLs without
+    passwords and signatures.
+
+    A worker on another host that does not see the same file (size, time) by a path is sent its bytes.
 
     Examples
     --------
@@ -231,4 +253,5 @@ def files(
     if not 1 <= block_bytes <= _MOST_BLOCK_BYTES:
         raise ArgumentValueError(f"block_bytes must be from 1 to {_MOST_BLOCK_BYTES:,}, not {block_bytes}")
     how = How(by, Text.checked(encoding, errors, newline), compression is not None, block_bytes)
-    return Files(Disk(os.getcwd()), how, listed(paths))
+    found, urls = listed(paths, storage_options)
+    return Files(Disk(os.getcwd()), how, found, urls)

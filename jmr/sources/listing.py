@@ -1,6 +1,7 @@
 """Which files a user means: patterns, paths and directories to a list of paths, in an order that is always the same.
 
 "logs/*.txt", Path("a.txt"), ["b", "c/**/*.log"] ──listed──> [(path, size), ...]
+"s3://bucket/*.txt" ──UrlFiles.listed──> the same, and what opens them
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import glob
 import os
 import stat
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-from jmr.errors import ArgumentTypeError, SourceError, describe
+from jmr.errors import ArgumentTypeError, ArgumentValueError, SourceError, describe
+
+if TYPE_CHECKING:
+    from jmr.sources.urls import UrlFile
 
 __all__ = ["listed", "names_in"]
 
@@ -19,22 +23,42 @@ __all__ = ["listed", "names_in"]
 Listed = tuple[str, int | None]
 
 
-def listed(paths: Any) -> list[Listed]:
-    """The files, pattern by pattern in the given order, each pattern's sorted by name.
+def listed(paths: Any, storage_options: Mapping[str, Any] | None = None) -> tuple[list[Listed], dict[str, UrlFile]]:
+    """The files, pattern by pattern in the given order, each pattern's sorted by name; and those behind URLs by name.
 
     Raises
     ------
-    ArgumentTypeError
-        Something is no path.
+    ArgumentTypeError, ArgumentValueError
+        Something is no path; or there are options for URLs, and no URL.
     SourceError
         A pattern, or a single path, that leads to no file.
     """
     given = list(names_in(paths))
     is_one = len(given) == 1
     found: list[Listed] = []
+    urls: dict[str, UrlFile] = {}
+    n_urls = 0
     for name in given:
-        found += _found(os.path.expanduser(name), is_one=is_one)
-    return found
+        path = _path(name)
+        if path is not None:
+            found += _found(os.path.expanduser(path), is_one=is_one)
+            continue
+        from jmr.sources.urls import listed_urls  # few jobs need it
+
+        n_urls += 1
+        found += listed_urls(name, storage_options, urls, is_one=is_one)
+    if storage_options is not None and not n_urls:
+        raise ArgumentValueError("storage_options are for URLs, and there is none")
+    return found, urls
+
+
+def _path(name: str) -> str | None:
+    """A path of this host, as it is or as a "file://" URL; None for any other URL."""
+    if "://" not in name:
+        return name
+    from jmr.sources.urls import is_url, local_path
+
+    return local_path(name) or (None if is_url(name) else name)
 
 
 def names_in(paths: Any) -> Iterator[str]:

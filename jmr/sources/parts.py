@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from jmr.errors import SourceError
 from jmr.sources.base import InColumns, Loaded, NotHereError, SetAside, Split, final_error
@@ -20,11 +20,16 @@ from jmr.sources.disk import Identity, Opener, OpenFile
 from jmr.sources.lines import Cut, Joined, cut, lines_of
 from jmr.sources.text import Text
 
+if TYPE_CHECKING:
+    from jmr.sources.urls import UrlFile
+
 __all__ = ["OPEN_BYTES", "By", "FilesSplit", "How", "Part"]
 
 By = Literal["file", "line", "bytes"]
 #: What opening a file costs, in bytes of it.
 OPEN_BYTES = 1 << 10
+#: Files behind URLs that are read at the same time: each is waited for.
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class Part:
     #: None: all of it.
     end: int | None = None
     error: OSError | None = None
+    #: Where the path is a URL: what opens that.
+    url: UrlFile | None = None
 
     @property
     def n_bytes(self) -> int:
@@ -79,8 +86,10 @@ class FilesSplit(Split):
 
     def read(self, set_aside: SetAside, /) -> Loaded:
         """See `Split`. What is wrong with one file is no matter of the others."""
-        if self.how.by == "file":
-            return self._whole_files(set_aside)
+        fetched = self._fetched()
+        return fetched._whole_files(set_aside) if self.how.by == "file" else fetched._in_order(set_aside)
+
+    def _in_order(self, set_aside: SetAside) -> Loaded:
         loaded: list[Loaded] = []
 
         def counted(key: Any, error: Exception, n_before: int = 0, /) -> None:
@@ -112,7 +121,26 @@ class FilesSplit(Split):
 
     def carried(self) -> Split:
         """See `Split`."""
-        return replace(self, contents=tuple(map(self._carried, range(len(self.parts)))))
+        fetched = self._fetched()
+        return replace(self, contents=tuple(map(fetched._carried, range(len(self.parts)))))
+
+    def _fetched(self) -> FilesSplit:
+        """With what lies behind URLs inside, if there are several."""
+        if self.contents is not None or len(self.parts) < 2 or all(part.url is None for part in self.parts):
+            return self
+        from concurrent.futures import ThreadPoolExecutor  # few jobs need it
+
+        threads = ThreadPoolExecutor(min(_AT_ONCE, len(self.parts)), "jmr-urls")
+        try:
+            return replace(self, contents=tuple(threads.map(self._tried, range(len(self.parts)))))
+        finally:
+            threads.shutdown(cancel_futures=True)
+
+    def _tried(self, index: int) -> Cut | Exception:
+        try:
+            return self._content(index)
+        except (OSError, NotHereError) as error:
+            return error
 
     def _carried(self, index: int) -> Cut | Exception:
         try:
@@ -139,7 +167,7 @@ class FilesSplit(Split):
         if part.error is not None:
             raise part.error.with_traceback(None)
         try:
-            with contextlib.closing(self.opener.open(part.path)) as file:
+            with contextlib.closing((part.url or self.opener).open(part.path)) as file:
                 where = self._cut(file, part)
                 identity = file.identity()  # now: it may have been changed while it was read
         except OSError as error:
