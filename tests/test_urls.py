@@ -408,3 +408,36 @@ assert jmr.run(jmr.files(["{tmp_path}/a.txt", "file://{tmp_path}/a.txt"]), lambd
 assert "fsspec" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+# Tables
+
+
+def a_table(n: int = 3) -> bytes:
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.table({"x": list(range(n))}), sink)
+    return bytes(sink.getvalue().to_pybytes())
+
+
+@pytest.mark.slow
+def test_a_table_is_read_by_its_url_in_memory_and_from_a_web_server(memory: str) -> None:
+    put(f"{memory}/a.parquet", a_table())
+    assert list(read_by(jmr.table(f"{memory}/*.parquet")).values()) == [{"x": 0}, {"x": 1}, {"x": 2}]
+    with serving({"/a.parquet": a_table()}) as web:
+        found = read_by(jmr.table(f"{web.url}/a.parquet"))
+    assert found == {(f"{web.url}/a.parquet", number): {"x": number} for number in range(3)}
+
+
+def test_a_table_at_a_local_url_is_one_of_this_host(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(a_table(1))
+    found = jmr.run(jmr.table(f"file://{tmp_path}/a.parquet"), placed, first, engine="inline")
+    assert dict(found) == {(f"{tmp_path}/a.parquet", 0): {"x": 0}}
+
+
+def test_a_table_whose_url_holds_a_secret_is_refused_without_telling_it(tmp_path: Path) -> None:
+    a_table()
+    with pytest.raises(jmr.SourceError, match=r"'https://h/a.parquet\?sig=\*\*\*' has a password or a signature"):
+        jmr.table("https://ann:pa55@h/a.parquet?sig=s3cret")
+    with pytest.raises(jmr.ArgumentValueError, match="storage_options are for a URL, and there is none"):
+        jmr.table(tmp_path, storage_options={"anon": True})

@@ -10,7 +10,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,6 +56,12 @@ class Found:
     filesystem: Any
 
     @property
+    def is_of_this_process(self) -> bool:
+        """Whether nobody else has its files: they are in fsspec's own memory."""
+        protocol = getattr(getattr(getattr(self.filesystem, "handler", None), "fs", None), "protocol", "")
+        return "memory" in ((protocol,) if isinstance(protocol, str) else protocol)
+
+    @property
     def has_groups(self) -> bool:
         """Whether its files tell where their rows lie, so that they can be cut."""
         from pyarrow.dataset import IpcFileFormat, ParquetFileFormat
@@ -86,7 +92,9 @@ class Found:
         return told.size, told.mtime_ns
 
 
-def found_table(what: Any, kind: Any, schema: Any, filesystem: Any) -> Found:
+def found_table(
+    what: Any, kind: Any, schema: Any, filesystem: Any, storage_options: Mapping[str, Any] | None = None
+) -> Found:
     """Find the files of a table, and what is in them.
 
     Raises
@@ -100,7 +108,7 @@ def found_table(what: Any, kind: Any, schema: Any, filesystem: Any) -> Found:
         if not isinstance(what, FileSystemDataset):
             raise ArgumentTypeError(f"what is a {type(what).__name__}, which has no files: pass its table to jmr.run")
         return Found(what, what.format, what.schema if schema is None else schema, _elsewhere(what.filesystem))
-    what, filesystem = _located(what, filesystem)
+    what, filesystem = _located(what, filesystem, storage_options)
     store = _elsewhere(filesystem)
     paths = _paths(what, store)
     dataset = _dataset(paths, _format_of(paths, kind, store), schema, store)
@@ -119,15 +127,19 @@ def _elsewhere(filesystem: Any) -> Any:
 # ---- paths
 
 
-def _located(what: Any, filesystem: Any) -> tuple[Any, Any]:
+def _located(what: Any, filesystem: Any, storage_options: Mapping[str, Any] | None) -> tuple[Any, Any]:
     """Paths, and where they are: a URL tells both."""
     if filesystem is None and isinstance(what, str) and "://" in what:
-        try:
-            import fsspec
+        from jmr.sources.urls import local_path, located, shown  # few jobs need it
 
-            filesystem, what = fsspec.core.url_to_fs(what)
-        except ImportError as error:  # of fsspec, or of what it needs for such URLs
-            raise SourceError(f'{what!r} cannot be read: {error}: pip install "jmr[fs]"') from error
+        path = local_path(what)
+        if path is None:
+            if shown(what) != what:  # Arrow's messages have paths in them, as keys do
+                raise SourceError(f"{shown(what)!r} has a password or a signature: pass that in storage_options")
+            return located(what, storage_options)[::-1]
+        what = path
+    if storage_options is not None:
+        raise ArgumentValueError("storage_options are for a URL, and there is none")
     return what, filesystem
 
 

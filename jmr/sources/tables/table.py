@@ -11,7 +11,7 @@ worker; a large one is read here, some rows at a time, and its rows are sent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -45,16 +45,17 @@ def table(
     format: Any = None,  # noqa: A002
     schema: Any = None,
     filesystem: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> Table:
     """A table in files as a source, which workers read.
 
     Parameters
     ----------
     what
-        A path, a pattern such as "flights/*.parquet", a directory, a list of paths, or a `pyarrow.dataset.Dataset` of
-        files. Of a directory, all files in it and below it whose names do not begin with "." or "_", and end as those
-        of one format do. Files are taken in the order of their paths; those of a list, in that order. Directories whose
-        names are such as "year=2013" give each row of theirs a column, `year`.
+        A path, a URL, a pattern such as "flights/*.parquet", a directory, a list of paths, or a dataset of files, a
+        `pyarrow.dataset.Dataset`. Of a directory, all files below it whose names do not begin with "." or "_", and end
+        as those of one format do. Files are taken in the order of their paths; those of a list, in that order.
+        Directories whose names are such as "year=2013" give each row of theirs a column, `year`.
     columns
         The names of those to read; others are left where they are. Default: all.
     filter
@@ -74,6 +75,8 @@ def table(
         its first megabyte.
     filesystem
         Where the paths are, if not on this host: a `pyarrow.fs.FileSystem`, or one of fsspec.
+    storage_options
+        For a URL, which is read through fsspec (pip install "jmr[fs]"): what its file system wants to know.
 
     Raises
     ------
@@ -96,7 +99,7 @@ def table(
             f"filter must be an expression such as pyarrow.dataset.field('year') > 2012, not {describe(filter)}"
         )
     rows = checked_count("batch_rows", batch_rows, most=1 << 31)
-    found = found_table(what, format, schema, filesystem)
+    found = found_table(what, format, schema, filesystem, storage_options)
     reading = Reading(
         format=found.format,
         filesystem=found.filesystem,
@@ -164,6 +167,10 @@ class Table(Source):
 
     def sized_splits(self, wanted: Callable[[], int | None]) -> Iterator[Split]:
         """Yield splits of about as many bytes of the files as `wanted` says; of one row at least."""
+        splits = self._cut(wanted)
+        return (split.carried() for split in splits) if self._found.is_of_this_process else splits
+
+    def _cut(self, wanted: Callable[[], int | None]) -> Iterator[Split]:
         most_bytes = wanted() or _USUAL_BYTES
         packed = Packed()
         for group in self._groups():
