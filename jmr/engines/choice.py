@@ -46,6 +46,10 @@ def engine_of(plan: Plan) -> Engine:
 def _pool_of(engine: Any) -> Any:
     kinds = {f"{cls.__module__.partition('.')[0]}.{cls.__name__}" for cls in type(engine).__mro__}
     # Here each engine has its three lines: whether it is meant, by name or kind, its import, and its pool.
+    if engine == "dask" or "distributed.Client" in kinds:
+        from jmr.engines.dask import dask_pool
+
+        return dask_pool(engine)
     if "concurrent.Executor" in kinds:
         from jmr.engines.executor import ExecutorPool
 
