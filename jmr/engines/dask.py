@@ -229,7 +229,9 @@ class DaskPool:
         elif self.n_slots:
             given = client.scatter(given, hash=False, direct=self._is_near or None)
         with _large_graphs():
-            future = client.submit(_map, self._shared, index, given, key=self._key("map", index, n_sendings), pure=False)
+            future = client.submit(
+                _map, self._shared, index, given, key=self._key("map", index, n_sendings), pure=False
+            )
         return _Sent(future, None if is_inline else split, n_sendings)
 
     def start_reduce(self, index: int, partitions: Sequence[int], splits: Sequence[int]) -> None:
@@ -312,8 +314,15 @@ class DaskPool:
         if n > 1:
             keys = [self._key("part", index, part) for part in range(n)]
             futures = self._running().map(
-                _part, [future] * n, bounds[:-1], bounds[1:], key=keys, pure=False, workers=[worker],
-                allow_other_workers=True, priority=1,
+                _part,
+                [future] * n,
+                bounds[:-1],
+                bounds[1:],
+                key=keys,
+                pure=False,
+                workers=[worker],
+                allow_other_workers=True,
+                priority=1,
             )
         self._left[index] = _Left(futures, bounds, receipt.lengths)
 
