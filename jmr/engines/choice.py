@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from jmr.engines.base import Engine
-from jmr.errors import ArgumentTypeError, ArgumentValueError, describe
+from jmr.errors import ArgumentTypeError, ArgumentValueError, WorkerError, describe
 from jmr.plan import Plan
 
 __all__ = ["engine_of"]
@@ -47,9 +47,11 @@ def _pool_of(engine: Any) -> Any:
     kinds = {f"{cls.__module__.partition('.')[0]}.{cls.__name__}" for cls in type(engine).__mro__}
     # Here each engine has its three lines: whether it is meant, by name or kind, its import, and its pool.
     if engine == "dask" or "distributed.Client" in kinds:
-        from jmr.engines.dask import dask_pool
-
-        return dask_pool(engine)
+        try:
+            from jmr.engines.dask import DaskPool
+        except ImportError as error:
+            raise WorkerError('engine="dask" needs Dask: pip install "jmr[dask]"') from error
+        return DaskPool(engine)
     if "concurrent.Executor" in kinds:
         from jmr.engines.executor import ExecutorPool
 

@@ -31,7 +31,7 @@ def stop() -> None:
 
 
 def batches(source: list) -> list:
-    """The records, in the workers' memory; pickled, since Dask looks into lists item by item, which takes half a minute."""
+    """The records, in the workers' memory; pickled, since Dask looks into lists item by item, for half a minute."""
     size = -(-len(source) // N_BATCHES)
     blobs = [pickle.dumps(source[at : at + size], 5) for at in range(0, len(source), size)]
     return client.scatter(blobs, hash=False)
