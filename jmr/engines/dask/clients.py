@@ -11,15 +11,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from distributed import Client, LocalCluster, default_client
+from distributed import Client, LocalCluster, Nanny, default_client
 
 from jmr import interrupts
 from jmr.errors import ArgumentValueError, WorkerError
 from jmr.launch.local import default_slots
 
-__all__ = ["end", "given_client", "is_near", "start"]
+__all__ = ["OwnCluster", "given_client", "is_near"]
+
+#: For a worker's process to end by itself.
+_PATIENCE_SECONDS = 1.0
 
 
 def given_client(engine: Any) -> Client | None:
@@ -53,31 +59,109 @@ def is_near(client: Client) -> bool:
     return bool(client.direct_to_workers) or isinstance(client.cluster, LocalCluster)
 
 
-def start() -> tuple[LocalCluster, Client]:
-    """A cluster of processes on this host, and its client, which is nobody's default."""
-    with interrupts.deferred():
-        cluster = LocalCluster(
-            n_workers=default_slots(),
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        )
+class OwnCluster:
+    """Processes on this host, one for each CPU, for one job.
+
+    Raises
+    ------
+    WorkerError
+        Dask cannot start them.
+    """
+
+    def __init__(self) -> None:
+        self._resources = contextlib.ExitStack()
+        with interrupts.deferred(), contextlib.ExitStack() as started:
+            started.enter_context(_silence())
+            try:
+                cluster = LocalCluster(
+                    n_workers=default_slots(),
+                    threads_per_worker=1,
+                    worker_class=_Nanny,
+                    host="127.0.0.1",
+                    dashboard_address=None,
+                    scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},  # else it wants the one usual port
+                    silence_logs=logging.CRITICAL,
+                )
+            except RuntimeError as error:
+                raise WorkerError(f"Dask could not start processes on this host: {error}") from error
+            started.callback(cluster.close)
+            #: Nobody's default.
+            self.client = Client(cluster, set_as_default=False)
+            started.callback(self.client.close)
+            self._resources = started.pop_all()
+
+    def close(self) -> None:
+        """End them, and functions that run there."""
+        self._resources.close()
+
+
+class _Nanny(Nanny):  # type: ignore[misc, unused-ignore]
+    """Starts a worker's process, and ends it soon, whatever it is at."""
+
+    async def instantiate(self) -> Any:
+        """The user's functions travel by value, so that nobody needs the user's script, which would run once more."""
+        with _hidden_script():
+            return await super().instantiate()
+
+    async def kill(self, timeout: float = _PATIENCE_SECONDS, reason: str = "nanny-kill") -> None:
+        """A function that runs would be waited for."""
+        await super().kill(timeout=min(timeout, _PATIENCE_SECONDS), reason=reason)
+
+
+@contextlib.contextmanager
+def _hidden_script() -> Iterator[None]:
+    """Have `multiprocessing` take this process for one without a script, as a notebook's kernel is."""
+    main = vars(sys.modules["__main__"])
+    with _script.held(lambda: {name: main[name] for name in ("__file__", "__spec__") if name in main}, main.update):
+        main.pop("__file__", None)
+        main["__spec__"] = None
+        yield
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Have Dask log nothing here.
+
+    Its own `silence_logs` goes wrong where clusters do not end in the opposite order of their starts.
+    """
+    logger = logging.getLogger("distributed")
+
+    def restore(levels: dict[logging.Handler, int]) -> None:
+        for handler, level in levels.items():
+            handler.removeFilter(_is_grave)
+            handler.setLevel(level)
+
+    with _logs.held(lambda: {handler: handler.level for handler in logger.handlers}, restore):
+        for handler in logger.handlers:
+            handler.addFilter(_is_grave)  # once
+        yield
+
+
+def _is_grave(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.CRITICAL
+
+
+class _Shared:
+    """What the first who needs it changed has saved, and the last gives back."""
+
+    def __init__(self) -> None:
+        self._n_users = 0
+        self._saved: Any = None
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def held(self, save: Callable[[], Any], restore: Callable[[Any], None]) -> Iterator[None]:
+        with self._lock:
+            self._n_users += 1
+            if self._n_users == 1:
+                self._saved = save()
         try:
-            return cluster, Client(cluster, set_as_default=False)
-        except BaseException:
-            cluster.close()
-            raise
+            yield
+        finally:
+            with self._lock:
+                self._n_users -= 1
+                if not self._n_users:
+                    restore(self._saved)
 
 
-def end(cluster: LocalCluster, client: Client | None, *, at_once: bool) -> None:
-    """End both; `at_once` without waiting for functions that run."""
-    if at_once:
-        for nanny in list(cluster.workers.values()):
-            with contextlib.suppress(Exception):  # it has ended by itself
-                nanny.auto_restart = False
-                nanny.process.process.kill()
-    with contextlib.closing(cluster):
-        if client is not None:
-            client.close()
+_script, _logs = _Shared(), _Shared()

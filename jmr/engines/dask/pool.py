@@ -28,7 +28,7 @@ import dask
 from distributed import KilledWorker, wait
 
 from jmr.engines.calls import JobCall, Receipt
-from jmr.engines.dask.clients import end, given_client, is_near, start
+from jmr.engines.dask.clients import OwnCluster, given_client, is_near
 from jmr.engines.dask.tasks import (
     Blobs,
     Told,
@@ -43,7 +43,7 @@ from jmr.engines.dask.tasks import (
 from jmr.errors import SlotDiedError, WorkerError, describe
 
 if TYPE_CHECKING:
-    from distributed import Client, Future, LocalCluster
+    from distributed import Client, Future
 
 __all__ = ["DaskPool", "n_parts"]
 
@@ -108,7 +108,7 @@ class DaskPool:
 
     def __init__(self, engine: Any) -> None:
         self._client = given_client(engine)
-        self._cluster: LocalCluster | None = None
+        self._cluster: OwnCluster | None = None
         #: By worker, how many tasks it runs at the same time; when that was asked.
         self._threads: dict[str, int] | None = None
         self._asked = 0.0
@@ -152,7 +152,8 @@ class DaskPool:
 
     def _running(self) -> Client:
         if self._client is None:
-            self._cluster, self._client = start()
+            self._cluster = OwnCluster()
+            self._client = self._cluster.client
         return self._client
 
     # Sending.
@@ -364,12 +365,11 @@ class DaskPool:
         """Let go of all futures; end the cluster that was started for this job."""
         if self._job is not None:
             listen_no_more(self._job.id)
-        is_at_work = bool(self._maps or self._reduces)
         self._shared, self._waiting = None, _Reduces()
         for held in (self._maps, self._left, self._reduces, self._ready):
             held.clear()
         if self._cluster is not None:
-            end(self._cluster, self._client, at_once=is_at_work)
+            self._cluster.close()
             self._cluster = self._client = None
 
 
