@@ -13,7 +13,8 @@ import contextlib
 import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from distributed import Client, LocalCluster, Nanny, default_client
@@ -22,7 +23,9 @@ from jmr import interrupts
 from jmr.errors import ArgumentValueError, WorkerError
 from jmr.launch.local import default_slots
 
-__all__ = ["OwnCluster", "given_client", "is_near"]
+__all__ = ["OwnCluster", "given_client", "greet", "is_near", "told_missing"]
+
+_TASKS = "jmr.engines.dask.tasks"
 
 #: For a worker's process to end by itself.
 _PATIENCE_SECONDS = 1.0
@@ -57,6 +60,34 @@ def given_client(engine: Any) -> Client | None:
 def is_near(client: Client) -> bool:
     """Whether its workers are reached from here; others may let their scheduler alone speak to us."""
     return bool(client.direct_to_workers) or isinstance(client.cluster, LocalCluster)
+
+
+#: By client, the addresses of workers that have jmr.
+_greeted: weakref.WeakKeyDictionary[Client, set[str]] = weakref.WeakKeyDictionary()
+
+
+async def greet(client: Client, workers: Sequence[str]) -> str:
+    """Have workers that are new import what they will run; says what is wrong with one of them, if anything is.
+
+    A worker that cannot import what a task names drops its connection to the scheduler, again and again, and says so
+    in its own log only.
+    """
+    known = _greeted.setdefault(client, set())
+    new = [worker for worker in workers if worker not in known]
+    if not new:
+        return ""
+    found = await client.run(eval, f"__import__({_TASKS!r}) and None", workers=new, on_error="return")
+    failures = {worker: error for worker, error in found.items() if isinstance(error, ImportError)}
+    known.update(found.keys() - failures.keys())
+    return next((told_missing(f"the worker {worker}", error) for worker, error in failures.items()), "")
+
+
+def told_missing(where: str, error: ImportError) -> str:
+    """What to do where jmr cannot be imported."""
+    return (
+        f"jmr is not installed on the Dask cluster: {where} says {error}. Install it where the scheduler and the "
+        "workers run, in the same version as here"
+    )
 
 
 class OwnCluster:

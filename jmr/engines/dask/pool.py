@@ -28,7 +28,7 @@ import dask
 from distributed import KilledWorker, wait
 
 from jmr.engines.calls import JobCall, Receipt
-from jmr.engines.dask.clients import OwnCluster, given_client, is_near
+from jmr.engines.dask.clients import OwnCluster, given_client, greet, is_near, told_missing
 from jmr.engines.dask.tasks import (
     Blobs,
     Told,
@@ -112,6 +112,8 @@ class DaskPool:
         #: By worker, how many tasks it runs at the same time; when that was asked.
         self._threads: dict[str, int] | None = None
         self._asked = 0.0
+        #: What is wrong with a worker.
+        self._complaint = ""
         self._job: JobCall | None = None
         #: The same, or the future of it: what each task is given.
         self._shared: Any = None
@@ -141,9 +143,12 @@ class DaskPool:
         return sum(self._threads.values())
 
     async def _count(self) -> None:
+        """In the client's thread."""
+        client = self._client
         with contextlib.suppress(Exception):  # the next one tells
-            assert self._client is not None
-            self._threads = dict(await self._client.nthreads())
+            if client is not None:
+                self._threads = dict(await client.nthreads())
+                self._complaint = self._complaint or await greet(client, list(self._threads))
 
     @property
     def window(self) -> int:
@@ -162,6 +167,7 @@ class DaskPool:
         """Listen, and have the functions travel."""
         client = self._running()
         self._job = self._shared = job
+        self._complaint = client.sync(greet, client, list(self._threads or ()))
         listen(client, job.id, self._told)
         if len(job.functions) > _INLINE_BYTES:
             bare, functions = replace(job, functions=b""), Blobs(job.functions)
@@ -179,10 +185,13 @@ class DaskPool:
             n_bytes <= _MOST_INLINE_BYTES and self._held_bytes + n_bytes <= _MOST_HELD_BYTES
         )
         given: Any = Blobs(split)
+        if not is_inline and self.n_slots:
+            try:
+                given = client.scatter(given, hash=False, direct=is_near(client) or None)
+            except OSError:  # the worker has died, or the last one has gone
+                is_inline = True
         if is_inline:
             self._held_bytes += n_bytes
-        elif self.n_slots:
-            given = client.scatter(given, hash=False, direct=is_near(client) or None)
         with _large_graphs():
             future = client.submit(
                 map_split, self._shared, index, given, key=self._key("map", index, n_sendings), pure=False
@@ -305,6 +314,8 @@ class DaskPool:
 
     def _look_after(self) -> None:
         """Nothing was told for a while: see whether anything was lost, or has failed in Dask's hands."""
+        if self._complaint:
+            raise WorkerError(self._complaint)
         for index, sent in list(self._maps.items()):
             if sent.future.status == "cancelled" and sent.split is not None and self._running().status == "running":
                 self._send_again(index, sent.split, sent.n_sendings)
@@ -344,10 +355,7 @@ class DaskPool:
                 "finished"
             )
         if isinstance(error, ModuleNotFoundError) and str(error.name).partition(".")[0] == "jmr":
-            return WorkerError(
-                "jmr is not installed on the Dask cluster: install it where the scheduler and where the workers run, "
-                "in the same version as here"
-            )
+            return WorkerError(told_missing("the scheduler", error))
         return WorkerError(f"Dask could not run {task}: {describe(error, 1_000)}")
 
     # The end.
@@ -402,7 +410,7 @@ def _told_killed(task: str, n_deaths: int) -> str:
 def _named(key: Any) -> str:
     """A task, by its key."""
     what, index = key[0].split("-")[1], key[1]
-    return f"split map-{index}" if what == "map" else f"{what}-{index}"
+    return f"{what}-{index}" if what == "reduce" else f"split map-{index}"
 
 
 def _large_graphs() -> contextlib.AbstractContextManager[object]:

@@ -1,0 +1,1 @@
+"""Engines against real clusters of each, all on this machine."""
