@@ -60,8 +60,8 @@ def client() -> Iterator[Any]:
 @pytest.fixture
 def mortal(client: Any) -> Iterator[Any]:
     """A client of workers that a test may kill; another one was there before, and has started what stays."""
-    with local_cluster() as cluster, distributed.Client(cluster, set_as_default=False) as client:
-        yield client
+    with local_cluster() as cluster, distributed.Client(cluster, set_as_default=False) as another:
+        yield another
 
 
 def prefixes(client: Any) -> set[str]:

@@ -13,7 +13,6 @@ Importable wherever jmr is installed: the scheduler reads tasks too.
 from __future__ import annotations
 
 import contextlib
-import pickle
 import queue
 import threading
 from collections import OrderedDict
@@ -23,7 +22,7 @@ from typing import Any
 
 from distributed import Client, get_worker
 
-from jmr.codec.values import Buffer
+from jmr.codec.values import Buffer, beside, dump, load
 from jmr.engines.calls import JobCall, Receipt, call_map, call_reduce
 
 __all__ = [
@@ -58,7 +57,7 @@ class Blobs:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[type[Blobs], tuple[Any, ...]]:
         def carried(blob: Buffer) -> Any:
-            return bytes(blob) if len(blob) < _FRAME_BYTES or protocol < 5 else pickle.PickleBuffer(blob)
+            return bytes(blob) if len(blob) < _FRAME_BYTES or protocol < 5 else beside(blob)
 
         return Blobs, tuple(map(carried, self.blobs))
 
@@ -113,7 +112,7 @@ _receipts: OrderedDict[tuple[str, str, int], bytes] = OrderedDict()
 
 def _tell(job: JobCall, phase: str, index: int, receipt: Receipt) -> None:
     worker = get_worker()
-    blob: bytes | None = pickle.dumps(receipt, 5)
+    blob: bytes | None = b"".join(dump(receipt))
     if blob is not None and len(blob) > _EVENT_BYTES:
         _receipts[job.id, phase, index] = blob
         while len(_receipts) > _MOST_RECEIPTS:
@@ -162,5 +161,5 @@ def receipt_of(told: Told, client: Client) -> Receipt | None:
     if blob is None:
         found = client.run(_taken, told.job, told.phase, told.index, workers=[told.worker], on_error="ignore")
         blob = found.get(told.worker)
-    receipt: Receipt | None = None if blob is None else pickle.loads(blob)
+    receipt: Receipt | None = None if blob is None else load(bytearray(blob))
     return receipt
