@@ -14,12 +14,14 @@ and nothing comes of them.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import queue
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError
+from concurrent.futures import Future as FutureHere
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -38,6 +40,7 @@ from jmr.engines.dask.tasks import (
     part_of,
     receipt_of,
     reduce_parts,
+    suspect_of,
     whole_job,
 )
 from jmr.errors import SlotDiedError, WorkerError, describe
@@ -57,6 +60,8 @@ _FUTURE_BYTES = 200_000
 _FETCHED_BYTES = 1 << 24
 #: How often to ask how many workers there are, and to send a split again that was lost.
 _CENSUS_SECONDS, _MOST_SENDINGS = 1.0, 4
+#: Dask starts a worker in place of one that died, unless that one was still starting. Then none ever comes.
+_LOST_SECONDS = 15.0
 
 
 @dataclass(slots=True)
@@ -112,6 +117,7 @@ class DaskPool:
         #: By worker, how many tasks it runs at the same time; when that was asked.
         self._threads: dict[str, int] | None = None
         self._asked = 0.0
+        self._had_workers = time.monotonic()
         #: What is wrong with a worker.
         self._complaint = ""
         self._job: JobCall | None = None
@@ -123,8 +129,9 @@ class DaskPool:
         self._left: dict[int, _Left] = {}
         self._waiting = _Reduces()
         self._reduces: dict[int, Future] = {}
-        #: Reduce tasks that are done, whose blobs are not here yet.
+        #: Reduce tasks that are done, whose blobs are not here yet; and those of them that are on their way.
         self._ready: dict[int, Receipt] = {}
+        self._fetching: tuple[list[int], FutureHere[list[Blobs]]] | None = None
 
     # What there is.
 
@@ -224,8 +231,12 @@ class DaskPool:
 
     def _key(self, what: str, *numbers: int) -> Any:
         """Of a task; Dask's own pages show what stands before the job's id."""
+        return (f"jmr-{what}-{self._job_id}", *numbers)
+
+    @property
+    def _job_id(self) -> str:
         assert self._job is not None
-        return (f"jmr-{what}-{self._job.id}", *numbers)
+        return self._job.id
 
     # Receiving.
 
@@ -234,7 +245,7 @@ class DaskPool:
         if self._waiting.indices:
             self._send_reduces()
         done: list[tuple[int, Receipt, bytes]] = []
-        for told in self._heard(0.0 if self._ready else seconds):
+        for told in self._heard(0.0 if self._ready or self._fetching else seconds):
             receipt = receipt_of(told, self._running())
             if receipt is None:
                 continue
@@ -243,7 +254,7 @@ class DaskPool:
                 done.append((told.index, receipt, b""))
             elif told.phase == "reduce" and told.index in self._reduces:
                 self._ready[told.index] = receipt
-        done += self._fetched(seconds) if self._ready else []
+        done += self._fetched(seconds)
         if not done:
             self._look_after()
         return done
@@ -282,23 +293,40 @@ class DaskPool:
 
     def _fetched(self, seconds: float) -> list[tuple[int, Receipt, bytes]]:
         """Results of some reduce tasks, which Dask lets go of then."""
-        client = self._running()
         if failed := [index for index, receipt in self._ready.items() if receipt.failed]:
             return [(index, self._ready.pop(index), b"") for index in failed]  # and that is the end
+        if self._fetching is None and not self._fetch(seconds):
+            return []
+        assert self._fetching is not None
+        indices, fetching = self._fetching
+        try:
+            found = fetching.result(seconds)
+        except TimeoutError:  # it is large; or it was lost with a worker meanwhile, and Dask makes it again
+            return []
+        except Exception as error:
+            raise self._error_of(error, self._reduces[indices[0]].key) from error
+        self._fetching = None
+        for index in indices:
+            del self._reduces[index]
+        return [(index, self._ready.pop(index), of.blobs[0]) for index, of in zip(indices, found, strict=True)]
+
+    def _fetch(self, seconds: float) -> bool:
+        """Begin to fetch, in the client's thread, if there is anything to fetch."""
+        client = self._running()
         here = self._stored()
-        if not here:  # it is about to be
+        if self._ready and not here:  # it is about to be
             with contextlib.suppress(TimeoutError), client.as_current():
                 wait([self._reduces[index] for index in self._ready], timeout=seconds, return_when="FIRST_COMPLETED")
             here = self._stored()
-        if not here:
-            return []
-        try:
-            fetched = client.gather([self._reduces[index] for index in here], direct=is_near(client) or None)
-        except Exception as error:
-            raise self._error_of(error, self._reduces[here[0]].key) from error
-        for index in here:
-            del self._reduces[index]
-        return [(index, self._ready.pop(index), of.blobs[0]) for index, of in zip(here, fetched, strict=True)]
+        if here:
+            futures = [self._reduces[index] for index in here]
+
+            async def gathered() -> list[Blobs]:
+                found: list[Blobs] = await client.gather(futures, direct=is_near(client) or None, asynchronous=True)
+                return found
+
+            self._fetching = here, asyncio.run_coroutine_threadsafe(gathered(), client.loop.asyncio_loop)
+        return bool(here)
 
     def _stored(self) -> list[int]:
         """Reduce tasks whose results can be fetched: the first, and others as long as they are small."""
@@ -316,6 +344,10 @@ class DaskPool:
         """Nothing was told for a while: see whether anything was lost, or has failed in Dask's hands."""
         if self._complaint:
             raise WorkerError(self._complaint)
+        if self._threads:
+            self._had_workers = time.monotonic()
+        elif time.monotonic() > self._had_workers + _LOST_SECONDS:
+            self._blame_a_task()
         for index, sent in list(self._maps.items()):
             if sent.future.status == "cancelled" and sent.split is not None and self._running().status == "running":
                 self._send_again(index, sent.split, sent.n_sendings)
@@ -326,6 +358,14 @@ class DaskPool:
                 self._check(future)
         for future in self._reduces.values():
             self._check(future)
+
+    def _blame_a_task(self) -> None:
+        """There is no worker; that is no accident if they died of this job, and Dask has given up starting others."""
+        self._had_workers = time.monotonic()
+        suspect = self._running().run_on_scheduler(suspect_of, job=self._job_id)
+        if suspect is not None:
+            key, n_deaths = suspect
+            raise SlotDiedError(_told_killed(_named(key), n_deaths))
 
     def _send_again(self, index: int, split: bytes, n_sendings: int) -> None:
         """It was lost with the worker that had it, and perhaps it was what ended that worker."""
@@ -371,6 +411,9 @@ class DaskPool:
 
     def close(self) -> None:
         """Let go of all futures; end the cluster that was started for this job."""
+        if self._fetching is not None:
+            self._fetching[1].cancel()
+            self._fetching = None
         if self._job is not None:
             listen_no_more(self._job.id)
         self._shared, self._waiting = None, _Reduces()

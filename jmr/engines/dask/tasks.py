@@ -34,6 +34,7 @@ __all__ = [
     "part_of",
     "receipt_of",
     "reduce_parts",
+    "suspect_of",
     "whole_job",
 ]
 
@@ -123,6 +124,16 @@ def _tell(job: JobCall, phase: str, index: int, receipt: Receipt) -> None:
 
 def _taken(job: str, phase: str, index: int) -> bytes | None:
     return _receipts.pop((job, phase, index), None)
+
+
+# On the scheduler.
+
+
+def suspect_of(job: str, dask_scheduler: Any) -> tuple[Any, int] | None:
+    """The key of the job's task at which most workers have died, and how many; None if none has."""
+    tasks = (task for task in dask_scheduler.tasks.values() if task.suspicious and job in str(task.key))
+    worst = max(tasks, key=lambda task: task.suspicious, default=None)
+    return None if worst is None else (worst.key, worst.suspicious)
 
 
 # In the kernel.

@@ -19,7 +19,13 @@ N_PARTS = 4
 def start() -> Client:
     """Two workers of one thread; no dashboard."""
     global cluster, client
-    cluster = LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None)
+    cluster = LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        scheduler_kwargs={"dashboard_address": "127.0.0.1:0"},
+    )
     client = Client(cluster)
     return client
 
