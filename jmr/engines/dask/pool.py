@@ -24,7 +24,7 @@ from concurrent.futures import CancelledError
 from concurrent.futures import Future as FutureHere
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dask
 from distributed import KilledWorker, wait
@@ -308,7 +308,8 @@ class DaskPool:
         self._fetching = None
         for index in indices:
             del self._reduces[index]
-        return [(index, self._ready.pop(index), of.blobs[0]) for index, of in zip(indices, found, strict=True)]
+        blobs = (cast("bytes", of.blobs[0]) for of in found)  # whatever kind of buffer Dask read it into
+        return [(index, self._ready.pop(index), blob) for index, blob in zip(indices, blobs, strict=True)]
 
     def _fetch(self, seconds: float) -> bool:
         """Begin to fetch, in the client's thread, if there is anything to fetch."""
