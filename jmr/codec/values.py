@@ -56,6 +56,7 @@ __all__ = [
     "load_columns",
     "reduced",
     "swap_classes",
+    "uncopied",
 ]
 
 Buffer = bytes | bytearray | memoryview
@@ -292,6 +293,11 @@ def load_batches(blob: Buffer, n_columns: int) -> Iterator[list[list[Any]]]:
         if len(lists) == n_columns:
             yield lists
             lists = []
+
+
+def uncopied(blob: Buffer) -> Any:
+    """The blob as something that an engine's pickle takes along as a buffer, and may give back as a view of its own."""
+    return pickle.PickleBuffer(blob)
 
 
 def byte_length(pieces: Iterable[Buffer]) -> int:

@@ -16,5 +16,7 @@ calls      what an engine that is not ours calls on its workers
 prints     what user code prints there
 driver     the calling thread's side of a job there, whichever engine it is
 choice     which engine an argument means
+ray        Ray: the one that is there, or one for the job
+rayhome    Ray as a process has it, and what its errors say
 executor   any concurrent.futures.Executor
 """

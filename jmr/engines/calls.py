@@ -53,6 +53,8 @@ class JobCall:
     functions: bytes
     n_partitions: int
     skips: bool
+    #: How often to try a call whose worker dies, for engines that do that themselves.
+    max_attempts: int = 4
     #: Host and process of the kernel, where prints need no help to be seen.
     kernel: tuple[str, int] = ("", 0)
     #: The kernel's Python, such as (3, 13): what another one has pickled cannot be read.

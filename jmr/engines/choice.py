@@ -44,14 +44,19 @@ def engine_of(plan: Plan) -> Engine:
 
 
 def _pool_of(engine: Any) -> Any:
+    name = engine if isinstance(engine, str) else ""
     kinds = {f"{cls.__module__.partition('.')[0]}.{cls.__name__}" for cls in type(engine).__mro__}
     # Here each engine has its three lines: whether it is meant, by name or kind, its import, and its pool.
-    if engine == "dask" or "distributed.Client" in kinds:
+    if name == "dask" or "distributed.Client" in kinds:
         try:
             from jmr.engines.dask import DaskPool
         except ImportError as error:
             raise WorkerError('engine="dask" needs Dask: pip install "jmr[dask]"') from error
         return DaskPool(engine)
+    if name == "ray":
+        from jmr.engines.ray import RayPool
+
+        return RayPool()
     if "concurrent.Executor" in kinds:
         from jmr.engines.executor import ExecutorPool
 

@@ -21,7 +21,7 @@ from typing import Protocol
 
 from jmr import interrupts
 from jmr.codec.functions import dump_functions
-from jmr.codec.values import load
+from jmr.codec.values import Buffer, load
 from jmr.engines.answers import SetAside, decoded
 from jmr.engines.base import error_from
 from jmr.engines.calls import JobCall, Receipt, here, writable
@@ -65,7 +65,7 @@ class Pool(Protocol):
     def start_reduce(self, index: int, partitions: Sequence[int], splits: Sequence[int]) -> None:
         """Have `call_reduce` run, on what these splits have left of these partitions; all map tasks are done."""
 
-    def finished(self, seconds: float) -> Sequence[tuple[int, Receipt, bytes]]:
+    def finished(self, seconds: float) -> Sequence[tuple[int, Receipt, Buffer]]:
         """Wait so long at most for tasks that are done, of whichever is the phase: index, receipt, a reduce's blob.
 
         Raises
@@ -129,6 +129,7 @@ class DrivenEngine:
             functions=functions,
             n_partitions=n_partitions,
             skips=self._plan.skips,
+            max_attempts=self._plan.max_attempts,
             kernel=here()[:2],
         )
         self._pool.open(call)
@@ -261,7 +262,7 @@ class DrivenEngine:
 
     # Both.
 
-    def _finished(self, seconds: float, phase: str) -> Sequence[tuple[int, Receipt, bytes]]:
+    def _finished(self, seconds: float, phase: str) -> Sequence[tuple[int, Receipt, Buffer]]:
         """Those that have gone well; the first that has not ends the job."""
         self._check()
         done = self._pool.finished(seconds)
