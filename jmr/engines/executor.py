@@ -48,6 +48,7 @@ class ExecutorPool:
     """One job on an executor, which belongs to the user."""
 
     name = "executor"
+    least_seconds = 0.0
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor

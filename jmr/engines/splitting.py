@@ -68,6 +68,8 @@ class SplitSizer:
         Length of the source, if known.
     most_output_bytes
         What a map task may leave, as far as that can be foreseen.
+    least_seconds
+        Less work than this is not worth a task, where an engine makes tasks dear.
 
     Examples
     --------
@@ -79,7 +81,10 @@ class SplitSizer:
     256
     """
 
-    def __init__(self, n_slots: int, n_records: int | None, most_output_bytes: int = 1 << 30) -> None:
+    def __init__(
+        self, n_slots: int, n_records: int | None, most_output_bytes: int = 1 << 30, least_seconds: float = 0.0
+    ) -> None:
+        self._least_seconds = least_seconds
         self._most_output_bytes = most_output_bytes
         self._output_bytes_per_record = 0.0
         self._n_slots = n_slots
@@ -105,7 +110,7 @@ class SplitSizer:
         """How many records to read for the next split; at least 1."""
         if self._seconds_per_record is None:
             return 1
-        target = _DEAR_SECONDS if self._is_dear else _SECONDS
+        target = _DEAR_SECONDS if self._is_dear else max(_SECONDS, 2 * self._least_seconds)
         size = min(target / self._seconds_per_record, self._largest * _GROWTH)
         if self._bytes_per_record:
             most_bytes = _MOST_BYTES if self._bytes_per_record < _LARGE_RECORD else _MOST_LARGE_BYTES
@@ -113,7 +118,7 @@ class SplitSizer:
         if self._output_bytes_per_record:
             size = min(size, self._most_output_bytes / self._output_bytes_per_record)
         if self._n_left is not None:
-            least = _LEAST_DEAR_SECONDS if self._is_dear else _LEAST_SECONDS
+            least = max(self._least_seconds, _LEAST_DEAR_SECONDS if self._is_dear else _LEAST_SECONDS)
             size = min(size, max(self._part_of_round(), least / self._seconds_per_record))
         return max(1, int(size))
 
