@@ -18,5 +18,6 @@ driver     the calling thread's side of a job there, whichever engine it is
 choice     which engine an argument means
 ray        Ray: the one that is there, or one for the job
 rayhome    Ray as a process has it, and what its errors say
+spark/     a SparkSession, classic or Spark Connect
 executor   any concurrent.futures.Executor
 """

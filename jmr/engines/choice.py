@@ -57,6 +57,10 @@ def _pool_of(engine: Any) -> Any:
         from jmr.engines.ray import RayPool
 
         return RayPool()
+    if name == "spark" or "pyspark.SparkSession" in kinds:
+        from jmr.engines.spark.pool import SparkPool
+
+        return SparkPool(None if isinstance(engine, str) else engine)
     if "concurrent.Executor" in kinds:
         from jmr.engines.executor import ExecutorPool
 
