@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,8 +22,16 @@ if TYPE_CHECKING:
     from tests.hosts import Hosts
     from tests.scheduling import Checked
 
+#: Names a test on an engine, of those that tests/engines/conformance starts.
+ON_ENGINE = r"tests/engines/conformance/.*[\[-](inline|cluster|executor|threads|dask|ray|spark|connect)[\]-]"
 #: A skip for this reason is no failure, even where skips are.
 FORBIDDEN = "kernel forbids"
+#: What examples in docstrings need, by what they are of.
+EXAMPLES_NEED = {
+    "jmr.result.Result.to_pandas": "pandas",
+    "jmr.result.Result.to_polars": "polars",
+    "jmr.result.Result.to_arrow": "pyarrow",
+}
 
 
 @pytest.hookimpl(wrapper=True)
@@ -37,12 +46,19 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-#: What examples in docstrings need, by what they are of.
-EXAMPLES_NEED = {
-    "jmr.result.Result.to_pandas": "pandas",
-    "jmr.result.Result.to_polars": "polars",
-    "jmr.result.Result.to_arrow": "pyarrow",
-}
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay in one process, and so do all tests on an engine: to start one takes seconds."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileOrEngine(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            on = re.match(ON_ENGINE, nodeid)
+            return on[1] if on else super()._split_scope(nodeid)
+
+    return ByFileOrEngine(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,6 +15,7 @@ __all__ = ["Gate", "wait_at"]
 def wait_at(port: int) -> None:
     """Say that somebody is here, and wait until the gate is open; one that is open lets everybody pass."""
     with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"x")  # an interrupt that this leads to finds a connection that will be closed
         connection.recv(1)
 
 
@@ -43,4 +44,5 @@ class Gate:
         with contextlib.suppress(OSError):  # it is open
             while True:
                 self._waiting.append(self._listener.accept()[0])
-                self.reached.set()
+                if self._waiting[-1].recv(1):
+                    self.reached.set()

@@ -187,7 +187,7 @@ def test_silence_is_kept(engine: Trial, capfd: pytest.CaptureFixture[str]) -> No
 def test_where_it_ran_is_told(engine: Trial) -> None:
     if engine.name == "inline":
         return
-    with pytest.raises(jmr.MapError, match=r"\(split map-0, (attempt 1, )?worker [\w.-]+/1\)"):
+    with pytest.raises(jmr.MapError, match=r"\(split map-0, (attempt 1, )?worker [\w.-]+/[12]\)"):
         engine.run({1: 1}, lambda key, value: 1 / 0)
 
 
