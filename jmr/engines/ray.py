@@ -71,6 +71,7 @@ class RayPool:
     """
 
     name = "ray"
+    least_seconds = 0.01
 
     def __init__(self) -> None:
         self._ray = imported()
