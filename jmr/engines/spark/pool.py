@@ -57,7 +57,7 @@ class SparkPool:
     """
 
     name = "Spark"
-    least_seconds = 0.5
+    least_seconds = 1.0
 
     def __init__(self, session: Any = None) -> None:
         need_spark()
@@ -186,7 +186,7 @@ class SparkPool:
         answers = _answers(self._rows.map(splits), [index for index, _ in splits])
         self._n_chunks += 1
         self._n_bytes += sum(sum(receipt.lengths) for _, receipt, _ in answers)
-        self._is_tiny &= max(receipt.seconds for _, receipt, _ in answers) < self.least_seconds / 4
+        self._is_tiny &= max(receipt.seconds for _, receipt, _ in answers) < self.least_seconds / 8
         return answers
 
     def _reduce(self) -> list[_Answer]:
