@@ -339,10 +339,10 @@ MISTAKES: dict[str, tuple[dict[str, Any], type[BaseException], list[str]]] = {
     "max_attempts": ({"max_attempts": 0}, ValueError, ["max_attempts must be from 1"]),
     "on_error is an array": ({"on_error": array.array("i", [1])}, ValueError, ["on_error must be"]),
     "workers is an array": ({"workers": np.zeros(3)}, TypeError, ["workers must be a whole number"]),
-    "speculate is a number": ({"speculate": 0}, TypeError, ["speculate must be True or False, not 0"]),
+    "speculate is a number": ({"speculate": 0}, TypeError, ["speculate must be True, False or None, not 0"]),
     "progress is a number": ({"progress": 1}, TypeError, ["progress must be True, False or None, not 1"]),
     "on_error": ({"on_error": "ignore"}, ValueError, ["on_error must be 'raise' or 'skip', not 'ignore'"]),
-    "engine": ({"engine": "spark"}, TypeError, ['engine must be None, "inline" or a jmr.Cluster']),
+    "engine": ({"engine": "spork"}, TypeError, ['engine must be None, "inline", a jmr.Cluster']),
     "name": ({"name": 5}, TypeError, ["name must be a str"]),
     "async mapfn": ({"mapfn": async_mapfn}, TypeError, ["mapfn is an async function"]),
 }
