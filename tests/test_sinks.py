@@ -185,7 +185,7 @@ def test_dicts_of_a_column_get_all_of_their_fields(pq: Any) -> None:
         ([2**53 + 1, 0.5], {0: "outside of the range exactly representable"}),
         ([(1,), (1, 2), [1]], {1: "and those before are struct<0: int64>", 2: "and those before are struct<0"}),
         ([[1], ["a"]], {1: "it is list<item: string>, and those before are list<item: int64>"}),
-        ([object(), 1], {0: "did not recognize Python value type"}),
+        ([NotImplementedError(), 1], {0: "did not recognize Python value type"}),
         ([{}, {}], {0: "no child field", 1: "no child field"}),
     ],
     ids=repr,
