@@ -5,12 +5,14 @@ What they say is compared with what is known: of data that do not change, or of 
 
 from __future__ import annotations
 
+import ast
 import base64
 import functools
 import json
 import math
 import os
 import re
+import shutil
 import struct
 import subprocess
 import sysconfig
@@ -27,21 +29,23 @@ from tests.test_kernel import kernel_environment
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-for extra, package in [("lab", "matplotlib"), ("gallery", "palmerpenguins"), ("test", "nbclient")]:
+NEEDED = {"lab": "matplotlib", "gallery": "palmerpenguins", "arrow": "pyarrow", "test": "nbclient"}
+for extra, package in NEEDED.items():
     if find_spec(package) is None:
         pytest.skip(f"the extra `{extra}` is not installed", allow_module_level=True)
 
 pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).parent.parent
+STDLIB = Path(sysconfig.get_path("stdlib"))
 NOTEBOOKS = sorted((CHECKOUT / "notebooks").glob("*.ipynb"))
 Notebook = dict[str, Any]
 
 
 def notebook_parameter(path: Path) -> Any:
-    """The quickstart runs on every Python; the gallery is marked, so that some may leave it out."""
-    marks = [] if path.stem == "quickstart" else [pytest.mark.gallery]
-    return pytest.param(path, id=path.stem, marks=marks)
+    """The quickstart runs on every Python; the gallery is marked, and so are engines: some may leave them out."""
+    marks = {"quickstart": [], "engines": [pytest.mark.gallery, pytest.mark.engines]}
+    return pytest.param(path, id=path.stem, marks=marks.get(path.stem, [pytest.mark.gallery]))
 
 
 def of(*names: str) -> pytest.MarkDecorator:
@@ -60,15 +64,21 @@ def with_solutions(notebook: Notebook) -> Notebook:
     return notebook | {"cells": cells}
 
 
+def without(packages: tuple[str, ...], notebook: Notebook) -> Notebook:
+    """Make them missing, by a cell at the beginning."""
+    code = f"import sys\nsys.modules.update(dict.fromkeys({packages}))"
+    return notebook | {"cells": [nbformat.v4.new_code_cell(code, id="without"), *notebook["cells"]]}
+
+
 @pytest.fixture(scope="module")
-def execute(tmp_path_factory) -> Callable[[Path], Notebook]:
+def execute(tmp_path_factory) -> Callable[..., Notebook]:
     """Execute a notebook, once."""
 
     @functools.cache
-    def run(path: Path) -> Notebook:
+    def run(path: Path, *missing: str) -> Notebook:
         folder = tmp_path_factory.mktemp(path.stem)
         notebook = folder / path.name
-        notebook.write_text(json.dumps(with_solutions(json.loads(path.read_text()))))
+        notebook.write_text(json.dumps(without(missing, with_solutions(json.loads(path.read_text())))))
         run = subprocess.run(
             [Path(sysconfig.get_path("scripts")) / "jupyter-execute", "--inplace", "--allow-errors", notebook],
             env=os.environ | kernel_environment(folder),
@@ -107,6 +117,12 @@ def value(notebook: Notebook, cell_id: str) -> str:
 def numbers(text: str) -> list[float]:
     """Every number in a text."""
     return [float(number.replace(",", "")) for number in re.findall(r"-?\d[\d,]*(?:\.\d+)?(?:e[+-]\d+)?", text)]
+
+
+def modules(pattern: str) -> list[Path]:
+    """Those of the standard library."""
+    others = {"site-packages", "dist-packages", "test", "tests", "idle_test"}
+    return [path for path in sorted(STDLIB.glob(pattern)) if others.isdisjoint(path.parts)]
 
 
 def picture_sizes(notebook: Notebook) -> list[tuple[int, int]]:
@@ -270,6 +286,71 @@ class TestTeaching:
 
     def test_one_attempt_dies_and_every_record_counts_once(self, executed):
         assert re.fullmatch(r"\[\('map-\d+', 1, 'died'\)\]\n", printed(executed, "death"))
+
+
+@of("engines")
+class TestEngines:
+    def test_every_engine_gives_the_same_as_a_loop(self, executed):
+        if shutil.which("java") is None and not os.environ.get("JAVA_HOME"):
+            pytest.skip("Java is missing")
+        names = ("jmr's own", "Executor", "Dask", "Ray", "Spark")
+        assert ast.literal_eval(value(executed, "same")) == dict.fromkeys(names, True)
+
+    def test_what_it_counts_is_what_a_loop_counts(self, executed):
+        nodes = [node for path in modules("*.py") for node in ast.walk(ast.parse(path.read_bytes()))]
+        attributes = Counter(node.attr for node in nodes if isinstance(node, ast.Attribute))
+        counts = attributes + Counter(node.id for node in nodes if isinstance(node, ast.Name))
+        assert printed(executed, "slots").startswith(f"jmr's own: {len(counts):,} names in ")
+        assert printed(executed, "most").split()[:2] == [f"{counts['self']:,}", "self"]
+
+
+@pytest.mark.gallery
+def test_engines_that_are_missing_are_left_out_with_a_sentence(execute):
+    executed = execute(CHECKOUT / "notebooks" / "engines.ipynb", "distributed", "ray", "pyspark")
+    test_no_cell_fails(executed)
+    for cell, name in {"dask": "Dask", "ray": "Ray", "spark": "Spark"}.items():
+        said = printed(executed, cell)
+        assert said.startswith(f'{name} is left out: engine="{cell}" needs ')
+        assert f'pip install "jmr[{cell}]"' in said
+    assert ast.literal_eval(value(executed, "same")) == {"jmr's own": True, "Executor": True}
+    test_each_draws_a_picture_that_fills_the_page(executed)
+
+
+@of("files")
+class TestFiles:
+    def test_it_finds_the_imports_that_a_loop_finds(self, executed):
+        texts = [path.read_text(encoding="utf-8", errors="replace") for path in modules("**/*.py")]
+        statement = re.compile(r"^(?:import|from) (\w+)", re.MULTILINE)
+        imports = Counter(module for text in texts for module in statement.findall(text))
+        n_lines = sum(text.count("\n") + (not text.endswith("\n") and text != "") for text in texts)
+        said = printed(executed, "imports-look")
+        assert numbers(said)[:3] == [n_lines, imports.total(), len(imports)]
+        assert f"\n{imports['sys']:5}  sys\n" in said
+
+    def test_a_docstring_over_many_lines_is_found_in_a_whole_file(self, executed):
+        assert "words  re/__init__.py\n" in printed(executed, "whole-look")
+
+    def test_compressed_copies_count_as_plain_ones_do(self, executed):
+        assert value(executed, "packed") == "True"
+
+    def test_a_broken_file_is_named_and_set_aside_by_itself(self, executed):
+        assert re.match(r"'.*events\.py\.gz' cannot be read: its gzip data are damaged", printed(executed, "bad"))
+        assert re.fullmatch(r"read key='.*events\.py\.gz': SourceError: .*", value(executed, "skip"))
+        text = (STDLIB / "asyncio" / "events.py").read_text()
+        assert numbers(printed(executed, "skip"))[0] == len(re.findall(r"^(?:import|from) \w", text, re.MULTILINE))
+
+    def test_the_delays_are_those_that_are_known(self, executed):
+        assert re.search(r"\bUS +19873 +3\.8 ", value(executed, "carriers-look"))
+        assert re.search(r"\bEV +51356 +20\.0 ", value(executed, "carriers-look"))
+
+    def test_batches_agree_with_rows(self, executed):
+        assert value(executed, "batches") == "True"
+
+    def test_what_is_written_is_read_again(self, executed):
+        assert {"key", "value"} == json.loads(printed(executed, "out")).keys()
+        assert len(ast.literal_eval(value(executed, "out"))) == 4
+        worst = ast.literal_eval(value(executed, "again"))
+        assert (len(worst), worst["UA"], worst["HA"]) == (15, 19, 10)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
