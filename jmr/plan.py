@@ -18,7 +18,10 @@ from jmr.errors import ArgumentTypeError, ArgumentValueError, describe, printabl
 if TYPE_CHECKING:
     from jmr.sinks.sink import Sink
 
-__all__ = ["MOST_WORKERS", "Plan", "checked_count"]
+__all__ = ["ENGINES", "MOST_WORKERS", "Plan", "checked_count"]
+
+#: Those that have a name; the others are objects.
+ENGINES = ("inline", "dask", "ray", "spark")
 
 MOST_WORKERS = 10_000
 #: The largest sensible numbers. Each map task cuts its output into n_partitions parts, so more is slower for everybody.

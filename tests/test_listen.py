@@ -297,7 +297,7 @@ def test_an_interrupt_ends_the_wait_for_workers(tmp_path: Path) -> None:
         ),
         (
             ["--listen", "127.0.0.1", "--engine", "inline"],
-            "jmr run: error: --engine inline runs it all in this process",
+            "jmr run: error: --engine inline runs it all without our workers",
         ),
     ],
 )

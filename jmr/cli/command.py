@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 
 import jmr
+from jmr.plan import ENGINES
 
 __all__ = ["main"]
 
@@ -128,7 +129,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         const="127.0.0.1",
         help="let jmr-worker join from other hosts, at this address of this one; without one, from this very host",
     )
-    parser.add_argument("--engine", choices=["inline"], help="inline: one plain loop, so that breakpoint() works")
+    parser.add_argument(
+        "--engine", choices=ENGINES, help="inline: one plain loop, so that breakpoint() works; or somebody else's"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as JSON; see below")
     parser.add_argument("--on-error", choices=["raise", "skip"], help="skip: leave bad records out, and say so")
     parser.add_argument("--no-speculate", action="store_true", help="begin nothing twice, however long it takes")
@@ -168,7 +171,9 @@ def _run(options: argparse.Namespace) -> int:
     if options.workers == 0 and options.listen is None:
         options.refuse("--workers 0 leaves the work to other hosts: say where they may join, --listen ADDRESS")
     if options.engine is not None and options.listen is not None:
-        options.refuse(f"--engine {options.engine} runs it all in this process, so nobody could join: drop --listen")
+        options.refuse(
+            f"--engine {options.engine} runs it all without our workers, so nobody could join: drop --listen"
+        )
     from jmr.cli.task import run_task
 
     chosen = ("workers", "engine", "on_error", "checkpoint", "out", "name")

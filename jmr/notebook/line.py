@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jmr.notebook.ipython import Function, UsageError, argument
+from jmr.plan import ENGINES
 
 if TYPE_CHECKING:
     import argparse
@@ -118,7 +119,11 @@ _JOB_OPTIONS = (
     argument("--on-error", choices=("raise", "skip"), metavar="WHAT", help="raise, or skip: bad records are set aside"),
     argument("--checkpoint", metavar="DIR", help="keep in this directory what is finished, and go on from there"),
     argument("--out", metavar="DIR", help="write the results there, as JSON lines; as Parquet if it ends in .parquet"),
-    argument("--engine", metavar="ENGINE", help="inline: one plain loop in the kernel, for %%debug; or a jmr.Cluster"),
+    argument(
+        "--engine",
+        metavar="ENGINE",
+        help="inline: one plain loop in the kernel, for %%debug; dask, ray, spark; or a jmr.Cluster, a Client ...",
+    ),
     argument("--name", help="shown with the progress"),
     argument("--no-speculate", action="store_true", help="begin nothing twice, however long it takes"),
     argument("--no-progress", action="store_true", help="silence"),
@@ -171,8 +176,8 @@ def job_arguments(options: argparse.Namespace, namespace: Namespace, magic: str)
         arguments["out"] = os.path.expanduser(unquoted(options.out))
     if options.engine is not None:
         engine = unquoted(options.engine)
-        where = f"{magic} --engine (inline, or a jmr.Cluster)"
-        arguments["engine"] = engine if engine == "inline" else evaluated(engine, namespace, where)
+        where = f"{magic} --engine ({', '.join(ENGINES)}, or a jmr.Cluster, a Dask Client, a SparkSession, an Executor)"
+        arguments["engine"] = engine if engine in ENGINES else evaluated(engine, namespace, where)
     if options.no_speculate:
         arguments["speculate"] = False
     if options.no_progress:
