@@ -287,8 +287,8 @@ def test_unknown_words_are_told_with_what_may_have_been_meant(ip):
         "%%mapreduce --workers: there is no 'four': define it in the cell, or run the cell that does"
     )
     assert refused(ip, "%%mapreduce --engine spork\nsource = {}\ndef mapfn(k, v): pass").startswith(
-        "%%mapreduce --engine (inline, dask, ray, spark, or a jmr.Cluster, a Dask Client, a SparkSession, an Executor): "
-        "there is no 'spork'"
+        "%%mapreduce --engine (inline, dask, ray, spark, or a jmr.Cluster, a Dask Client, a SparkSession, an "
+        "Executor): there is no 'spork'"
     )
 
 
