@@ -122,7 +122,7 @@ _JOB_OPTIONS = (
     argument(
         "--engine",
         metavar="ENGINE",
-        help="inline: one plain loop in the kernel, for %%debug; dask, ray, spark; or a jmr.Cluster, a Client ...",
+        help="inline: one plain loop in the kernel, for %%debug; dask, ray, spark; or a Cluster, Client ...",
     ),
     argument("--name", help="shown with the progress"),
     argument("--no-speculate", action="store_true", help="begin nothing twice, however long it takes"),
