@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-MAPREDUCE_OPTIONS = ["--workers", "--n-partitions", "--max-attempts", "--on-error", "--checkpoint", "--engine"]
+MAPREDUCE_OPTIONS = ["--workers", "--n-partitions", "--max-attempts", "--on-error", "--checkpoint", "--out"]
 DEFINITIONS = """
 import string
 docs, n, _hidden = {}, 4, 5
@@ -69,7 +69,7 @@ def test_options_are_offered_in_their_order_and_each_once(ip, code, first):
         ("%%mapreduce --on-error s", ["skip"]),
         ("%%mapreduce --on-error=s", ["skip"]),
         ("x = %mapreduce docs count --on-error ", ["raise", "skip"]),
-        ("%%mapreduce --engine ", ["inline"]),
+        ("%%mapreduce --engine ", ["inline", "dask", "ray", "spark"]),
         ("%%mapreduce --workers ", ["n"]),
         ("%%mapreduce --source ", ["count", "docs", "n"]),
         ("%%mapreduce --source d", ["docs"]),
@@ -113,7 +113,7 @@ def test_jobs_that_run_are_offered_to_be_cancelled(ip, monkeypatch):
 
 def test_a_cluster_is_offered_as_an_engine(ip, cluster):
     ip.user_ns["mine"] = cluster
-    assert offered(ip, "%%mapreduce --engine ") == ["inline", "mine"]
+    assert offered(ip, "%%mapreduce --engine ") == ["inline", "dask", "ray", "spark", "mine"]
 
 
 def test_python_is_left_to_ipython(ip):

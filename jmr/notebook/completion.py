@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from jmr.notebook.ipython import SimpleCompletion, context_matcher
 from jmr.notebook.line import ROLES, words
+from jmr.plan import ENGINES
 
 if TYPE_CHECKING:
     import argparse
@@ -200,7 +201,7 @@ def _values(what: str, choices: Iterable[str] | None, asked: Asked, names: Names
     if choices is not None:
         yield from ((text, "keyword") for text in choices if text.startswith(word))
     elif what == "engine":
-        yield from ((text, "keyword") for text in ("inline",) if text.startswith(word))
+        yield from ((text, "keyword") for text in ENGINES if text.startswith(word))
         yield from names.starting(word, lambda value: type(value).__module__ == "jmr.engines.cluster", function=False)
     elif what == "variable":
         offers = names.starting(word, lambda value: _kind(value) == "instance", function=False)
