@@ -31,6 +31,7 @@ def test_a_job_on_an_endless_source_can_fail(engine: Trial) -> None:
     assert read == list(range(len(read)))
 
 
+@pytest.mark.slow
 def test_large_records_are_not_read_far_ahead(engine: Trial) -> None:
     ahead: list[int] = []
 

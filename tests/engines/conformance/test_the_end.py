@@ -31,7 +31,8 @@ def close(engine: Trial) -> Any:
             closed = engine.value
             closed.stop()
         case "connect":
-            closed = type(engine.value).builder.remote(engine.value.client._builder.url.geturl()).create()
+            address = f"sc://{engine.value.client._builder.endpoint}"
+            closed = type(engine.value).builder.remote(address).create()
             closed.stop()
     return closed
 
