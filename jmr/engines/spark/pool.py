@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
+from itertools import accumulate, takewhile
 from typing import TYPE_CHECKING, Any
 
 from jmr.codec.values import Buffer
@@ -74,6 +75,8 @@ class SparkPool:
         #: Splits that wait for others, and since when.
         self._waiting: list[tuple[int, Buffer]] = []
         self._since = 0.0
+        #: Whether the last chunk was larger than it should be.
+        self._is_large = False
         #: Whether no split yet has been worth a task.
         self._is_tiny = True
         self._n_chunks = 0
@@ -155,15 +158,27 @@ class SparkPool:
 
     def _send(self, *, is_asked: bool) -> None:
         if self._waiting and self._n_under_way < _CHUNKS_UNDER_WAY:
+            chunk, is_large = self._next_chunk()
+            if self._n_under_way and (is_large or self._is_large):
+                return
             has_waited = time.monotonic() - self._since > _PATIENCE_SECONDS
-            if is_asked or has_waited or len(self._waiting) >= self._chunk_size:
-                splits, self._waiting = self._waiting, []
-                self._submit(partial(self._map, splits))
+            is_enough = len(chunk) >= self._chunk_size or len(chunk) < len(self._waiting)
+            if is_asked or has_waited or is_enough:
+                del self._waiting[: len(chunk)]
+                self._is_large = is_large
+                self._submit(partial(self._map, chunk))
         elif self._tasks and not self._has_reduced:
             self._has_reduced = True
             self._submit(self._reduce)
         elif self._windows is not None and not self._n_under_way:
             self._submit(self._fetch)
+
+    def _next_chunk(self) -> tuple[list[tuple[int, Buffer]], bool]:
+        """Of the splits that wait, as many as Java can take at once; or one that is larger, by itself."""
+        assert self._rows is not None
+        sums = accumulate(len(split) for _, split in self._waiting)
+        n_fitting = sum(1 for _ in takewhile(self._rows.most_chunk_bytes.__ge__, sums))
+        return self._waiting[: max(1, n_fitting)], not n_fitting
 
     def _submit(self, work: Callable[[], list[_Answer]]) -> None:
         assert self._threads is not None

@@ -39,6 +39,9 @@ class _Lists:
 class Rdds:
     """Of one job."""
 
+    #: Java holds two chunks that are under way, each of them twice.
+    most_chunk_bytes = 1 << 25
+
     def __init__(self, session: Any, job: JobCall) -> None:
         self._context, self._job = session.sparkContext, job
         self._n_held_bytes = 0

@@ -141,6 +141,10 @@ class OwnSession:
         """Loopback only, no pages, no bar, and modules found where this process finds them."""
         java_bytes = min(max(memory_budget(), _LEAST_JAVA_BYTES), _MOST_JAVA_BYTES)
         return [
+            (
+                "spark.driver.extraJavaOptions",
+                "-XX:+ExitOnOutOfMemoryError",
+            ),  # half dead, it would keep the job waiting
             ("spark.driver.host", "127.0.0.1"),
             ("spark.driver.bindAddress", "127.0.0.1"),
             ("spark.driver.memory", f"{java_bytes >> 20}m"),
