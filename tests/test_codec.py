@@ -9,7 +9,7 @@ import sys
 import threading
 import traceback
 import types
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -150,6 +150,35 @@ def test_a_deep_recursion_ships_its_ends() -> None:
     raised = raised_from(caught.value)
     assert len(raised.frames) == 2_000
     assert len(b"".join(dump(raised))) < 20_000
+
+
+class Odd(Exception):
+    """Tells what its pickle could have held."""
+
+    seen: ClassVar[list[Any]] = []
+
+    def __reduce__(self) -> Any:
+        self.seen += [self.__traceback__, self.__cause__, self.__context__]
+        return Odd, self.args
+
+
+def test_no_exception_pickles_its_own_frames_and_chain_which_travel_beside_it() -> None:
+    try:
+        try:
+            raise KeyError("first")
+        except KeyError as cause:
+            raise Odd("duck") from cause
+    except Odd as caught:
+        error = caught
+    frames, cause = error.__traceback__, error.__cause__
+    raised = raised_from(error)
+    assert Odd.seen
+    assert set(Odd.seen) == {None}
+    assert (error.__traceback__, error.__cause__, error.__context__) == (frames, cause, cause)
+    assert error.__suppress_context__
+    back = rebuild(raised)
+    assert isinstance(back, Odd)
+    assert repr(back.__cause__) == "KeyError('first')"
 
 
 class Loud:

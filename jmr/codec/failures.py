@@ -15,8 +15,9 @@ and the exceptions in an ExceptionGroup are kept, with their frames.
 from __future__ import annotations
 
 import ast
+import contextlib
 import types
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -108,9 +109,27 @@ def _text_of(error: BaseException) -> str:
 
 def _pickled(error: BaseException, members: Sequence[BaseException]) -> bytes | None:
     """A blob of the exception, or of its parts, from which it comes back; a traceback never travels in it."""
-    if members:  # they travel with their frames, beside it
-        return _blob_of(_Parts.of(error, args=error.args[:1]), error, members)
-    return _blob_of(error, error) or _blob_of(_Parts.of(error), error)
+    with _bare(error):
+        if members:  # they travel with their frames, beside it
+            return _blob_of(_Parts.of(error, args=error.args[:1]), error, members)
+        return _blob_of(error, error) or _blob_of(_Parts.of(error), error)
+
+
+@contextlib.contextmanager
+def _bare(error: BaseException) -> Iterator[None]:
+    """Without its frames and its chain, which travel beside it: Dask has all exceptions pickle theirs."""
+    frames, cause, context, suppresses = (
+        error.__traceback__,
+        error.__cause__,
+        error.__context__,
+        error.__suppress_context__,
+    )
+    error.__traceback__ = error.__cause__ = error.__context__ = None
+    try:
+        yield
+    finally:
+        error.__traceback__, error.__cause__, error.__context__ = frames, cause, context
+        error.__suppress_context__ = suppresses
 
 
 def _blob_of(carrier: object, error: BaseException, members: Sequence[BaseException] = ()) -> bytes | None:
