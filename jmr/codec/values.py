@@ -41,7 +41,6 @@ from jmr.errors import NotPicklableError
 __all__ = [
     "PLAIN_TYPES",
     "Buffer",
-    "beside",
     "byte_length",
     "dump",
     "dump_at_most",
@@ -104,11 +103,6 @@ def dump(obj: object) -> list[Buffer]:
     if any(b"__main__" in piece for piece in body) or _names_registered(body):
         return dump_by_value(obj)
     return _pieces(body, buffers)
-
-
-def beside(buffer: Buffer) -> object:
-    """A stand-in for a buffer, which others who pickle, such as Dask, carry uncopied, beside the pickle."""
-    return pickle.PickleBuffer(buffer)
 
 
 def _names_registered(body: list[Buffer]) -> bool:

@@ -22,7 +22,7 @@ from typing import Any
 
 from distributed import Client, get_worker
 
-from jmr.codec.values import Buffer, beside, dump, load
+from jmr.codec.values import Buffer, dump, load, uncopied
 from jmr.engines.calls import JobCall, Receipt, call_map, call_reduce
 
 __all__ = [
@@ -58,7 +58,7 @@ class Blobs:
 
     def __reduce_ex__(self, protocol: Any) -> tuple[type[Blobs], tuple[Any, ...]]:
         def carried(blob: Buffer) -> Any:
-            return bytes(blob) if len(blob) < _FRAME_BYTES or protocol < 5 else beside(blob)
+            return bytes(blob) if len(blob) < _FRAME_BYTES or protocol < 5 else uncopied(blob)
 
         return Blobs, tuple(map(carried, self.blobs))
 
