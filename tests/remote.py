@@ -172,10 +172,15 @@ def processes(host: Host) -> dict[int, str]:
 
 
 def kill_all(host: Host) -> None:
-    """Kill what runs Python there."""
+    """Kill what runs Python there, and wait for the ends: a cable pulled after it no longer holds back their news."""
+    ends = []
     for pid in processes(host):
         with contextlib.suppress(ProcessLookupError):  # it has ended with another
+            ends.append(os.pidfd_open(pid))
             os.kill(pid, signal.SIGKILL)
+    for end in ends:
+        with open(end) as process:
+            assert select.select([process], [], [], DEADLINE)[0], "it does not end"
 
 
 def files(host: Host) -> list[str]:
