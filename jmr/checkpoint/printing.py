@@ -44,8 +44,8 @@ _SIZED = frozenset({str, bytes})
 _SHORT = _SINGLE - _SIZED
 #: Of these, all of one type can be sorted.
 _SORTABLE: tuple[set[type], ...] = ({str}, {int}, {bytes})
-#: Items that are looked at and written together.
-_AT_ONCE = 1 << 10
+#: Items that are looked at and written together: many, but what a kilobyte each makes should stay in a cache.
+_AT_ONCE = 1 << 8
 #: What is larger, or deeper, is not simple: it could be shared, so that its copies would fill the memory.
 _MOST_BYTES, _MOST_ITEMS, _MOST_LEVELS = 1 << 22, 1 << 14, 100
 #: No first byte of what marshal writes.
