@@ -46,7 +46,7 @@ def mapfn(key, value):
     large, words = value
     yield Point(key % 3), len(words)
     yield Colour(key % 2), (key, words)
-    yield key, sum(range(300_000))
+    yield key, sum(range(2_000_000))
 
 def reducefn(key, values):
     note(REDUCED, key)

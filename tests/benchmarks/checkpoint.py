@@ -1,10 +1,12 @@
 """What a checkpoint costs: the same jobs with one and without, in turn.
 
-    python -m tests.benchmarks.checkpoint [--seconds 10] [--runs 3] [--directory DIR] [WORKLOAD ...]
+    python -m tests.benchmarks.checkpoint [--seconds 10] [--rounds 4] [--directory DIR] [WORKLOAD ...]
 
-Each job is made as long as asked for, by the number of its records, which a shorter run tells. The directory is a new
-one each time; where it lies decides, as all map outputs go to that disk. The last column is a finished job run again:
-its source is read and fingerprinted, and what was kept is verified.
+Each job is made as long as asked for, by the number of its records, which a shorter run tells. In each round it runs
+without a checkpoint and with one, in turns which comes first; the ratio is the median of the rounds' ratios, for a
+machine may become slower meanwhile, or faster; a half of them lie between the two that stand beside it. The directory
+is a new one each time; where it lies decides, as all map outputs go to that disk. The last column is a finished job run
+again: its source is read and fingerprinted, and what was kept is verified.
 """
 
 from __future__ import annotations
@@ -101,18 +103,22 @@ def n_records_for(workload: Workload, values: list[Any], seconds: float) -> int:
     return max(1, int(n_records * seconds / took))
 
 
-def measure(workload: Workload, seconds: float, n_runs: int, parent: str | None) -> tuple[float, float, float]:
-    """Median seconds without a checkpoint, with one, and of a finished job run again."""
+def measure(workload: Workload, seconds: float, n_rounds: int, parent: str | None) -> str:
+    """A row of the table."""
     values = workload.values()
     n_records = n_records_for(workload, values, seconds)
-    found: list[tuple[float, float, float]] = []
-    for _ in range(n_runs):
+    found: list[tuple[float, float]] = []
+    for number in range(n_rounds):
         with tempfile.TemporaryDirectory(dir=parent) as directory:
             kept = Path(directory, "kept")
-            without = workload.run(values, n_records, None)
-            found.append((without, *(workload.run(values, n_records, kept) for _ in range(2))))
-    without, first, again = (statistics.median(column) for column in zip(*found, strict=True))
-    return without, first, again
+            order = [None, kept] if number % 2 else [kept, None]
+            took = {where: workload.run(values, n_records, where) for where in order}
+            found.append((took[None], took[kept]))
+            if number == n_rounds - 1:
+                again = workload.run(values, n_records, kept)
+    without, first = (statistics.median(column) for column in zip(*found, strict=True))
+    low, ratio, high = statistics.quantiles([one / other for other, one in found], n=4)
+    return f"{without:7.2f} s {first:6.2f} s  {ratio:6.3f} ({low:.3f} to {high:.3f}) {again:6.2f} s"
 
 
 def main() -> int:
@@ -120,14 +126,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.checkpoint", description=__doc__.split("\n")[0])
     parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"of {', '.join(WORKLOADS)} [all]")
     parser.add_argument("--seconds", type=float, default=10.0, help="how long a job takes [10]")
-    parser.add_argument("--runs", type=int, default=3, help="of which the median is taken [3]")
+    parser.add_argument("--rounds", type=int, default=4, help="how often to run them, twice at least [4]")
     parser.add_argument("--directory", help="where the checkpoints lie [the usual place for temporary files]")
     options = parser.parse_args()
-    print(f"{'':40}  without     with   ratio    again")
+    print(f"{'':40}  without     with   ratio                     again")
     for name in options.workloads or WORKLOADS:
-        without, first, again = measure(WORKLOADS[name], options.seconds, options.runs, options.directory)
-        line = f"{without:7.2f} s {first:6.2f} s  {first / without:6.3f} {again:6.2f} s"
-        print(f"{WORKLOADS[name].about:40}{line}", flush=True)
+        row = measure(WORKLOADS[name], options.seconds, options.rounds, options.directory)
+        print(f"{WORKLOADS[name].about:40}{row}", flush=True)
     return 0
 
 
