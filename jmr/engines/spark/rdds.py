@@ -1,7 +1,7 @@
 """Where a job's rows lie in a classic session: in RDDs, whose jobs cost Java a tenth of what those of DataFrames do.
 
     splits ──parallelize, mapPartitions──> persist ──> receipts, by an accumulator
-    all chunks ──union, partitionBy, mapPartitions──> persist ──> receipts and small results, in the same way
+    all chunks ──union, shuffle, mapPartitions──> persist ──> receipts and small results, in the same way
                                                         └──runJob on one part──> large results
 
 What maps have left lies on the executors, in memory and on their disks. Where an executor is lost, Spark runs its map
@@ -11,6 +11,7 @@ themselves never come to. Beyond it Spark is told to forget how the rows were ma
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -52,23 +53,38 @@ class Rdds:
         """Run map tasks; gives their receipts."""
         self._n_held_bytes += sum(len(split) for _, split in splits)
         given = self._context.parallelize(splits, len(splits))
-        chunk, told = self._run(given, partial(map_rows, self._job))
+        chunk, told = self._run(given, partial(map_rows, self._job), is_keyed=True)
         self._chunks.append(chunk)
         return told
 
     def reduce(self, task_of: Mapping[int, int], n_parts: int, most_whole_bytes: int) -> list[Row]:
         """Run reduce tasks, in so many of Spark's; gives their receipts, and results that are not too large."""
-        rows = self._context.union(self._chunks).coalesce(max(n_parts, self._context.defaultParallelism))
-        dealt = rows.partitionBy(n_parts, partial(_place, n_parts))
+        keyed = self._context.union(self._chunks).coalesce(max(n_parts, self._context.defaultParallelism))
+        dealt = self._shuffled(keyed, n_parts)
         self._reduced, told = self._run(dealt, partial(reduce_rows, self._job, task_of, most_whole_bytes))
         return told
 
-    def _run(self, rows: Any, call: Callable[[Iterable[Any]], Iterator[Row]]) -> tuple[Any, list[Row]]:
+    def _shuffled(self, keyed: Any, n_parts: int) -> Any:
+        """What `RDD.partitionBy` does when Python has told each row's key; that is partition modulo `n_parts`."""
+        from pyspark import RDD, CPickleSerializer
+        from pyspark.serializers import BatchedSerializer
+
+        java = self._context._jvm
+        pairs = java.PairwiseRDD(keyed._jrdd.rdd()).asJavaPairRDD()
+        dealt = pairs.partitionBy(java.PythonPartitioner(n_parts, 0))
+        lists: Any = BatchedSerializer
+        return RDD(java.PythonRDD.valueOfPair(dealt), self._context, lists(CPickleSerializer()))
+
+    def _run(
+        self, rows: Any, call: Callable[[Iterable[Any]], Iterator[Row]], *, is_keyed: bool = False
+    ) -> tuple[Any, list[Row]]:
         """Run calls, and keep the rows that they give where they are; but for those that are told."""
         from pyspark import StorageLevel
 
         told = self._context.accumulator([], _Lists())
-        kept = rows.mapPartitions(partial(_parted, call, told)).persist(StorageLevel.MEMORY_AND_DISK)
+        kept = rows.mapPartitions(partial(_keyed if is_keyed else _parted, call, told))
+        kept._bypass_serializer = is_keyed
+        kept.persist(StorageLevel.MEMORY_AND_DISK)
         if self._n_held_bytes > _MOST_HELD_BYTES:
             kept.localCheckpoint()
         kept._jrdd.count()  # in Java: `kept.count()` would have Python read all rows again
@@ -99,9 +115,12 @@ def _parted(
             yield row.partition, plain
 
 
+def _keyed(call: Callable[[Iterable[Any]], Iterator[Row]], told: Any, rows: Iterable[Any]) -> Iterator[bytes]:
+    """On a worker: the same, as Java wants it for a shuffle: in turns, a number and what belongs there."""
+    for partition, plain in _parted(call, told, rows):
+        yield partition.to_bytes(8, "big")
+        yield pickle.dumps([(partition, plain)], pickle.HIGHEST_PROTOCOL)
+
+
 def _between(first: Place, last: Place, rows: Iterable[tuple[int, tuple[Any, ...]]]) -> Iterator[tuple[int, Row]]:
     return ((partition, Row(*row)) for partition, row in rows if first <= (row[0], row[2]) <= last)
-
-
-def _place(n_parts: int, partition: int) -> int:
-    return partition % n_parts
