@@ -182,3 +182,22 @@ def test_whoever_looks_sees_all_records_in_order_before_they_may_change(source: 
         n_records += n
     assert len(seen) == n_records
     assert [key for key, _ in seen] == list(range(n_records))
+
+
+def test_where_tasks_are_dear_the_first_takes_a_small_part_of_what_is_known_to_come() -> None:
+    sizer = SplitSizer(n_slots=2, n_records=1_024_000, least_seconds=0.1)
+    assert sizer.next_size() == 2_000
+    assert SplitSizer(n_slots=2, n_records=500, least_seconds=0.1).next_size() == 1
+    assert SplitSizer(n_slots=2, n_records=None, least_seconds=0.1).next_size() == 1
+
+
+def test_where_rounds_are_dear_what_is_little_for_each_slot_is_one_round() -> None:
+    sizes = []
+    for round_seconds in 0.0, 3.0:
+        sizer = SplitSizer(n_slots=2, n_records=1_024_000, least_seconds=0.1, round_seconds=round_seconds)
+        for _ in range(2):
+            sizer.sent(sizer.next_size(), 16_000)
+        for _ in range(2):
+            sizer.finished(2_000, seconds=0.01, flush_seconds=0.0)
+        sizes.append(sizer.next_size())
+    assert sizes == [40_000, 510_002]

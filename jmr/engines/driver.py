@@ -49,6 +49,8 @@ class Pool(Protocol):
     name: str
     #: Less work than this is not worth a task of this engine's.
     least_seconds: float
+    #: And less than this for each slot is not worth more than one round of tasks.
+    round_seconds: float
 
     @property
     def n_slots(self) -> int:
@@ -153,7 +155,12 @@ class DrivenEngine:
             return
         report, pool = self._report, self._pool
         report.n_records_total = source.n_records
-        sizer = SplitSizer(max(1, report.n_slots), source.n_records, least_seconds=pool.least_seconds)
+        sizer = SplitSizer(
+            max(1, report.n_slots),
+            source.n_records,
+            least_seconds=pool.least_seconds,
+            round_seconds=pool.round_seconds,
+        )
         under_way: dict[int, int] = {}
         index = n_sent = 0
         is_over = False
@@ -187,7 +194,9 @@ class DrivenEngine:
         from jmr.engines.handing import Handing  # few jobs need it
 
         report, pool = self._report, self._pool
-        handing = Handing(source, max(1, report.n_slots), least_seconds=pool.least_seconds)
+        handing = Handing(
+            source, max(1, report.n_slots), least_seconds=pool.least_seconds, round_seconds=pool.round_seconds
+        )
         is_over = False
 
         def mapped(index: int, receipt: Receipt) -> None:

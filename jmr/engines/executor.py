@@ -49,6 +49,7 @@ class ExecutorPool:
 
     name = "executor"
     least_seconds = 0.0
+    round_seconds = 0.0
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor

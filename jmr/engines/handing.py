@@ -54,14 +54,22 @@ class Handing:
         To begin with.
     keeper
         Where the job has a checkpoint.
-    least_seconds
+    least_seconds, round_seconds
         As for `SplitSizer`.
     """
 
-    def __init__(self, source: Records, n_slots: int, keeper: Keeper | None = None, least_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        source: Records,
+        n_slots: int,
+        keeper: Keeper | None = None,
+        *,
+        least_seconds: float = 0.0,
+        round_seconds: float = 0.0,
+    ) -> None:
         self._source = source
         self._keeper = keeper
-        self._sizer = SplitSizer(n_slots, source.n_bytes, least_seconds=least_seconds)
+        self._sizer = SplitSizer(n_slots, source.n_bytes, least_seconds=least_seconds, round_seconds=round_seconds)
         self._n_slots = self._window = n_slots
         self._most_blob_bytes = 0
         #: By the number of its task: how much a split reads, and the length of its blob.

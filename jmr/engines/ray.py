@@ -72,6 +72,7 @@ class RayPool:
 
     name = "ray"
     least_seconds = 0.01
+    round_seconds = 0.0
 
     def __init__(self) -> None:
         self._ray = imported()

@@ -39,6 +39,9 @@ _DEAR_FLUSH = 0.05
 _LEAST_SECONDS, _LEAST_DEAR_SECONDS = 0.002, 0.05
 #: Of what is left, the part that a round hands out: so that what is wrong with the estimate can be made up for.
 _SHARE, _DEAR_SHARE = 0.5, 0.8
+#: Where tasks are dear, the first of a slot takes so small a part of its records: whatever these take, it is no larger
+#: part of the job.
+_FIRST_PART = 1 << 8
 #: The first records may be cheap, and the rest not. (What a task may take of what is left bounds the harm.)
 _GROWTH = 256
 _MOST_BYTES = 1 << 25
@@ -70,6 +73,8 @@ class SplitSizer:
         What a map task may leave, as far as that can be foreseen.
     least_seconds
         Less work than this is not worth a task, where an engine makes tasks dear.
+    round_seconds
+        Less work than this for each slot is one round, where an engine makes rounds dear.
 
     Examples
     --------
@@ -82,9 +87,15 @@ class SplitSizer:
     """
 
     def __init__(
-        self, n_slots: int, n_records: int | None, most_output_bytes: int = 1 << 30, least_seconds: float = 0.0
+        self,
+        n_slots: int,
+        n_records: int | None,
+        most_output_bytes: int = 1 << 30,
+        *,
+        least_seconds: float = 0.0,
+        round_seconds: float = 0.0,
     ) -> None:
-        self._least_seconds = least_seconds
+        self._least_seconds, self._round_seconds = least_seconds, round_seconds
         self._most_output_bytes = most_output_bytes
         self._output_bytes_per_record = 0.0
         self._n_slots = n_slots
@@ -109,8 +120,9 @@ class SplitSizer:
     def next_size(self) -> int:
         """How many records to read for the next split; at least 1."""
         if self._seconds_per_record is None:
-            return 1
-        target = _DEAR_SECONDS if self._is_dear else max(_SECONDS, 2 * self._least_seconds)
+            n_known = self._n_left or 0
+            return max(1, n_known // (_FIRST_PART * self._n_slots)) if self._least_seconds else 1
+        target = _DEAR_SECONDS if self._is_dear else max(_SECONDS, 2 * self._least_seconds, self._round_seconds)
         size = min(target / self._seconds_per_record, self._largest * _GROWTH)
         if self._bytes_per_record:
             most_bytes = _MOST_BYTES if self._bytes_per_record < _LARGE_RECORD else _MOST_LARGE_BYTES
@@ -134,6 +146,8 @@ class SplitSizer:
 
     def _part_of_round(self) -> int:
         share = _DEAR_SHARE if self._is_dear else _SHARE
+        if (self._seconds_per_record or 0.0) * self._n_left_in_round <= self._round_seconds * self._n_slots:
+            share = 1.0
         return math.ceil(share * self._n_left_in_round / self._n_slots)
 
     def finished(self, n_records: int, seconds: float, flush_seconds: float, output_bytes: int = 0) -> None:

@@ -58,7 +58,7 @@ class SparkPool:
     """
 
     name = "Spark"
-    least_seconds = 1.0
+    least_seconds, round_seconds = 0.1, 3.0
 
     def __init__(self, session: Any = None) -> None:
         need_spark()
@@ -201,7 +201,7 @@ class SparkPool:
         answers = _answers(self._rows.map(splits), [index for index, _ in splits])
         self._n_chunks += 1
         self._n_bytes += sum(sum(receipt.lengths) for _, receipt, _ in answers)
-        self._is_tiny &= max(receipt.seconds for _, receipt, _ in answers) < self.least_seconds / 8
+        self._is_tiny &= max(receipt.seconds for _, receipt, _ in answers) < self.least_seconds
         return answers
 
     def _reduce(self) -> list[_Answer]:
