@@ -202,10 +202,13 @@ def test_a_place_that_holds_anything_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "letter.txt").touch()
     run(NUMBERS, by_name, total, engine="inline", out=tmp_path / "done", name="adding")
+    run([(1, 1)], emit, first, engine="inline", out=tmp_path / "one", name="one")
+    instead = "read it with jmr.outputs({!r}), or remove it to run the job again, or name a new directory"
     for name, why in {
         "file": "is a file: name a directory, which may be a new one",
         "used": "holds 'letter.txt': name a new directory, or an empty one",
-        "done": "holds the output of job 'adding', 50 keys (_manifest.json): name a new directory, or remove that one",
+        "done": f"holds the output of job 'adding', 50 keys: {instead.format(str(tmp_path / 'done'))}",
+        "one": f"holds the output of job 'one', 1 key: {instead.format(str(tmp_path / 'one'))}",
         "nowhere/sums": "cannot be used: No such file or directory",
         "file/sums": "cannot be used: Not a directory",
     }.items():
@@ -624,7 +627,7 @@ def test_a_url_gets_files_and_a_manifest(fsspec: Any, suffix: str) -> None:
     assert at(fsspec, url) == ["_manifest.json", path.rpartition("/")[2]]
     expected = run(NUMBERS, by_name, total, engine="inline")
     assert run(jmr.outputs(url), emit, first, engine="inline") == expected
-    with pytest.raises(jmr.ArgumentValueError, match=f"out='{url}' holds the output of a job"):
+    with pytest.raises(jmr.ArgumentValueError, match=rf"^out='{url}' holds .* with jmr.outputs\('{url}'\), or"):
         run(NUMBERS, by_name, total, engine="inline", out=url)
 
 

@@ -81,7 +81,8 @@ class Bucket:
             raise ArgumentValueError(f"out={shown(self._url)!r} cannot be used: {_reason(self._url, error)}") from None
         if MANIFEST in names:
             raise ArgumentValueError(
-                f"out={shown(self._url)!r} holds the output of a job ({MANIFEST}): name a new place, or remove that one"
+                f"out={shown(self._url)!r} holds the output of a job: read it with jmr.outputs({shown(self._url)!r}), "
+                "or remove it to run the job again, or name a new place"
             )
         if others := sorted(name for name in names if not _PART.fullmatch(name)):
             raise ArgumentValueError(f"out={shown(self._url)!r} holds {others[0]!r}: name a new place, or an empty one")

@@ -49,7 +49,7 @@ class Folder:
             left = self._left()
             others = sorted(name for name in self._names() if name not in left)
         if MANIFEST in others:
-            raise ArgumentValueError(f"out={self._name!r} {self._held()}: name a new directory, or remove that one")
+            raise ArgumentValueError(f"out={self._name!r} {self._held()}")
         if others:
             raise ArgumentValueError(f"out={self._name!r} holds {others[0]!r}: name a new directory, or an empty one")
 
@@ -140,11 +140,16 @@ class Folder:
         return left
 
     def _held(self) -> str:
+        """What an earlier job has written there, and what to do."""
         try:
             manifest = Manifest.read(self._content(MANIFEST))
         except (OSError, ValueError):
-            return f"holds {MANIFEST!r}"
-        return f"holds the output of job {manifest.job!r}, {manifest.n_keys:,} keys ({MANIFEST})"
+            return f"holds {MANIFEST!r}: name a new directory, or remove that one"
+        keys = "1 key" if manifest.n_keys == 1 else f"{manifest.n_keys:,} keys"
+        return (
+            f"holds the output of job {manifest.job!r}, {keys}: read it with jmr.outputs({self._name!r}), or remove it "
+            "to run the job again, or name a new directory"
+        )
 
     def _content(self, name: str) -> bytes:
         with open(os.path.join(self._path, name), "rb") as file:
