@@ -458,6 +458,21 @@ def test_a_fingerprint_is_of_what_is_read(tmp_path: Path) -> None:
     assert FilesSplit(Disk("/"), jmr.files(a).how, ()).fingerprint()
 
 
+def test_a_fingerprint_knows_a_file_from_everywhere_and_not_another_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name / "a", b"1\n")
+        os.utime(tmp_path / name / "a", ns=(1, 1))
+    whole, relative = [], []
+    for name in ("here", "there"):
+        monkeypatch.chdir(tmp_path / name)
+        whole += [split.fingerprint() for split in jmr.files(tmp_path / "here" / "a").splits()]
+        relative += [split.fingerprint() for split in jmr.files("a").splits()]
+    assert (len(set(whole)), len(set(relative))) == (1, 2)
+
+
 def test_a_checkpoint_reads_again_only_what_has_changed(tmp_path: Path) -> None:
     calls = Calls(tmp_path / "calls")
     folder = tmp_path / "in"

@@ -34,6 +34,9 @@ class OpenFile(Protocol):
 class Opener(Protocol):
     """Where files lie. Small, and travels with each split."""
 
+    def whole(self, path: str) -> str:
+        """The same path for whoever is in another directory."""
+
     def look(self, path: str) -> Identity:
         """What a file is now, as far as that can be told from outside. Raises OSError."""
 
@@ -48,13 +51,17 @@ class Disk:
     #: Where relative paths begin.
     root: str
 
+    def whole(self, path: str) -> str:
+        """See `Opener`."""
+        return os.path.join(self.root, path)
+
     def look(self, path: str) -> Identity:
         """See `Opener`."""
-        return _identity(os.stat(os.path.join(self.root, path)))
+        return _identity(os.stat(self.whole(path)))
 
     def open(self, path: str) -> OpenFile:
         """See `Opener`."""
-        return _OnDisk(open(os.path.join(self.root, path), "rb", buffering=0))
+        return _OnDisk(open(self.whole(path), "rb", buffering=0))
 
 
 class _OnDisk:

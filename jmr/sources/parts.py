@@ -154,7 +154,8 @@ class FilesSplit(Split):
         """See `Split`."""
         if any(part.error is not None for part in self.parts):
             return ""
-        told = repr((self.opener, self.how, self.parts))
+        paths = [part.path if part.url is not None else self.opener.whole(part.path) for part in self.parts]
+        told = repr((paths, self.how, self.parts))
         return hashlib.blake2b(told.encode(errors="surrogateescape"), digest_size=16).hexdigest()
 
     def _content(self, index: int) -> Cut:
