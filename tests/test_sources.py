@@ -285,6 +285,28 @@ def test_a_checkpoint_knows_splits_by_their_fingerprints(tmp_path: Path) -> None
     assert calls.take() == {}
 
 
+@dataclass(frozen=True)
+class Unprinted(jmr.Split):
+    """A number, and no fingerprint."""
+
+    number: int
+
+    def read(self, set_aside: SetAside) -> tuple[list[Any], list[Any]]:
+        return [self.number], [self.number]
+
+
+def test_a_checkpoint_says_once_that_splits_without_a_fingerprint_are_not_kept(tmp_path: Path) -> None:
+    def notes(*splits: Any) -> list[str]:
+        checkpoint = tmp_path / type(splits[0]).__name__
+        result = jmr.run(Listed(list(splits)), lambda key, _: [(key, 1)], checkpoint=checkpoint)
+        return result.summary._report.notes
+
+    assert notes(Unprinted(1), Unprinted(2)) == [
+        "splits of Listed have no fingerprint(), so checkpoint= keeps nothing of them"
+    ]
+    assert notes(Numbers((1,), "a"), Numbers((2,), "")) == []
+
+
 # A look before
 
 

@@ -157,6 +157,8 @@ class Source(Protocol):
     ...     def read(self, set_aside):
     ...         numbers = list(range(self.first, self.last + 1))
     ...         return numbers, [number * number for number in numbers]
+    ...     def fingerprint(self):  # for checkpoint=, which keeps nothing of splits without one
+    ...         return repr(self)
     >>> class Squares(jmr.Source):
     ...     def splits(self):
     ...         for first in range(1, 100, 10):
