@@ -82,7 +82,7 @@ class Plan:
         if speculate is not None and not isinstance(speculate, bool):
             raise ArgumentTypeError(f"speculate must be True, False or None, not {describe(speculate)}")
         if options.get("checkpoint") is not None:
-            options["checkpoint"] = _checked_path("checkpoint", options["checkpoint"])
+            options["checkpoint"] = _checked_checkpoint(options["checkpoint"])
         if options.get("out") is not None:
             options["out"] = _checked_out(options)
         progress = options.get("progress")
@@ -137,13 +137,21 @@ def checked_count(option: str, value: Any, *, most: int, least: int = 1) -> int:
     return count
 
 
-def _checked_path(option: str, value: Any) -> str:
+def _checked_checkpoint(value: Any) -> str:
     """A str, or an object that stands for a path."""
+    from jmr.sinks.sink import is_url, shown  # few jobs need it
+
     path = type(value).__fspath__(value) if hasattr(type(value), "__fspath__") else value
     if not isinstance(path, str):
-        raise ArgumentTypeError(f"{option} must be a directory's path, not {describe(value)} ({type(value).__name__})")
+        raise ArgumentTypeError(
+            f"checkpoint must be a directory's path, not {describe(value)} ({type(value).__name__})"
+        )
     if not path or "\0" in path:
-        raise ArgumentValueError(f"{option} must be a directory's path, not {describe(value)}")
+        raise ArgumentValueError(f"checkpoint must be a directory's path, not {describe(value)}")
+    if is_url(path):
+        raise ArgumentValueError(
+            f"checkpoint={shown(path)!r} is a URL, and a checkpoint needs a directory on this host"
+        )
     return path
 
 

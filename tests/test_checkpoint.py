@@ -228,11 +228,18 @@ def test_a_directory_of_somebody_else_is_refused(tmp_path: Path, monkeypatch: An
         Folder(str(tmp_path))
 
 
+def test_a_tilde_is_the_home_directory(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = Folder("~/kept")
+    folder.close()
+    assert (folder.name, folder.path) == ("~/kept", str(tmp_path / "kept"))
+
+
 def test_a_file_and_a_directory_without_a_parent_are_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ArgumentValueError, match="is a file: name a directory"):
         Folder(str(tmp_path / "file"))
-    with pytest.raises(ArgumentValueError, match=r"cannot be made: /.*/no: No such file or directory$"):
+    with pytest.raises(ArgumentValueError, match=r"cannot be made: there is no directory '/.*/no'; make it first$"):
         Folder(str(tmp_path / "no" / "such"))
 
 

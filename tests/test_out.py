@@ -209,7 +209,7 @@ def test_a_place_that_holds_anything_is_refused_at_once(tmp_path: Path) -> None:
         "used": "holds 'letter.txt': name a new directory, or an empty one",
         "done": f"holds the output of job 'adding', 50 keys: {instead.format(str(tmp_path / 'done'))}",
         "one": f"holds the output of job 'one', 1 key: {instead.format(str(tmp_path / 'one'))}",
-        "nowhere/sums": "cannot be used: No such file or directory",
+        "nowhere/sums": f"cannot be made: there is no directory {str(tmp_path / 'nowhere')!r}; make it first",
         "file/sums": "cannot be used: Not a directory",
     }.items():
         for call in (jmr.run, jmr.submit):
@@ -217,6 +217,12 @@ def test_a_place_that_holds_anything_is_refused_at_once(tmp_path: Path) -> None:
                 call(never(), by_name, total, out=tmp_path / name)
             assert str(caught.value) == f"out={str(tmp_path / name)!r} {why}"
     assert names(tmp_path / "used") == ["letter.txt"]
+
+
+def test_a_tilde_is_the_home_directory_for_outputs_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    result = run(NUMBERS, by_name, total, engine="inline", out="~/sums")
+    assert dict(result) == dict(jmr.outputs("~/sums")) == {str(tmp_path / "sums" / "part-00000.jsonl"): 50}
 
 
 @pytest.mark.parametrize("wrong", [5, b"sums", "", "a\0b", True, ["a"]])

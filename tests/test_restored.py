@@ -538,6 +538,14 @@ def test_a_checkpoint_is_a_path(wrong: Any) -> None:
         jmr.run({}, total, checkpoint=wrong)
 
 
+def test_a_checkpoint_is_on_this_host() -> None:
+    with pytest.raises(jmr.ArgumentValueError) as caught:
+        jmr.run({}, total, checkpoint="s3://me:secret@bucket/kept")
+    assert str(caught.value) == (
+        "checkpoint='s3://bucket/kept' is a URL, and a checkpoint needs a directory on this host"
+    )
+
+
 #: A disk that has less to spare than jobs leave to others: nothing can be kept there.
 FULL = """
 import os, sys

@@ -47,7 +47,7 @@ class Folder:
     def __init__(self, path: str) -> None:
         #: As the user wrote it, and from the root.
         self.name = path
-        self.path = os.path.abspath(path)
+        self.path = os.path.abspath(os.path.expanduser(path))
         _make(self.path, path)
         _check(self.path, path)
         self._lock = _locked(self.path, path)
@@ -106,6 +106,10 @@ def _make(path: str, name: str) -> None:
             return
         if not os.path.isdir(path):
             raise ArgumentValueError(f"checkpoint={name!r} is a file: name a directory, which may be a new one")
+    except FileNotFoundError as error:
+        raise ArgumentValueError(
+            f"checkpoint={name!r} cannot be made: there is no directory {os.path.dirname(path)!r}; make it first"
+        ) from error
     except OSError as error:
         raise ArgumentValueError(
             f"checkpoint={name!r} cannot be made: {os.path.dirname(path)}: {error.strerror}"

@@ -199,10 +199,8 @@ class Keeper:
     def known(self, split: Split) -> MapDone | None:
         """What the map task of a split that workers read has left in an earlier run: the next split."""
         if type(split).fingerprint is Split.fingerprint:
-            name = type(self._plan.source).__name__
-            self._notes.put(
-                "unprinted", f"splits of {name} have no fingerprint(), so checkpoint= keeps nothing of them"
-            )
+            splits = f"splits of {type(self._plan.source).__name__}"
+            self._notes.put("unprinted", f"{splits} have no fingerprint(), so checkpoint= keeps nothing of them")
         told = split.fingerprint() or uuid.uuid4().hex
         return self._known(key_of("split", type(split).__qualname__, told))
 

@@ -59,6 +59,8 @@ def _found(place: Any) -> Written:
             f"place must be what a job's out= named, a path or a URL, not {describe(place)} ({type(place).__name__})"
         )
     named = os.fspath(place).rstrip("/") or "/"
+    if not is_url(named):
+        named = os.path.expanduser(named)
     manifest = manifest_of(named)
     join = "{}/{}".format if is_url(named) else os.path.join
     items = [(join(shown(named), part.name), part.n_keys) for part in manifest.parts]

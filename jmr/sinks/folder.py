@@ -197,6 +197,11 @@ class Folder:
                 raise ArgumentValueError(
                     f"out={self._name!r} is a file: name a directory, which may be a new one"
                 ) from None
+            parent = os.path.dirname(self._path)
+            if isinstance(error, FileNotFoundError) and not os.path.exists(parent):
+                raise ArgumentValueError(
+                    f"out={self._name!r} cannot be made: there is no directory {parent!r}; make it first"
+                ) from None
             raise ArgumentValueError(f"out={self._name!r} cannot be used: {error.strerror or error}") from error
 
 

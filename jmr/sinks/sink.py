@@ -9,6 +9,7 @@ itself, under a name that no other attempt has, and the part takes only that alo
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -79,6 +80,8 @@ def sink_for(out: Any) -> Sink:
     if not path or "\0" in path:
         raise ArgumentValueError(f"out must be a directory's path, or a URL, not {describe(out)}")
     place = path.rstrip("/") or "/"
+    if not is_url(place):
+        place = os.path.expanduser(place)
     made = format_of(".parquet" if place.endswith(".parquet") else ".jsonl")
     made.check()
     return Sink(place, made)
