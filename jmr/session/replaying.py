@@ -35,7 +35,10 @@ class _Failed:
         if error is not None and error.has_replay:
             return error.known_replay()
         kept = "at no single record" if self.error is None or error is not None else "and its record is gone"
-        raise ReplayError(f"job {self.job!r}, the last that failed, did so {kept}: {self.told}")
+        raise ReplayError(
+            f"job {self.job!r}, the last that failed, did so {kept}: {self.told.rstrip('.')}. To step through the "
+            'whole job here: engine="inline"'
+        )
 
 
 _last: _Failed | None = None

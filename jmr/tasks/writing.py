@@ -22,6 +22,8 @@ __all__ = ["Columns", "Fitting", "Writing"]
 Columns = tuple[list[Any], list[int], list[Any]]
 
 _GAVE = {"reduce": "reducefn returned", "combine": "combinefn folded the values to", "": "mapfn emitted the values"}
+#: What JSON can hold, of a value and of a key.
+_ADVICE = ("Give it text, a number, a list or a dict with str keys", "Give it text, a number or a tuple of these")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ class Writing:
     def _refusal(self, key: Any, value: Any, is_key: bool, reason: str) -> ContractError:
         gave = _GAVE[self.phase if self.is_called else ""]
         what, obj = ("the key is", key) if is_key else (gave, value)
+        title = self.sink.format.title
+        advice = f". {_ADVICE[is_key]}; or leave out out=" if title == "JSON" else ""
         return ContractError(
-            f"{what} {describe(obj)} ({type(obj).__name__}), which {self.sink.format.title} cannot hold: {reason}"
+            f"{what} {describe(obj)} ({type(obj).__name__}), which {title} cannot hold: {reason}{advice}"
         )
 
 
