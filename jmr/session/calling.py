@@ -55,7 +55,8 @@ def run(
     source
         A mapping, whose items are the records; an object with only `__iter__` and `__getitem__` that is no sequence,
         likewise; or an iterable of (key, value) pairs. Read once, lazily, in this thread. It may be longer than memory.
-        Or what the workers read by themselves: `jmr.files(...)`, or a `jmr.Source` of your own.
+        Or a data frame of pandas, polars or Arrow; or what the workers read by themselves: `jmr.files(...)`,
+        `jmr.table(...)`, `jmr.outputs(...)`, the result of a job with `out=`, or a `jmr.Source` of your own.
     mapfn
         Called as `mapfn(key, value)` for every record. Returns or yields (key, value) pairs, or returns None for
         nothing. Keys must be hashable and compare by value; all NaNs are one key.
