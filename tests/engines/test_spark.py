@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,23 @@ from jmr.engines.answers import decoded
 from jmr.engines.calls import JobCall
 from jmr.engines.spark import pool as pools
 from jmr.engines.spark import rdds
-from jmr.engines.spark.failures import error_of
+from jmr.engines.spark.failures import CHANGED, error_of
 from jmr.engines.spark.frames import _union
 from jmr.engines.spark.pool import SparkPool
-from jmr.engines.spark.rows import RECEIPT, map_batches, n_pieces, receipt_of, reduce_batches, rows_of, table_of
+from jmr.engines.spark.rdds import Rdds
+from jmr.engines.spark.rows import (
+    RECEIPT,
+    Reduces,
+    Row,
+    map_batches,
+    map_rows,
+    n_pieces,
+    receipt_of,
+    reduce_batches,
+    reduce_rows,
+    rows_of,
+    table_of,
+)
 from jmr.engines.spark.session import OwnSession, is_remote
 from jmr.errors import ArgumentValueError, JobCancelled, SlotDiedError, WorkerError
 from tests.engines.clusters import CHECKOUT, connect_session, spark_session
@@ -99,7 +112,8 @@ def test_blobs_in_pieces_and_partitions_in_one_task_give_what_the_loop_gives() -
     assert [row.task for row in rows if row.partition == RECEIPT] == [0, 1, 2]
     assert max(row.piece for row in rows) == n_pieces(400_000) - 1
     data = [batch.filter([p != RECEIPT for p in batch.column(1).to_pylist()]) for batch in reversed(mapped)]
-    reduced = list(reduce_batches(job, {partition: partition for partition in range(5)}, 0, data))
+    reduces = reduces_of(row for row in rows if row.partition != RECEIPT)
+    reduced = list(reduce_batches(job, reduces, 0, data))
     blobs: dict[int, bytes] = {}
     for row in (row for batch in reduced for row in rows_of(batch)):
         if row.partition == RECEIPT:
@@ -109,6 +123,38 @@ def test_blobs_in_pieces_and_partitions_in_one_task_give_what_the_loop_gives() -
     found = {key: value for blob in blobs.values() for key, value in zip(*_columns(blob), strict=True)}
     source = {key: value for part in parts for key, value in part.items()}
     assert found == jmr.run(source, mapfn, engine="inline", progress=False)
+
+
+def reduces_of(rows: Iterable[Row]) -> Reduces:
+    """One for each partition."""
+    splits: dict[int, set[int]] = {}
+    for row in rows:
+        splits.setdefault(row.partition, set()).add(row.task)
+    return Reduces({partition: partition for partition in splits}, {part: len(some) for part, some in splits.items()})
+
+
+def mapped_rows(job: JobCall) -> list[Row]:
+    """Two splits, of which each leaves two pieces."""
+    mapped = map_rows(job, splits_of({1: "a"}, {2: "b"}))
+    return [row for row in mapped if row.partition != RECEIPT]
+
+
+CHANGES: dict[str, Callable[[list[Row]], list[Row]]] = {
+    "a split is missing, which has failed": lambda rows: [row for row in rows if row.task != 0],
+    "a split is there twice, which was not seen before": lambda rows: rows + [row for row in rows if row.task == 0],
+    "a piece is missing": lambda rows: rows[1:],
+    "a partition is new": lambda rows: [*rows, rows[0]._replace(partition=7)],
+}
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_rows_that_no_receipt_has_told_of_are_refused(change: str) -> None:
+    job = call(lambda key, value: [("key", bytes(150_000))], everything, n_partitions=1)
+    rows = mapped_rows(job)
+    assert [(row.task, row.piece) for row in rows] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    keyed = [(row.partition, row) for row in CHANGES[change](rows)]
+    with pytest.raises(RuntimeError, match="gave something else"):
+        list(reduce_rows(job, reduces_of(rows), 0, keyed))
 
 
 def _columns(blob: bytes) -> tuple[list[Any], list[Any]]:
@@ -147,6 +193,7 @@ Lost task 0.0 in stage 1.0 (TID 1): org.apache.spark.api.python.PythonException:
         ("x\nCaused by: java.lang.OutOfMemoryError: Java heap space\n\tat y", WorkerError, "more"),
         ("org.apache.spark.SparkException: Python worker exited unexpectedly (crashed)", SlotDiedError, "has ended"),
         ("ExecutorLostFailure (executor 3 exited)", WorkerError, "lost an executor"),
+        (FROM_JAVA.format(f"RuntimeError: {CHANGED}"), WorkerError, "lost an executor: run the job again"),
         ("z" * 1000, WorkerError, "z..."),
     ],
 )  # fmt: skip
@@ -200,6 +247,28 @@ def test_a_function_that_ends_its_process_ends_the_job_and_not_the_session(sessi
     with pytest.raises(SlotDiedError, match="has ended in the middle of a task"):
         jmr.run({1: 1}, lambda key, value: os._exit(3), engine=session, progress=False)
     same(session, TEXTS, words, total)
+
+
+@pytest.mark.slow
+def test_a_map_task_that_leaves_nothing_when_it_runs_again_ends_the_job(session: Any, tmp_path: Path) -> None:
+    """What an executor held is gone; only a classic session maps it once more."""
+    if is_remote(session):
+        pytest.skip("what is lost there ends the job anyway")
+    was_here = str(tmp_path / "was-here")
+
+    def mapfn(key: int, value: str) -> list[tuple[str, int]]:
+        if key == 1:
+            open(was_here, "x").close()
+        return [("key", key)]
+
+    job = call(mapfn, everything, n_partitions=1)
+    rows = Rdds(session, job)
+    assert not any(receipt_of(row).failed for row in rows.map(splits_of({1: "a"}, {2: "b"})))
+    rows._chunks[0].unpersist(blocking=True)
+    with pytest.raises(Exception, match=CHANGED) as raised:
+        rows.reduce(Reduces({0: 0}, {0: 2}), 1, 0)
+    rows.forget()
+    assert "run the job again" in str(error_of(raised.value))
 
 
 @pytest.mark.slow

@@ -9,7 +9,10 @@ import re
 
 from jmr.errors import JmrError, SlotDiedError, WorkerError
 
-__all__ = ["error_of"]
+__all__ = ["CHANGED", "error_of"]
+
+#: What `reduce_rows` raises.
+CHANGED = "a map task gave something else when Spark had to run it again"
 
 _WIDTH = 300
 #: A traceback's last line: the first that is not indented. Java's own lines may stand right after it.
@@ -36,6 +39,7 @@ _KNOWN = [
         "Spark's Java has run out of memory: give it more, by spark.driver.memory and spark.executor.memory, before "
         "the session starts",
     ),
+    (CHANGED, WorkerError, f"{CHANGED}, after it had lost an executor: run the job again"),
     (
         r"Checkpoint block .* not found|ExecutorLostFailure|executor .*(?:lost|exited)",
         WorkerError,

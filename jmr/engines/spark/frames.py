@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, ClassVar
 
 from jmr.codec.values import Buffer
 from jmr.engines.calls import JobCall
-from jmr.engines.spark.rows import COLUMNS, Place, Row, map_batches, reduce_batches, rows_of, table_of
+from jmr.engines.spark.rows import COLUMNS, Place, Reduces, Row, map_batches, reduce_batches, rows_of, table_of
 
 __all__ = ["Frames"]
 
@@ -46,9 +46,9 @@ class Frames:
         self._chunks.append(chunk)
         return told
 
-    def reduce(self, task_of: Mapping[int, int], n_parts: int, most_whole_bytes: int) -> list[Row]:
+    def reduce(self, reduces: Reduces, n_parts: int, most_whole_bytes: int) -> list[Row]:
         """Run reduce tasks, in so many of Spark's; gives their receipts, and results that are not too large."""
-        call = partial(reduce_batches, self._job, task_of, most_whole_bytes)
+        call = partial(reduce_batches, self._job, reduces, most_whole_bytes)
         rows = _dealt(_union(self._chunks).where("partition >= 0"), n_parts)
         self._reduced = rows.mapInArrow(call, COLUMNS).localCheckpoint()
         return _told(self._reduced)

@@ -82,8 +82,9 @@ class SparkPool:
         self._n_chunks = 0
         #: Of what map tasks have left.
         self._n_bytes = 0
-        #: Partitions, by reduce task; and what is still to be fetched of their results.
+        #: Partitions, by reduce task; how many splits have left something there; and results still to be fetched.
         self._tasks: dict[int, Sequence[int]] = {}
+        self._n_splits: dict[int, int] = {}
         self._has_reduced = False
         self._windows: Iterator[list[_Answer]] | None = None
 
@@ -131,7 +132,7 @@ class SparkPool:
 
     def start_reduce(self, index: int, partitions: Sequence[int], splits: Sequence[int]) -> None:
         """Have it wait for others; all of them are one job."""
-        self._tasks[index] = partitions
+        self._tasks[index], self._n_splits[index] = partitions, len(splits)
 
     def finished(self, seconds: float) -> Sequence[_Answer]:
         """Send what waits, if it is enough, or nothing more will come; wait for what was sent."""
@@ -206,10 +207,12 @@ class SparkPool:
 
     def _reduce(self) -> list[_Answer]:
         """Run all reduce tasks: several in one of Spark's, where there is little to do."""
+        from jmr.engines.spark.rows import Reduces
+
         assert self._rows is not None
         n_parts = min(len(self._tasks), max(self._n_slots, self._n_bytes // _BYTES_A_PART))
         task_of = {partition: index for index, partitions in self._tasks.items() for partition in partitions}
-        told = self._rows.reduce(task_of, n_parts, _WHOLE_BYTES // len(self._tasks))
+        told = self._rows.reduce(Reduces(task_of, self._n_splits), n_parts, _WHOLE_BYTES // len(self._tasks))
         answers = _answers(told, list(self._tasks))
         large = {index: receipt for index, receipt, blob in answers if not blob and not receipt.failed}
         if large:

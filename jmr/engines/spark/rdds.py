@@ -12,13 +12,13 @@ themselves never come to. Beyond it Spark is told to forget how the rows were ma
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from jmr.codec.values import Buffer
 from jmr.engines.calls import JobCall
-from jmr.engines.spark.rows import Place, Row, map_rows, reduce_rows
+from jmr.engines.spark.rows import Place, Reduces, Row, map_rows, reduce_rows
 
 __all__ = ["Rdds"]
 
@@ -57,11 +57,11 @@ class Rdds:
         self._chunks.append(chunk)
         return told
 
-    def reduce(self, task_of: Mapping[int, int], n_parts: int, most_whole_bytes: int) -> list[Row]:
+    def reduce(self, reduces: Reduces, n_parts: int, most_whole_bytes: int) -> list[Row]:
         """Run reduce tasks, in so many of Spark's; gives their receipts, and results that are not too large."""
         keyed = self._context.union(self._chunks).coalesce(max(n_parts, self._context.defaultParallelism))
         dealt = self._shuffled(keyed, n_parts)
-        self._reduced, told = self._run(dealt, partial(reduce_rows, self._job, task_of, most_whole_bytes))
+        self._reduced, told = self._run(dealt, partial(reduce_rows, self._job, reduces, most_whole_bytes))
         return told
 
     def _shuffled(self, keyed: Any, n_parts: int) -> Any:

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jmr.codec.values import Buffer, dump, load
 from jmr.engines.calls import JobCall, Receipt, call_map, call_reduce
+from jmr.engines.spark.failures import CHANGED
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["COLUMNS", "RECEIPT", "WHOLE", "Place", "Row", "map_batches", "map_rows", "n_pieces", "receipt_of"]
-__all__ += ["reduce_batches", "reduce_rows", "rows_of", "table_of"]
+__all__ = ["COLUMNS", "RECEIPT", "WHOLE", "Place", "Reduces", "Row", "map_batches", "map_rows", "n_pieces"]
+__all__ += ["receipt_of", "reduce_batches", "reduce_rows", "rows_of", "table_of"]
 
 #: Of a result's piece: task, piece.
 Place = tuple[int, int]
@@ -44,6 +45,15 @@ class Row(NamedTuple):
     partition: int
     piece: int
     blob: Buffer
+
+
+class Reduces(NamedTuple):
+    """The reduce tasks of a job, as the driver knows them from the receipts of its map tasks."""
+
+    #: Which one each partition belongs to.
+    task_of: Mapping[int, int]
+    #: How many splits have left something for each.
+    n_splits: Mapping[int, int]
 
 
 def table_of(splits: Sequence[tuple[int, Buffer]]) -> pa.Table:
@@ -81,15 +91,15 @@ def map_rows(job: JobCall, splits: Iterable[tuple[int, Buffer]]) -> Iterator[Row
 
 
 def reduce_batches(
-    job: JobCall, tasks: Mapping[int, int], most_whole_bytes: int, batches: Iterable[pa.RecordBatch]
+    job: JobCall, reduces: Reduces, most_whole_bytes: int, batches: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
     """On a worker: `reduce_rows`."""
     rows = ((row.partition, row) for batch in batches for row in rows_of(batch))
-    return _packed(reduce_rows(job, tasks, most_whole_bytes, rows))
+    return _packed(reduce_rows(job, reduces, most_whole_bytes, rows))
 
 
 def reduce_rows(
-    job: JobCall, tasks: Mapping[int, int], most_whole_bytes: int, rows: Iterable[tuple[int, tuple[Any, ...]]]
+    job: JobCall, reduces: Reduces, most_whole_bytes: int, rows: Iterable[tuple[int, tuple[Any, ...]]]
 ) -> Iterator[Row]:
     """On a worker: run the reduce tasks whose partitions' rows these are.
 
@@ -97,23 +107,33 @@ def reduce_rows(
     ----------
     job
         What all calls share.
-    tasks
-        Which task each partition belongs to.
+    reduces
+        All reduce tasks of the job.
     most_whole_bytes
         Of a result that is WHOLE.
     rows
         All rows of some tasks, in any order, each with its partition.
+
+    Raises
+    ------
+    RuntimeError
+        They are not what the receipts of the map tasks have told. Where Spark has lost what a map task left, it runs it
+        again, and nobody reads that receipt: it may have failed this time, or have found what it did not see before.
     """
     found: dict[int, list[Row]] = {}
     for partition, row in rows:
-        found.setdefault(tasks[partition], []).append(Row(*row))
+        if partition not in reduces.task_of:
+            raise RuntimeError(CHANGED)
+        found.setdefault(reduces.task_of[partition], []).append(Row(*row))
     for index in sorted(found):
-        yield from _reduced(job, index, found.pop(index), most_whole_bytes)
+        inputs = _joined(found.pop(index))
+        if len({split for split, _ in inputs}) != reduces.n_splits[index]:
+            raise RuntimeError(CHANGED)
+        yield from _reduced(job, index, inputs, most_whole_bytes)
 
 
-def _reduced(job: JobCall, index: int, rows: list[Row], most_whole_bytes: int) -> Iterator[Row]:
-    rows.sort(key=itemgetter(0, 1, 2))
-    receipt, blob = call_reduce(job, index, _joined(rows))
+def _reduced(job: JobCall, index: int, inputs: list[tuple[int, Buffer]], most_whole_bytes: int) -> Iterator[Row]:
+    receipt, blob = call_reduce(job, index, inputs)
     yield _receipt_row(index, receipt)
     if len(blob) <= most_whole_bytes:
         yield Row(index, WHOLE, 0, blob)
@@ -123,9 +143,13 @@ def _reduced(job: JobCall, index: int, rows: list[Row], most_whole_bytes: int) -
 
 def _joined(rows: list[Row]) -> list[tuple[int, Buffer]]:
     """Each split with its blobs, whose pieces stand one after another; takes the rows."""
+    rows.sort(key=itemgetter(0, 1, 2))
     pieces: dict[tuple[int, int], list[Buffer]] = {}
     for row in rows:
-        pieces.setdefault((row.task, row.partition), []).append(row.blob)
+        blobs = pieces.setdefault((row.task, row.partition), [])
+        if row.piece != len(blobs):
+            raise RuntimeError(CHANGED)
+        blobs.append(row.blob)
     rows.clear()
     return [(task, blobs[0] if len(blobs) == 1 else b"".join(blobs)) for (task, _), blobs in pieces.items()]
 
