@@ -286,6 +286,25 @@ def test_cancel_ends_the_job_there_and_nothing_else(session: Any) -> None:
 
 
 @pytest.mark.slow
+def test_cancel_ends_a_task_that_waits_for_ever(session: Any) -> None:
+    gate = Gate()
+    port = gate.port
+    pool = SparkPool(session)
+    with contextlib.closing(pool):
+        assert pool.n_slots
+        pool.open(call(lambda key, value: wait_at(port), everything, n_partitions=1))
+        pool.start_map(0, splits_of({1: 1})[0][1])
+        assert pool.finished(0.01) == ()
+        assert gate.reached.wait(120)
+        pool.cancel()
+        try:
+            with pytest.raises(WorkerError):
+                pool.finished(60)
+        finally:
+            gate.open()
+
+
+@pytest.mark.slow
 def test_keys_without_a_stable_hash_are_reduced_as_one(session: Any) -> None:
     def mapfn(n: int, _: Any) -> list[tuple[Any, int]]:
         return [(range(n % 3), n), (n % 5, n)]

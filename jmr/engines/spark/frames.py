@@ -38,6 +38,14 @@ class Frames:
         self._chunks: list[Any] = []
         self._reduced: Any = None
 
+    def tag(self, tag: str) -> None:
+        """Have `cancel` end what this thread runs from now on."""
+        self._session.addTag(tag)
+
+    def cancel(self, tag: str) -> None:
+        """End what runs under the tag."""
+        self._session.interruptTag(tag)
+
     def map(self, splits: Sequence[tuple[int, Buffer]]) -> list[Row]:
         """Run map tasks; gives their receipts."""
         frame = self._session.createDataFrame(table_of(splits))

@@ -192,7 +192,8 @@ class SparkPool:
         if self._has_stopped.is_set():
             return
         try:
-            self._session.addTag(self._tag)
+            assert self._rows is not None
+            self._rows.tag(self._tag)
             self._arrived.put(work())
         except BaseException as error:
             self._arrived.put(error)
@@ -244,9 +245,9 @@ class SparkPool:
     def cancel(self) -> None:
         """Have Spark end what runs: it ends its Python processes, if they do not end within seconds."""
         self._has_stopped.set()
-        if self._session is not None and self._threads is not None:
-            with contextlib.suppress(Exception):  # it may be what has failed
-                self._session.interruptTag(self._tag)
+        if self._rows is not None and self._threads is not None:
+            with contextlib.suppress(Exception):  # the session may be what has failed
+                self._rows.cancel(self._tag)
 
     def close(self) -> None:
         """Wait for the threads, and let go of what the job has there; stop the session, if it is our own."""

@@ -49,6 +49,14 @@ class Rdds:
         self._chunks: list[Any] = []
         self._reduced: Any = None
 
+    def tag(self, tag: str) -> None:
+        """Have `cancel` end what this thread runs from now on. Tags of the session reach only its queries."""
+        self._context.addJobTag(tag)
+
+    def cancel(self, tag: str) -> None:
+        """End what runs under the tag."""
+        self._context.cancelJobsWithTag(tag)
+
     def map(self, splits: Sequence[tuple[int, Buffer]]) -> list[Row]:
         """Run map tasks; gives their receipts."""
         self._n_held_bytes += sum(len(split) for _, split in splits)
