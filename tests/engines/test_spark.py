@@ -49,6 +49,7 @@ pytestmark = [
 ]
 pytest.importorskip("pyspark")
 pytest.importorskip("pyarrow")
+accumulators = pytest.importorskip("pyspark.accumulators")._accumulatorRegistry
 
 
 @pytest.fixture(scope="module", params=["classic", "connect"])
@@ -232,20 +233,26 @@ def test_the_answer_is_that_of_the_loop_however_it_comes(session: Any, monkeypat
     same(session, {n: n for n in range(8)}, lambda key, n: [(key, bytes(100_000 * n)), ("n", n)], everything)
 
 
+def n_persisted(session: Any) -> int:
+    return 0 if is_remote(session) else int(session.sparkContext._jsc.getPersistentRDDs().size())
+
+
 @pytest.mark.slow
 def test_a_job_leaves_nothing_in_the_session(session: Any) -> None:
     settings = dict(session.conf.getAll)
+    before = set(accumulators)
     same(session, TEXTS, words, total, n_partitions=3)
     assert session.getTags() == set()
     assert settings == dict(session.conf.getAll)
-    if not is_remote(session):
-        assert session.sparkContext._jsc.getPersistentRDDs().size() == 0
+    assert not any(told.value for number, told in accumulators.items() if number not in before)
+    assert n_persisted(session) == 0
 
 
 @pytest.mark.slow
 def test_a_function_that_ends_its_process_ends_the_job_and_not_the_session(session: Any) -> None:
     with pytest.raises(SlotDiedError, match="has ended in the middle of a task"):
         jmr.run({1: 1}, lambda key, value: os._exit(3), engine=session, progress=False)
+    assert n_persisted(session) == 0
     same(session, TEXTS, words, total)
 
 
@@ -302,6 +309,7 @@ def test_cancel_ends_a_task_that_waits_for_ever(session: Any) -> None:
                 pool.finished(60)
         finally:
             gate.open()
+    assert n_persisted(session) == 0
 
 
 @pytest.mark.slow

@@ -46,6 +46,8 @@ class Rdds:
     def __init__(self, session: Any, job: JobCall) -> None:
         self._context, self._job = session.sparkContext, job
         self._n_held_bytes = 0
+        #: All that is persisted, also by what has failed since.
+        self._kept: list[Any] = []
         self._chunks: list[Any] = []
         self._reduced: Any = None
 
@@ -93,10 +95,14 @@ class Rdds:
         kept = rows.mapPartitions(partial(_keyed if is_keyed else _parted, call, told))
         kept._bypass_serializer = is_keyed
         kept.persist(StorageLevel.MEMORY_AND_DISK)
+        self._kept.append(kept)
         if self._n_held_bytes > _MOST_HELD_BYTES:
             kept.localCheckpoint()
-        kept._jrdd.count()  # in Java: `kept.count()` would have Python read all rows again
-        once = {row[:3]: Row(*row) for row in told.value}  # of a task that ran again as well
+        try:
+            kept._jrdd.count()  # in Java: `kept.count()` would have Python read all rows again
+            once = {row[:3]: Row(*row) for row in told.value}  # of a task that ran again as well
+        finally:
+            told.value = []  # PySpark holds it until the process ends
         return kept, list(once.values())
 
     def fetch(self, first: Place, last: Place, part: int) -> list[Row]:
@@ -105,10 +111,9 @@ class Rdds:
 
     def forget(self) -> None:
         """Free what they take."""
-        kept, self._chunks, self._reduced = [*self._chunks, self._reduced], [], None
+        kept, self._kept, self._chunks, self._reduced = self._kept, [], [], None
         for rows in kept:
-            if rows is not None:
-                rows.unpersist()
+            rows.unpersist()
 
 
 def _parted(
