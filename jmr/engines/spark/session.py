@@ -50,7 +50,6 @@ def need_spark() -> None:
 
 def checked(session: Any) -> Any:
     """The user's session, if it can run jobs."""
-    need_spark()
     if is_remote(session):
         has_stopped = session.is_stopped
     else:
@@ -68,8 +67,6 @@ def is_remote(session: Any) -> bool:
 
 def active() -> Any:
     """The user's session, if there is one; None if not."""
-    need_spark()
-    quiet()
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
