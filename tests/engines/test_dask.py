@@ -153,6 +153,19 @@ def test_what_was_set_aside_may_be_large(client: Any) -> None:
     assert [bad.value for bad in result.errors] == ["x" * 50_000] * 2
 
 
+def test_a_split_that_is_sent_again_is_mapped_again_though_dask_still_knows_the_first(client: Any) -> None:
+    pool = open_pool(client)
+    pieces, _ = cut(records([("a", "cat")]), 1)
+    futures = []
+    for _ in range(2):
+        pool.start_map(0, b"".join(pieces))
+        futures.append(pool._maps[0].future)
+        done: list[Any] = []
+        until(lambda done=done: bool(done.extend(pool.finished(1.0)) or done))
+    assert len({future.key for future in futures}) == 2
+    pool.close()
+
+
 # Clients.
 
 

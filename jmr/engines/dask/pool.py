@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 import queue
 import time
@@ -128,6 +129,8 @@ class DaskPool:
         self._shared: Any = None
         self._told: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._held_bytes = 0
+        #: Numbers of sendings: under a key that Dask still knows, nothing would run.
+        self._sendings = itertools.count(1)
         self._maps: dict[int, _Sent] = {}
         self._left: dict[int, _Left] = {}
         self._waiting = _Reduces()
@@ -203,9 +206,8 @@ class DaskPool:
         if is_inline:
             self._held_bytes += n_bytes
         with _large_graphs():
-            future = client.submit(
-                map_split, self._shared, index, given, key=self._key("map", index, n_sendings), pure=False
-            )
+            key = self._key("map", index, next(self._sendings))
+            future = client.submit(map_split, self._shared, index, given, key=key, pure=False)
         return _Sent(future, None if is_inline else split, n_sendings)
 
     def start_reduce(self, index: int, partitions: Sequence[int], splits: Sequence[int]) -> None:
