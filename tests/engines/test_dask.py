@@ -283,6 +283,18 @@ def test_a_large_split_that_was_lost_after_its_task_is_told(mortal: Any) -> None
     pool.close()
 
 
+def test_a_receipt_that_was_lost_though_the_result_is_there_is_told(
+    client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jmr.engines.dask.pool.receipt_of", lambda told, client: None)
+    monkeypatch.setattr("jmr.engines.dask.pool._LOST_SECONDS", 0.0)
+    pool = open_pool(client)
+    pool.start_map(0, b"a split")
+    with pytest.raises(WorkerError, match="a Dask worker was lost, and with it what split map-0 had left there"):
+        until(lambda: bool(pool.finished(0.1)))
+    pool.close()
+
+
 def test_workers_without_jmr_are_told_apart(mortal: Any) -> None:
     def forget() -> None:
         sys.modules["jmr"] = None  # type: ignore[assignment]

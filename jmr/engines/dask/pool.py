@@ -61,7 +61,8 @@ _FUTURE_BYTES = 200_000
 _FETCHED_BYTES = 1 << 24
 #: How often to ask how many workers there are, and to send a split again that was lost.
 _CENSUS_SECONDS, _MOST_SENDINGS = 1.0, 4
-#: Dask starts a worker in place of one that died, unless that one was still starting. Then none ever comes.
+#: Dask starts a worker in place of one that died, unless that one was still starting. Then none ever comes. Nor
+#: does a receipt that went with its worker, if the result lies elsewhere: then Dask does not run the task again.
 _LOST_SECONDS = 15.0
 
 
@@ -138,6 +139,8 @@ class DaskPool:
         #: Reduce tasks that are done, whose blobs are not here yet; and those of them that are on their way.
         self._ready: dict[int, Receipt] = {}
         self._fetching: tuple[list[int], FutureHere[list[Blobs]]] | None = None
+        #: Tasks whose receipts could not be had; and, if Dask holds their results, until when to wait for others.
+        self._unread: dict[tuple[str, int], float] = {}
 
     # What there is.
 
@@ -253,7 +256,9 @@ class DaskPool:
         for told in self._heard(0.0 if self._ready or self._fetching else seconds):
             receipt = receipt_of(told, self._running())
             if receipt is None:
+                self._unread[told.phase, told.index] = math.inf
                 continue
+            self._unread.pop((told.phase, told.index), None)
             if told.phase == "map" and told.index in self._maps:
                 self._keep(told.index, self._maps.pop(told.index).future, receipt, told.worker)
                 done.append((told.index, receipt, b""))
@@ -364,6 +369,24 @@ class DaskPool:
                 self._check(future)
         for future in self._reduces.values():
             self._check(future)
+        for task in self._unread:
+            self._check_unread(task)
+
+    def _check_unread(self, task: tuple[str, int]) -> None:
+        """Raise that a receipt went with its worker, if its task's result is elsewhere, so that nothing runs again."""
+        future = self._future_of(*task)
+        if future is None or future.status != "finished":
+            self._unread[task] = math.inf
+        elif self._unread[task] == math.inf:
+            self._unread[task] = time.monotonic() + _LOST_SECONDS
+        elif time.monotonic() >= self._unread[task]:
+            raise self._error_of(CancelledError(), future.key)
+
+    def _future_of(self, phase: str, index: int) -> Future | None:
+        """Of a task whose receipt is not here."""
+        if phase == "reduce":
+            return None if index in self._ready else self._reduces.get(index)
+        return self._maps[index].future if index in self._maps else None
 
     def _blame_a_task(self) -> None:
         """There is no worker; that is no accident if they died of this job, and Dask has given up starting others."""
@@ -423,7 +446,7 @@ class DaskPool:
         if self._job is not None:
             listen_no_more(self._job.id)
         self._shared, self._waiting = None, _Reduces()
-        for held in (self._maps, self._left, self._reduces, self._ready):
+        for held in (self._maps, self._left, self._reduces, self._ready, self._unread):
             held.clear()
         if self._cluster is not None:
             self._cluster.close()
