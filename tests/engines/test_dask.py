@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import jmr
-from jmr.engines.calls import JobCall
+from jmr.engines.calls import JobCall, Receipt, here
 from jmr.engines.splitting import cut
 from jmr.errors import ArgumentValueError, JobCancelled, SlotDiedError, WorkerError
 from jmr.session.running import running_jobs
@@ -26,6 +26,7 @@ distributed = pytest.importorskip("distributed")
 
 from jmr.codec.functions import dump_functions  # noqa: E402
 from jmr.engines.dask import DaskPool  # noqa: E402
+from jmr.engines.dask.pool import _named  # noqa: E402
 from jmr.engines.dask.tasks import Blobs  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
@@ -293,6 +294,37 @@ def test_a_receipt_that_was_lost_though_the_result_is_there_is_told(
     with pytest.raises(WorkerError, match="a Dask worker was lost, and with it what split map-0 had left there"):
         until(lambda: bool(pool.finished(0.1)))
     pool.close()
+
+
+@pytest.mark.parametrize("call", ["n_slots", "open", "start_map", "finished"])
+def test_what_dask_raises_when_its_scheduler_has_gone_is_told_in_a_sentence(call: str) -> None:
+    with local_cluster(n_workers=0) as cluster, distributed.Client(cluster, set_as_default=False) as client:
+        pool = DaskPool(client) if call in ("n_slots", "open") else open_pool(client)
+        job = JobCall(id=os.urandom(8).hex(), functions=b"", n_partitions=4, skips=False)
+        if call == "finished":
+            pool.start_reduce(0, [0], [])  # which is sent then
+        client.close()
+        with pytest.raises(WorkerError, match="the connection to the Dask scheduler was lost, and with it the job"):
+            {
+                "n_slots": lambda: pool.n_slots,
+                "open": lambda: pool.open(job),
+                "start_map": lambda: pool.start_map(0, b"a split"),
+                "finished": lambda: pool.finished(0.0),
+            }[call]()
+
+
+def test_that_a_future_is_cancelled_while_it_is_waited_for_is_told(client: Any) -> None:
+    pool = open_pool(client)
+    pool._reduces[0] = client.submit(pow, 2, 3, key=pool._key("reduce", 0), workers=["tcp://127.0.0.1:1"])
+    pool._ready[0] = Receipt(worker=here())
+    pool._reduces[0].cancel()
+    with pytest.raises(WorkerError, match="a Dask worker was lost, and with it what reduce-0 had left there"):
+        pool.finished(20)
+    pool.close()
+
+
+def test_functions_that_travel_by_themselves_are_named_when_they_end_workers() -> None:
+    assert _named(("jmr-functions-0a1b",)) == "the job's functions"
 
 
 def test_workers_without_jmr_are_told_apart(mortal: Any) -> None:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dask
 from distributed import KilledWorker, wait
+from distributed.comm import CommClosedError
 
 from jmr.engines.calls import JobCall, Receipt
 from jmr.engines.dask.clients import OwnCluster, given_client, greet, is_near, told_missing
@@ -44,7 +45,7 @@ from jmr.engines.dask.tasks import (
     suspect_of,
     whole_job,
 )
-from jmr.errors import SlotDiedError, WorkerError, describe
+from jmr.errors import JmrError, SlotDiedError, WorkerError, describe
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -64,6 +65,8 @@ _CENSUS_SECONDS, _MOST_SENDINGS = 1.0, 4
 #: Dask starts a worker in place of one that died, unless that one was still starting. Then none ever comes. Nor
 #: does a receipt that went with its worker, if the result lies elsewhere: then Dask does not run the task again.
 _LOST_SECONDS = 15.0
+
+_TOLD_LOST = "the connection to the Dask scheduler was lost, and with it the job: run it again"
 
 
 @dataclass(slots=True)
@@ -150,7 +153,8 @@ class DaskPool:
         client = self._running()
         now = time.monotonic()
         if self._threads is None:
-            self._threads = dict(client.nthreads())
+            with self._connected():
+                self._threads = dict(client.nthreads())
         elif now > self._asked + _CENSUS_SECONDS:
             client.loop.add_callback(self._count)
         else:
@@ -183,16 +187,18 @@ class DaskPool:
         """Listen, and have the functions travel."""
         client = self._running()
         self._job = self._shared = job
-        self._complaint = client.sync(greet, client, list(self._threads or ()))
-        listen(client, job.id, self._told)
-        if len(job.functions) > _INLINE_BYTES:
-            bare, functions = replace(job, functions=b""), Blobs(job.functions)
-            with _large_graphs():
-                self._shared = client.submit(whole_job, bare, functions, key=self._key("functions"), pure=False)
+        with self._connected():
+            self._complaint = client.sync(greet, client, list(self._threads or ()))
+            listen(client, job.id, self._told)
+            if len(job.functions) > _INLINE_BYTES:
+                bare, functions = replace(job, functions=b""), Blobs(job.functions)
+                with _large_graphs():
+                    self._shared = client.submit(whole_job, bare, functions, key=self._key("functions"), pure=False)
 
     def start_map(self, index: int, split: bytes) -> None:
         """Submit it."""
-        self._maps[index] = self._sent(index, split, 1)
+        with self._connected():
+            self._maps[index] = self._sent(index, split, 1)
 
     def _sent(self, index: int, split: bytes, n_sendings: int) -> _Sent:
         client = self._running()
@@ -250,6 +256,10 @@ class DaskPool:
 
     def finished(self, seconds: float) -> Sequence[tuple[int, Receipt, bytes]]:
         """Hear events; fetch results."""
+        with self._connected():
+            return self._done(seconds)
+
+    def _done(self, seconds: float) -> Sequence[tuple[int, Receipt, bytes]]:
         if self._waiting.indices:
             self._send_reduces()
         done: list[tuple[int, Receipt, bytes]] = []
@@ -326,7 +336,7 @@ class DaskPool:
         client = self._running()
         here = self._stored()
         if self._ready and not here:  # it is about to be
-            with contextlib.suppress(TimeoutError), client.as_current():
+            with contextlib.suppress(TimeoutError, CancelledError), client.as_current():
                 wait([self._reduces[index] for index in self._ready], timeout=seconds, return_when="FIRST_COMPLETED")
             here = self._stored()
         if here:
@@ -410,11 +420,23 @@ class DaskPool:
         if future.status == "cancelled":
             raise self._error_of(CancelledError(), future.key)
 
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[None]:
+        """Say what it means that a call of Dask's fails, each in its own way, when the scheduler has gone."""
+        try:
+            yield
+        except JmrError:
+            raise
+        except Exception as error:
+            if self._running().status == "running" and not isinstance(error, CommClosedError):
+                raise
+            raise WorkerError(_TOLD_LOST) from error
+
     def _error_of(self, error: BaseException, key: Any) -> WorkerError | SlotDiedError:
         """In a sentence: what Dask itself raised, or has lost."""
         task = _named(key)
         if self._running().status != "running":
-            return WorkerError("the connection to the Dask scheduler was lost, and with it the job: run it again")
+            return WorkerError(_TOLD_LOST)
         if isinstance(error, KilledWorker):
             return SlotDiedError(_told_killed(_named(error.task), error.allowed_failures + 1))
         if isinstance(error, CancelledError):
@@ -481,8 +503,10 @@ def _told_killed(task: str, n_deaths: int) -> str:
 
 def _named(key: Any) -> str:
     """A task, by its key."""
-    what, index = key[0].split("-")[1], key[1]
-    return f"{what}-{index}" if what == "reduce" else f"split map-{index}"
+    what = key[0].split("-")[1]
+    if what == "functions":
+        return "the job's functions"
+    return f"{what}-{key[1]}" if what == "reduce" else f"split map-{key[1]}"
 
 
 def _large_graphs() -> contextlib.AbstractContextManager[object]:
