@@ -26,7 +26,7 @@ distributed = pytest.importorskip("distributed")
 
 from jmr.codec.functions import dump_functions  # noqa: E402
 from jmr.engines.dask import DaskPool  # noqa: E402
-from jmr.engines.dask.pool import _named  # noqa: E402
+from jmr.engines.dask.pool import _Left, _named  # noqa: E402
 from jmr.engines.dask.tasks import Blobs  # noqa: E402
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines]
@@ -325,6 +325,18 @@ def test_that_a_future_is_cancelled_while_it_is_waited_for_is_told(client: Any) 
 
 def test_functions_that_travel_by_themselves_are_named_when_they_end_workers() -> None:
     assert _named(("jmr-functions-0a1b",)) == "the job's functions"
+
+
+def test_what_maps_have_left_is_looked_at_only_now_and_then(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = open_pool(client)
+    looked_at: list[Any] = []
+    pool._left[0] = _Left([client.submit(pow, 2, 3)], [0, 4], (1, 1, 1, 1))
+    monkeypatch.setattr(pool, "_check", looked_at.append)
+    monkeypatch.setattr("jmr.engines.dask.pool._CENSUS_SECONDS", 1e9)
+    for _ in range(5):
+        assert pool.finished(0.0) == []
+    assert looked_at == pool._left[0].futures
+    pool.close()
 
 
 def test_workers_without_jmr_are_told_apart(mortal: Any) -> None:

@@ -60,7 +60,7 @@ _MOST_INLINE_BYTES, _MOST_HELD_BYTES = 1 << 20, 1 << 28
 _FUTURE_BYTES = 200_000
 #: Most of the result to fetch at once.
 _FETCHED_BYTES = 1 << 24
-#: How often to ask how many workers there are, and to send a split again that was lost.
+#: How often to count workers, and to look at all that maps have left; and to send a split again that was lost.
 _CENSUS_SECONDS, _MOST_SENDINGS = 1.0, 4
 #: Dask starts a worker in place of one that died, unless that one was still starting. Then none ever comes. Nor
 #: does a receipt that went with its worker, if the result lies elsewhere: then Dask does not run the task again.
@@ -126,6 +126,8 @@ class DaskPool:
         self._threads: dict[str, int] | None = None
         self._asked = 0.0
         self._had_workers = time.monotonic()
+        #: When all that maps have left was looked at.
+        self._looked = -math.inf
         #: What is wrong with a worker.
         self._complaint = ""
         self._job: JobCall | None = None
@@ -374,9 +376,11 @@ class DaskPool:
                 self._send_again(index, sent.split, sent.n_sendings)
             else:
                 self._check(sent.future)
-        for left in self._left.values():
-            for future in left.futures:
-                self._check(future)
+        if time.monotonic() >= self._looked + _CENSUS_SECONDS:
+            self._looked = time.monotonic()
+            for left in self._left.values():
+                for future in left.futures:
+                    self._check(future)
         for future in self._reduces.values():
             self._check(future)
         for task in self._unread:
