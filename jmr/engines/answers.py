@@ -49,14 +49,22 @@ class SetAside:
         failures = load(blob)
         self._n_total += failures.n_failures
         self._found += [(order, failure.place, bad_record(failure, plan)) for failure in failures.first]
+        self._trim(2 * KEPT_FAILURES)
 
     def add_one(self, order: tuple[int, int], index: int | None, bad: BadRecord) -> None:
         """Add a record or group that was found out in another way."""
         self._n_total += 1
         self._found.append((order, place_of(index), bad))
+        self._trim(2 * KEPT_FAILURES)
 
     def tell(self, report: Report) -> None:
         """Say it all, in source order, and keep the first of them."""
-        self._found.sort(key=itemgetter(0, 1))
-        report.errors += [bad for *_, bad in self._found[:KEPT_FAILURES]]
+        self._trim(0)
+        report.errors += [bad for *_, bad in self._found]
         report.n_skipped = report.errors.n_total = self._n_total
+
+    def _trim(self, most: int) -> None:
+        """Put them into source order, and let go of all but the first, if there are more than that."""
+        if len(self._found) > most:
+            self._found.sort(key=itemgetter(0, 1))
+            del self._found[KEPT_FAILURES:]
