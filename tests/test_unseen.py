@@ -115,6 +115,12 @@ def test_workers_of_another_engine_are_sent_what_they_do_not_see() -> None:
     assert [attempt.outcome for attempt in result.timeline].count("refused") == 1
 
 
+def test_what_was_refused_has_left_no_file_where_there_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that the split leaves when it is mapped has the same name."""
+    monkeypatch.setenv("JMR_MEMORY", "0")
+    assert jmr.run(Book(("", "")), count, total, engine=Now()) == {"word0": 1, "and": 2, "word1": 1}
+
+
 @pytest.mark.parametrize("fate", ["lost", "careless", "part of it"])
 def test_what_nobody_sees_ends_a_job_of_another_engine_or_is_set_aside(fate: str) -> None:
     book = Book(("", fate, ""))

@@ -13,6 +13,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 from jmr.codec.values import Buffer
@@ -58,8 +59,8 @@ class ExecutorPool:
         self._budget = Budget(memory_budget())
         #: Tasks that are under way.
         self._indices: dict[Future[Any], int] = {}
-        #: What maps have left, by split.
-        self._stored: dict[int, Stored] = {}
+        #: What maps have left, by split; and where each partition of it begins.
+        self._stored: dict[int, tuple[Stored, list[int]]] = {}
 
     @property
     def n_slots(self) -> int:
@@ -109,13 +110,14 @@ class ExecutorPool:
         ranges: list[tuple[int, Range]] = []
         inline: list[Buffer] = []
         for split in splits:
-            stored = self._stored[split]
+            stored, offsets = self._stored[split]
             for partition in partitions:
                 length = stored.lengths[partition]
                 if length and stored.path is None:
                     inline.append(stored.inline[partition])
                 if length:
-                    ranges.append((split, _range_of(stored, partition)))
+                    crc = stored.crcs[partition] if stored.crcs else None
+                    ranges.append((split, (stored.path, offsets[partition], length, crc)))
         self._indices[self._submit(_reduce, self._shared, index, ranges, inline)] = index
 
     def finished(self, seconds: float) -> Sequence[tuple[int, Receipt, bytes]]:
@@ -135,7 +137,7 @@ class ExecutorPool:
             ) from error
         if not isinstance(left, Stored):
             return index, receipt, left
-        self._stored[index] = left
+        self._stored[index] = left, list(accumulate(left.lengths, initial=0))
         self._budget.release(index)
         if left.path is not None and not left.crcs:
             self._budget.use(sum(left.lengths))
@@ -159,6 +161,8 @@ def _map(shared: _Shared, index: int, split: bytes) -> tuple[Receipt, Stored]:
     """In the executor's process or thread: run a map task, and put what it leaves where reduce tasks find it."""
     receipt, blobs = call_map(shared.call(), index, split)
     room = shared.room
+    if not blobs:  # it failed, or is called again: where there is no memory left, even nothing would be a file
+        return receipt, Stored(None, [], [], [])
     if not os.path.isdir(room.directory):  # this is another host
         return receipt, Stored(None, list(map(len, blobs)), [], list(blobs))
     if room.memory_bytes <= 0:
@@ -172,12 +176,6 @@ def _reduce(
 ) -> tuple[Receipt, bytes]:
     """The same with a reduce task."""
     return call_reduce(shared.call(), index, list(fetch_all(ranges, inline)))
-
-
-def _range_of(stored: Stored, partition: int) -> Range:
-    offset = sum(stored.lengths[:partition])
-    crc = stored.crcs[partition] if stored.crcs else None
-    return stored.path, offset, stored.lengths[partition], crc
 
 
 def _broken(error: BaseException) -> WorkerError:
