@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -76,6 +77,28 @@ def test_what_is_large_lies_in_files_here_and_goes_along_elsewhere(
     result = jmr.run(source, lambda key, value: [(key, (value, captured[:5]))], engine=Now(), n_partitions=2)
     assert result == {key: [(value, captured[:5])] for key, value in source.items()}
     assert (sum(inline) > 4 << 17) == (not is_here)
+
+
+class Spread(Now):
+    """Of every two calls, one is run on another host, where no file of this one is to be seen."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        if self.n_calls % 2 == 0:
+            return super().submit(fn, *args, **kwargs)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os.path, "isdir", lambda path: False)
+            patch.setattr(os, "open", self.open)
+            return super().submit(fn, *args, **kwargs)
+
+    def open(self, path: str, *args: Any, **kwargs: Any) -> int:
+        raise FileNotFoundError(errno.ENOENT, "it lies on another host", path)
+
+
+def test_what_lies_in_files_here_goes_along_to_a_worker_on_another_host() -> None:
+    captured = os.urandom(1 << 17)
+    source = {number: os.urandom(1 << 17) for number in range(8)}
+    result = jmr.run(source, lambda key, value: [(key, (value, captured[:5]))], engine=Spread(), n_partitions=4)
+    assert result == {key: [(value, captured[:5])] for key, value in source.items()}
 
 
 def test_what_does_not_fit_into_memory_lies_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:

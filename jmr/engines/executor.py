@@ -4,7 +4,8 @@
                                 └─ small, or the worker is on another host: in the answer ─┘
 
 An executor has no way from one task to another but through the caller. So what maps leave lies in files of a directory
-on this host, and only where it lies goes through the caller; what is small goes along with that.
+on this host, and only where it lies goes through the caller; what is small goes along with that. A worker on another
+host, where these files are not, is sent its task once more, with what it needs of them inside.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jmr.errors import WorkerError, describe
 from jmr.launch.local import default_slots
 from jmr.shuffle.budget import Budget, memory_budget
 from jmr.shuffle.directory import Directories
-from jmr.shuffle.files import NO_MEMORY, Room, Stored, fetch, fetch_all, room_of, store, store_blob
+from jmr.shuffle.files import NO_MEMORY, Room, SpillError, Stored, fetch, fetch_all, room_of, store, store_blob
 from jmr.wire.messages import Range
 
 __all__ = ["ExecutorPool"]
@@ -44,6 +45,20 @@ class _Shared:
         """Raises SpillError where the file cannot be seen, on another host."""
         return self.job if self.functions_at is None else replace(self.job, functions=bytes(fetch(self.functions_at)))
 
+    def is_here(self) -> bool:
+        """Whether this is the host where files lie."""
+        return os.path.isdir(self.room.directory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One that is under way."""
+
+    index: int
+    function: Any
+    shared: _Shared
+    arguments: tuple[Any, ...]
+
 
 class ExecutorPool:
     """One job on an executor, which belongs to the user."""
@@ -55,10 +70,10 @@ class ExecutorPool:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
         self._directories: Directories | None = None
+        self._job: JobCall | None = None
         self._shared: _Shared | None = None
         self._budget = Budget(memory_budget())
-        #: Tasks that are under way.
-        self._indices: dict[Future[Any], int] = {}
+        self._tasks: dict[Future[Any], _Task] = {}
         #: What maps have left, by split; and where each partition of it begins.
         self._stored: dict[int, tuple[Stored, list[int]]] = {}
 
@@ -81,7 +96,7 @@ class ExecutorPool:
         for directory in (room.directory, room.memory_directory):
             if directory is not None:
                 os.mkdir(directory, mode=0o700)
-        functions_at = None
+        self._job, functions_at = job, None
         if len(job.functions) > _SHARED_BYTES and self._is_here(room.directory):
             functions_at = store_blob([job.functions], "functions", room)
             job = replace(job, functions=b"")
@@ -103,10 +118,11 @@ class ExecutorPool:
         assert self._shared is not None
         memory_bytes = self._budget.reserve(index, self.window)
         room = replace(self._shared.room, memory_bytes=memory_bytes)
-        self._indices[self._submit(_map, replace(self._shared, room=room), index, split)] = index
+        self._start(_Task(index, _map, replace(self._shared, room=room), (split,)))
 
     def start_reduce(self, index: int, partitions: Sequence[int], splits: Sequence[int]) -> None:
         """Submit it, with where its inputs lie."""
+        assert self._shared is not None
         ranges: list[tuple[int, Range]] = []
         inline: list[Buffer] = []
         for split in splits:
@@ -118,16 +134,34 @@ class ExecutorPool:
                 if length:
                     crc = stored.crcs[partition] if stored.crcs else None
                     ranges.append((split, (stored.path, offsets[partition], length, crc)))
-        self._indices[self._submit(_reduce, self._shared, index, ranges, inline)] = index
+        self._start(_Task(index, _reduce, self._shared, (ranges, inline)))
+
+    def _start(self, task: _Task) -> None:
+        self._tasks[self._submit(task.function, task.shared, task.index, *task.arguments)] = task
+
+    def _start_elsewhere(self, task: _Task) -> None:
+        """Submit it once more, with what lies in files here inside."""
+        assert self._job is not None
+        arguments = task.arguments
+        if task.function is _reduce:
+            try:
+                inputs = [(split, bytes(blob)) for split, blob in fetch_all(*arguments)]
+            except SpillError as error:
+                raise WorkerError(str(error)) from error
+            arguments = [(split, (None, 0, len(blob), None)) for split, blob in inputs], [blob for _, blob in inputs]
+        shared = replace(task.shared, job=self._job, functions_at=None)
+        self._start(replace(task, shared=shared, arguments=arguments))
 
     def finished(self, seconds: float) -> Sequence[tuple[int, Receipt, bytes]]:
         """Wait for futures."""
-        done, _ = wait(self._indices, timeout=seconds, return_when=FIRST_COMPLETED)
-        return [self._answer(self._indices.pop(future), future) for future in done]
+        done, _ = wait(self._tasks, timeout=seconds, return_when=FIRST_COMPLETED)
+        answers = [self._answer(self._tasks.pop(future), future) for future in done]
+        return [answer for answer in answers if answer is not None]
 
-    def _answer(self, index: int, future: Future[Any]) -> tuple[int, Receipt, bytes]:
+    def _answer(self, task: _Task, future: Future[Any]) -> tuple[int, Receipt, bytes] | None:
+        """None if the task begins anew."""
         try:
-            receipt, left = future.result()
+            answer = future.result()
         except (BrokenExecutor, CancelledError) as error:
             raise _broken(error) from error
         except Exception as error:  # of its own, or what cannot be imported there
@@ -135,6 +169,10 @@ class ExecutorPool:
                 f"the executor could not run a task: {type(error).__name__}: {error}. jmr must be installed where its "
                 "tasks run, in the same version as here"
             ) from error
+        if answer is None:
+            self._start_elsewhere(task)
+            return None
+        index, (receipt, left) = task.index, answer
         if not isinstance(left, Stored):
             return index, receipt, left
         self._stored[index] = left, list(accumulate(left.lengths, initial=0))
@@ -145,25 +183,34 @@ class ExecutorPool:
 
     def cancel(self) -> None:
         """Those that wait do not start; those that run go on to their end: an executor cannot stop them."""
-        for future in self._indices:
+        for future in self._tasks:
             future.cancel()
 
     def close(self) -> None:
         """Remove the files; the executor is the user's."""
-        self._indices.clear()
+        self._tasks.clear()
         self._stored.clear()
         if self._directories is not None:
             self._directories.close()
             self._directories = None
 
 
-def _map(shared: _Shared, index: int, split: bytes) -> tuple[Receipt, Stored]:
-    """In the executor's process or thread: run a map task, and put what it leaves where reduce tasks find it."""
-    receipt, blobs = call_map(shared.call(), index, split)
+def _map(shared: _Shared, index: int, split: bytes) -> tuple[Receipt, Stored] | None:
+    """In the executor's process or thread: run a map task, and put what it leaves where reduce tasks find it.
+
+    None if it needs what lies on another host.
+    """
+    try:
+        job = shared.call()
+    except SpillError:
+        if shared.is_here():
+            raise
+        return None
+    receipt, blobs = call_map(job, index, split)
     room = shared.room
     if not blobs:  # it failed, or is called again: where there is no memory left, even nothing would be a file
         return receipt, Stored(None, [], [], [])
-    if not os.path.isdir(room.directory):  # this is another host
+    if not shared.is_here():
         return receipt, Stored(None, list(map(len, blobs)), [], list(blobs))
     if room.memory_bytes <= 0:
         room = replace(room, memory_bytes=NO_MEMORY)
@@ -173,9 +220,15 @@ def _map(shared: _Shared, index: int, split: bytes) -> tuple[Receipt, Stored]:
 
 def _reduce(
     shared: _Shared, index: int, ranges: Sequence[tuple[int, Range]], inline: Sequence[Buffer]
-) -> tuple[Receipt, bytes]:
+) -> tuple[Receipt, bytes] | None:
     """The same with a reduce task."""
-    return call_reduce(shared.call(), index, list(fetch_all(ranges, inline)))
+    try:
+        job, inputs = shared.call(), list(fetch_all(ranges, inline))
+    except SpillError:
+        if shared.is_here():
+            raise
+        return None
+    return call_reduce(job, index, inputs)
 
 
 def _broken(error: BaseException) -> WorkerError:
