@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -213,3 +213,44 @@ def test_large_functions_travel_once() -> None:
     captured = list(range(100_000))
     jmr.run(DOCUMENTS, lambda key, value: [(captured[5], 1)], total, engine=Weighing())
     assert set(seen) == {0}
+
+
+def open_with_large_functions(executor: Executor) -> ExecutorPool:
+    pool = ExecutorPool(executor)
+    try:
+        pool.open(JobCall(id="large", functions=bytes(1 << 17), n_partitions=2, skips=False))
+    finally:
+        pool.close()
+    return pool
+
+
+def test_an_executor_that_is_busy_is_not_waited_for_when_a_job_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(executor_engine, "_PROBE_SECONDS", 0.0)
+    go_on = threading.Event()
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(go_on.wait, 20)
+        try:
+            pool = open_with_large_functions(executor)
+        finally:
+            go_on.set()
+    assert pool._shared is not None
+    assert len(pool._shared.job.functions) == 1 << 17  # with each task
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (BrokenExecutor("odd"), "the executor cannot go on"),
+        (CancelledError(), "the executor cannot go on"),
+        (ValueError("odd"), "the executor could not run a task: ValueError: odd"),
+    ],
+)
+def test_what_ends_an_executor_when_a_job_begins_is_told_in_a_sentence(raised: Exception, said: str) -> None:
+    class Ended(Now):
+        def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_exception(raised)
+            return future
+
+    with pytest.raises(WorkerError, match=said):
+        open_with_large_functions(Ended())

@@ -10,8 +10,9 @@ host, where these files are not, is sent its task once more, with what it needs 
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, wait
 from dataclasses import dataclass, replace
 from itertools import accumulate
@@ -30,6 +31,8 @@ __all__ = ["ExecutorPool"]
 
 #: Functions that capture more than this are put into a file.
 _SHARED_BYTES = 1 << 16
+#: How long to wait for a worker to say whether it sees the directory: all may be busy with other work.
+_PROBE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,13 @@ class ExecutorPool:
         self._shared = _Shared(job, functions_at, room)
 
     def _is_here(self, directory: str) -> bool:
-        return bool(self._submit(os.path.isdir, directory).result())
+        """Whether workers see the directory, as far as one of them says so soon."""
+        future = self._submit(os.path.isdir, directory)
+        if not wait([future], timeout=_PROBE_SECONDS).done:
+            future.cancel()
+            return False
+        with _translated():
+            return bool(future.result())
 
     def _submit(self, function: Any, *args: Any) -> Future[Any]:
         try:
@@ -160,15 +169,8 @@ class ExecutorPool:
 
     def _answer(self, task: _Task, future: Future[Any]) -> tuple[int, Receipt, bytes] | None:
         """None if the task begins anew."""
-        try:
+        with _translated():
             answer = future.result()
-        except (BrokenExecutor, CancelledError) as error:
-            raise _broken(error) from error
-        except Exception as error:  # of its own, or what cannot be imported there
-            raise WorkerError(
-                f"the executor could not run a task: {type(error).__name__}: {error}. jmr must be installed where its "
-                "tasks run, in the same version as here"
-            ) from error
         if answer is None:
             self._start_elsewhere(task)
             return None
@@ -229,6 +231,20 @@ def _reduce(
             raise
         return None
     return call_reduce(job, index, inputs)
+
+
+@contextlib.contextmanager
+def _translated() -> Iterator[None]:
+    """Say in a sentence what a future gives instead of a result."""
+    try:
+        yield
+    except (BrokenExecutor, CancelledError) as error:
+        raise _broken(error) from error
+    except Exception as error:  # of its own, or what cannot be imported there
+        raise WorkerError(
+            f"the executor could not run a task: {type(error).__name__}: {error}. jmr must be installed where its "
+            "tasks run, in the same version as here"
+        ) from error
 
 
 def _broken(error: BaseException) -> WorkerError:
