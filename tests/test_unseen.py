@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import jmr
+from jmr.engines.executor import ExecutorPool
 from jmr.sources import NotHereError, SetAside, dump_split, load_records
 from jmr.sources.carrying import carried
 from jmr.wire.far import SplitNotHere
@@ -119,6 +120,39 @@ def test_what_was_refused_has_left_no_file_where_there_is_no_memory(monkeypatch:
     """The one that the split leaves when it is mapped has the same name."""
     monkeypatch.setenv("JMR_MEMORY", "0")
     assert jmr.run(Book(("", "")), count, total, engine=Now()) == {"word0": 1, "and": 2, "word1": 1}
+
+
+class Library(Book):
+    def splits(self) -> Iterator[jmr.Split]:
+        yield from map(Large, range(len(self.fates)))
+
+
+class Large(Page):
+    """Has much on it, where it is."""
+
+
+def test_what_is_sent_along_is_counted_among_what_is_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    most, finished, start_map = 10_000, ExecutorPool.finished, ExecutorPool.start_map
+    under_way: list[int] = []
+    read: list[int] = []
+
+    def started(pool: ExecutorPool, index: int, split: bytes) -> None:
+        start_map(pool, index, split)
+        under_way.append(sum(len(task.arguments[0]) for task in pool._tasks.values()))
+
+    def carried(page: Large) -> jmr.Split:
+        read.append(page.number)
+        return Page(page.number, ("word" * 1_000,))
+
+    monkeypatch.setattr(Large, "carried", carried)
+    monkeypatch.setattr(Now, "_max_workers", 8)
+    monkeypatch.setattr("jmr.engines.driver._MOST_UNDER_WAY_BYTES", most)
+    monkeypatch.setattr(ExecutorPool, "start_map", started)
+    # Nothing is told as long as there is room for more.
+    monkeypatch.setattr(ExecutorPool, "finished", lambda pool, seconds: finished(pool, seconds) if seconds else [])
+    assert jmr.run(Library(("",) * 30), count, total, engine=Now()) == {"word" * 1_000: 30}
+    assert most < max(under_way) < most + 5_000
+    assert sorted(read) == list(range(30))
 
 
 @pytest.mark.parametrize("fate", ["lost", "careless", "part of it"])

@@ -94,8 +94,11 @@ class DrivenEngine:
         self._bad = SetAside()
         #: By split: what its map task has left for each partition, in bytes.
         self._lengths: dict[int, tuple[int, ...]] = {}
-        #: Splits that workers read, while they are under way; and whether some worker has not seen what one reads.
+        #: Splits that workers read, while they are under way; and which of them have inside what they read.
         self._splits: dict[int, bytes] = {}
+        self._carried: set[int] = set()
+        #: Those that are to be sent again, with that inside; and whether any ever was.
+        self._refused: list[int] = []
         self._is_unseen = False
         self._is_unstable = False
         #: Names for the timeline, by where calls ran.
@@ -201,11 +204,14 @@ class DrivenEngine:
 
         def mapped(index: int, receipt: Receipt) -> None:
             del self._splits[index]
+            self._carried.discard(index)
             handing.done(index, receipt.seconds, receipt.flush_seconds, sum(receipt.lengths))
 
         while handing.n_under_way or not is_over:
             handing.adapt(self._count_slots(), 1 << 30, _MOST_UNDER_WAY_BYTES, pool.window)
-            is_full = is_over or handing.is_full
+            self._send_refused()
+            n_bytes = sum(map(len, self._splits.values()))
+            is_full = is_over or handing.is_full or bool(self._refused) or n_bytes >= _MOST_UNDER_WAY_BYTES
             self._take_maps(mapped, _TURN_SECONDS if is_full else 0.0)
             if is_full:
                 continue
@@ -214,22 +220,40 @@ class DrivenEngine:
             if found is None:
                 is_over = True
                 continue
-            split = self._splits[report.n_map_tasks] = b"".join(found[0])
-            pool.start_map(report.n_map_tasks, _carried(split) if self._is_unseen else split)
+            self._splits[report.n_map_tasks] = b"".join(found[0])
+            if self._is_unseen:
+                self._read_here(report.n_map_tasks)
+            pool.start_map(report.n_map_tasks, self._splits[report.n_map_tasks])
             report.n_map_tasks += 1
 
-    def _carry(self, index: int) -> None:
-        """Have a split mapped once more, with what it reads inside, since its worker does not see that."""
+    def _refuse(self, index: int) -> None:
         if not self._is_unseen:
             self._is_unseen = True
             self._report.notes.append(f"workers of {self._pool.name} do not see what this job reads, and were sent it")
-        self._check()
-        self._pool.start_map(index, _carried(self._splits[index]))
+        self._refused.append(index)
+
+    def _send_refused(self) -> None:
+        """Have splits mapped once more, with what they read inside, as far as there is room for that."""
+        n_bytes = sum(len(split) for index, split in self._splits.items() if index not in self._refused)
+        while self._refused and n_bytes < _MOST_UNDER_WAY_BYTES:
+            self._check()
+            index = self._refused.pop(0)
+            self._read_here(index)
+            self._pool.start_map(index, self._splits[index])
+            n_bytes += len(self._splits[index])
+
+    def _read_here(self, index: int) -> None:
+        """Have a split hold what it reads, once: an engine may tell twice that a worker does not see that."""
+        from jmr.sources.carrying import carried  # few jobs need it
+
+        if index not in self._carried:
+            self._splits[index] = b"".join(carried(self._splits[index]))
+            self._carried.add(index)
 
     def _take_maps(self, mapped: Callable[[int, Receipt], None], seconds: float) -> None:
         for index, receipt, _ in self._finished(seconds, "map"):
             if receipt.is_not_here:
-                self._carry(index)
+                self._refuse(index)
                 continue
             mapped(index, receipt)
             self._lengths[index] = receipt.lengths
@@ -326,9 +350,3 @@ def _next_split(source: Records, sizer: SplitSizer) -> tuple[bytes, int]:
     if n_records:
         sizer.sent(n_records, len(split))
     return split, n_records
-
-
-def _carried(split: bytes) -> bytes:
-    from jmr.sources.carrying import carried  # few jobs need it
-
-    return b"".join(carried(split))
