@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import uuid
 from dataclasses import replace
@@ -12,7 +14,7 @@ import pytest
 
 from jmr.codec.functions import dump_functions
 from jmr.codec.values import dump_columns, load, load_columns
-from jmr.engines import calls
+from jmr.engines import calls, prints
 from jmr.engines.calls import JobCall, Receipt, call_map, call_reduce
 from jmr.tasks.contract import Failure
 
@@ -140,6 +142,36 @@ def test_a_process_holds_the_functions_of_few_jobs_and_unpickles_them_once() -> 
     kept = calls._functions["job 9"]
     call_map(replace(jobs[9], functions=b"not read again"), 0, split_of({"a": "b"}))
     assert calls._functions["job 9"] is kept
+
+
+def test_of_functions_that_are_large_those_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    jobs = [job_of(words, id=f"large {number}") for number in range(3)]
+    calls._functions.clear()
+    monkeypatch.setattr(calls, "_MOST_FUNCTION_BYTES", 2 * len(jobs[0].functions))
+    for job, left in [(0, "0"), (1, "01"), (0, "10"), (2, "02")]:
+        call_map(jobs[job], 0, split_of({"a": "b"}))
+        assert list(calls._functions) == [f"large {number}" for number in left]
+    monkeypatch.setattr(calls, "_MOST_FUNCTION_BYTES", 0)
+    call_map(jobs[1], 0, split_of({"a": "b"}))  # the latest is needed, whatever it takes
+    assert list(calls._functions) == ["large 1"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="it needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_that_was_forked_while_a_lock_was_held_runs_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", sys.stdout)
+    monkeypatch.setattr(sys, "stderr", sys.stderr)
+    job = job_of(words)
+    with calls._lock, prints._lock:
+        child = os.fork()
+        if not child:
+            signal.alarm(20)
+            try:
+                os._exit(call_map(job, 0, split_of({"a": "b c"}))[0].n_pairs)
+            finally:
+                os._exit(99)
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 2
 
 
 def test_a_key_without_a_stable_hash_is_told() -> None:

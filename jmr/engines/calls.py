@@ -34,13 +34,24 @@ from jmr.worker.peak import peak_memory_bytes
 
 __all__ = ["JobCall", "Receipt", "call_map", "call_reduce", "here", "writable"]
 
-#: Jobs whose functions a process holds.
-_MOST_JOBS = 4
+#: Jobs whose functions a process holds, and how much in all, besides those of the latest job.
+_MOST_JOBS, _MOST_FUNCTION_BYTES = 4, 1 << 26
 #: Most of a record that failed that is sent along.
 _MOST_RECORD_BYTES = 1 << 26
 
-_functions: OrderedDict[str, dict[str, Any]] = OrderedDict()
+#: By job, the latest last: its functions, and the length of their blob.
+_functions: OrderedDict[str, tuple[dict[str, Any], int]] = OrderedDict()
 _lock = threading.Lock()
+
+
+def _unlock() -> None:
+    """In a forked child there is no thread that would release the lock."""
+    global _lock  # noqa: PLW0603 - a lock is released by nobody else
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,13 +227,19 @@ def _functions_of(job: JobCall) -> dict[str, Any]:
         raise TaskError(Failure("functions", "", None, raised_from(error), refused=False))
     with _lock:
         if job.id not in _functions:
+            blob = bytearray(job.functions)
             try:
-                _functions[job.id] = load(bytearray(job.functions))
+                _functions[job.id] = load(blob), len(blob)
             except Exception as error:
                 raise TaskError(Failure("functions", "", None, raised_from(error), refused=False)) from error
-            while len(_functions) > _MOST_JOBS:
+            while len(_functions) > 1 and _is_much():
                 _functions.popitem(last=False)
-        return _functions[job.id]
+        _functions.move_to_end(job.id)
+        return _functions[job.id][0]
+
+
+def _is_much() -> bool:
+    return len(_functions) > _MOST_JOBS or sum(length for _, length in _functions.values()) > _MOST_FUNCTION_BYTES
 
 
 def writable(blob: Buffer) -> Buffer:

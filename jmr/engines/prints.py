@@ -10,6 +10,7 @@ several tasks at once.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -22,6 +23,16 @@ _MOST_BYTES = 1 << 16
 
 _here = threading.local()
 _lock = threading.Lock()
+
+
+def _unlock() -> None:
+    """In a forked child there is no thread that would release the lock."""
+    global _lock  # noqa: PLW0603 - a lock is released by nobody else
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_unlock)
 
 
 class Prints:
