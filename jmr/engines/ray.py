@@ -169,7 +169,11 @@ class RayPool:
     def _hear_errors(self) -> None:
         """Ask for what nobody needs of tasks that have failed: Ray prints errors that nobody has asked for."""
         unheard = [result for _, result in self._running.values() if result is not None]
-        for reference in itertools.chain(unheard, *self._bundles.values()):
+        unheard += itertools.chain(*self._bundles.values())
+        ready: list[Any] = []
+        with contextlib.suppress(Exception):  # there may be none, or Ray has ended
+            ready, _ = self._ray.wait(unheard, num_returns=len(unheard), timeout=0, fetch_local=False)
+        for reference in ready:
             with contextlib.suppress(Exception):
                 self._ray.get(reference, timeout=0)
 
@@ -233,11 +237,13 @@ def _map(shared: _Shared, index: int, split: Any, n_bundles: int) -> list[Receip
     return [receipt, *bundles, *[None] * (n_bundles - len(bundles))]
 
 
-def _reduce(shared: _Shared, index: int, wanted: list[tuple[int, list[int]]], *bundles: _Bundle) -> tuple[Receipt, Any]:
+def _reduce(
+    shared: _Shared, index: int, wanted: list[tuple[int, list[int]]], *bundles: _Bundle | None
+) -> tuple[Receipt, Any]:
     """Run a reduce task on what is wanted of each bundle: its split, and the partitions."""
     inputs = []
     for (split, partitions), bundle in zip(wanted, bundles, strict=True):
-        if not bundle.keys() >= set(partitions):  # Ray has lost it, and has run the map task again
+        if bundle is None or not bundle.keys() >= set(partitions):  # Ray has lost it, and has run the map task again
             raise RuntimeError(f"mapfn gave something else for split map-{split} when Ray had to run it again")
         inputs += [(split, memoryview(bundle[partition])) for partition in partitions]
     receipt, result = call_reduce(shared.call(), index, inputs)

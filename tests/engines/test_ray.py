@@ -53,6 +53,36 @@ def test_nothing_is_left_of_a_task_that_has_failed() -> None:
     assert ray_engine._bundled((), 8) == []
 
 
+@pytest.mark.parametrize("bundle", [None, {4: b"something"}], ids=["it has failed", "it has given something else"])
+def test_a_map_that_leaves_something_else_when_ray_runs_it_again_is_told(bundle: Any) -> None:
+    with pytest.raises(RuntimeError, match="mapfn gave something else for split map-7 when Ray had to run it again"):
+        ray_engine._reduce(None, 0, [(7, [3])], bundle)  # type: ignore[arg-type]
+
+
+def test_of_what_is_under_way_at_the_end_only_what_is_ready_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ready:
+        """A Ray in which some have failed."""
+
+        def __init__(self) -> None:
+            self.asked: list[str] = []
+
+        def wait(self, references: list[str], *, num_returns: int, **options: Any) -> tuple[list[str], list[str]]:
+            assert num_returns == len(references) == 5
+            return references[3:], references[:3]
+
+        def get(self, reference: str, **options: Any) -> None:
+            self.asked.append(reference)
+            raise OSError(reference)
+
+    ray = Ready()
+    monkeypatch.setattr(ray_engine, "imported", lambda: ray)
+    pool = ray_engine.RayPool()
+    pool._running = {0: ("receipt", "result"), 1: ("receipt", None)}
+    pool._bundles = {1: ["a", "b", "c", "d"]}
+    pool.close()
+    assert ray.asked == ["c", "d"]
+
+
 def test_that_ray_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(WorkerError, match=r'^engine="ray" needs Ray: pip install "jmr\[ray\]"$'):
