@@ -20,6 +20,8 @@ import pytest
 
 import jmr
 from jmr.codec.values import dump_columns, load_columns
+from jmr.sinks.base import Part
+from jmr.sinks.bucket import write_attempt
 from jmr.sinks.folder import Folder
 from jmr.sinks.output import Output
 from jmr.sinks.sink import sink_for
@@ -654,6 +656,60 @@ def test_a_place_that_this_process_sees_otherwise_than_the_workers_is_found_out(
     with pytest.raises(jmr.WorkerError, match=r"has written part-.* there, and it is not there for this process"):
         run(NUMBERS, by_name, total, out="memory://sums")
     assert at(fsspec, "memory://sums") == []
+
+
+def begun(url: str) -> Output:
+    """A job that has written its one part."""
+    output = Output(sink_for(url), keeps=False)
+    output.open()
+    content = b'{"key": "a", "value": 1}\n'
+    output.add(0, Part(1, len(content), content))
+    return output
+
+
+def test_a_job_that_came_too_late_leaves_what_another_has_published(fsspec: Any) -> None:
+    url = "memory://sums"
+    one, other = begun(url), begun(url)
+    one.commit("one")
+    with pytest.raises(jmr.WorkerError, match="another job has written its output there meanwhile"):
+        other.commit("other")
+    other.close()
+    assert run(jmr.outputs(url), emit, first, engine="inline") == {"a": 1}
+    assert len(at(fsspec, url)) == 2
+
+
+def test_a_job_whose_parts_another_has_removed_publishes_nothing(fsspec: Any) -> None:
+    url = "memory://sums"
+    one, other = begun(url), begun(url)
+    other.close()
+    with pytest.raises(jmr.WorkerError, match=r"part-.* is gone. Does another job write there, too\?"):
+        one.commit("one")
+    one.close()
+    assert at(fsspec, url) == []
+
+
+def test_a_part_is_found_by_a_process_that_has_listed_the_place_before(
+    fsspec: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As file systems do that keep listings, and ask nobody for what is in none."""
+    url = "memory://sums"
+    files = fsspec.filesystem("memory")
+    files.pipe_file(f"{url}/part-{'0' * 32}.jsonl", b"")
+    listed: set[str] = set(files.store)
+    monkeypatch.setattr(type(files), "invalidate_cache", lambda self, path=None: listed.update(self.store))
+
+    def size(self: Any, path: str) -> int:
+        if path not in listed:
+            raise FileNotFoundError(path)
+        return len(self.store[path].getvalue())
+
+    monkeypatch.setattr(type(files), "size", size)
+    output = Output(sink_for(url), keeps=False)
+    output.open()
+    content = b'{"key": "a", "value": 1}\n'
+    output.add(0, Part(1, len(content), b"", write_attempt(url, content, ".jsonl")))
+    output.commit("one")
+    assert run(jmr.outputs(url), emit, first, engine="inline") == {"a": 1}
 
 
 @pytest.mark.slow

@@ -106,6 +106,7 @@ class Bucket:
     def has(self, part: Part) -> bool:
         """Whether a part is there, as a worker says that it has written it."""
         with _told(self._url):
+            self._files.invalidate_cache()  # a listing from before the worker has written does not have it
             try:
                 return bool(self._files.size(f"{self._path}/{part.name}") == part.n_bytes)
             except FileNotFoundError:
@@ -114,6 +115,7 @@ class Bucket:
     def read(self, name: str) -> bytes:
         """A part's content."""
         with _told(self._url):
+            self._files.invalidate_cache()
             return bytes(self._files.cat_file(f"{self._path}/{name}"))
 
     def drop(self, name: str) -> None:
@@ -126,21 +128,27 @@ class Bucket:
     def publish(self, names: list[str], manifest: Manifest) -> None:
         """Write the manifest: now it is an output. Then tidy up."""
         with _told(self._url):
-            if MANIFEST in self._found():
+            there = self._found()
+            if MANIFEST in there:
                 raise WorkerError(f"out={shown(self._url)!r}: another job has written its output there meanwhile")
+            if lost := sorted(set(names) - there):
+                raise WorkerError(f"out={shown(self._url)!r}: {lost[0]} is gone. Does another job write there, too?")
             _write(self._files, self._path, MANIFEST, manifest.written())
         self._is_published = True
-        self._remove(kept={listed.name for listed in manifest.parts})
+        self._remove()
 
     def close(self, *, keeps: bool) -> None:
         """Remove what was not published, unless a checkpoint `keeps` what tells of it."""
         if self._is_open and not self._is_published and not keeps:
-            self._remove(kept=set())
+            self._remove()
         self._is_open = False
 
-    def _remove(self, kept: set[str]) -> None:
+    def _remove(self) -> None:
+        """Remove all parts but those that a manifest names, be it another job's."""
         with contextlib.suppress(Exception):  # it is only in the way, and readers go by the manifest
-            for name in self._found():
+            names = self._found()
+            kept = {part.name for part in Manifest.read(self.read(MANIFEST)).parts} if MANIFEST in names else set()
+            for name in names:
                 if _PART.fullmatch(name) and name not in kept:
                     self._files.rm_file(f"{self._path}/{name}")
 
