@@ -264,6 +264,29 @@ def test_what_is_compressed_is_known_whatever_its_name_is(tmp_path: Path, kind: 
     assert [(bad.phase, bad.key, type(bad.error)) for bad in result.errors] == [("read", str(half), jmr.SourceError)]
 
 
+@pytest.mark.parametrize(("kind", "compress"), list(compressors()))
+def test_a_damaged_second_stream_is_no_end(tmp_path: Path, kind: str, compress: Any) -> None:
+    """As pbzip2 and other tools that use many cores write them."""
+    second = bytearray(compress(b"".join(b"line %d\n" % number for number in range(1_000))))
+    second[4:] = bytes(255 - byte for byte in second[4:])
+    for rest in (bytes(second), b"what is this?"):
+        with pytest.raises(jmr.SourceError, match=f"its {kind} data are damaged, or end too early"):
+            read(jmr.files(written(tmp_path / "two", compress(b"first\n") + rest)))
+
+
+def test_zeros_between_streams_of_xz_are_no_data(tmp_path: Path) -> None:
+    path = written(tmp_path / "two.xz", lzma.compress(b"a") + bytes(4) + lzma.compress(b"b") + bytes(8))
+    assert read(jmr.files(path)) == [(str(path), "ab")]
+
+
+def test_zstd_may_begin_with_a_frame_to_skip(tmp_path: Path) -> None:
+    """That of pzstd does: it tells how long the next frame is."""
+    compress = dict(compressors()).get("zstd") or pytest.skip("nothing here can write zstd")
+    skipped = b"\x50\x2a\x4d\x18\x04\x00\x00\x00size"
+    path = written(tmp_path / "two.zst", skipped + compress(b"a") + skipped + compress(b"b"))
+    assert read(jmr.files(path)) == [(str(path), "ab")]
+
+
 def test_where_nothing_can_read_zstd_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("compression.zstd", "backports.zstd", "zstandard"):
         monkeypatch.setitem(sys.modules, name, None)

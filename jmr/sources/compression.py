@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from jmr.errors import SourceError
@@ -16,10 +17,14 @@ __all__ = ["MAGIC_BYTES", "decompressed", "kind_of"]
 
 #: So many first bytes tell.
 MAGIC_BYTES = 10
-_MAGIC = {b"\x1f\x8b\x08": "gzip", b"\xfd7zXZ\x00": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_MAGIC = {
+    b"\x1f\x8b\x08": "gzip",
+    b"\xfd7zXZ\x00": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x50\x2a\x4d\x18": "zstd",  # a frame to skip, with which pzstd begins
+}
 #: What follows "BZh" and a digit: a block, or the end. Text may begin with less.
 _BZ2_GO_ON = (b"1AY&SY", b"\x17rE8P\x90")
-_MODULES = {"gzip": "gzip", "bz2": "bz2", "xz": "lzma"}
 
 
 def kind_of(first: bytes) -> str | None:
@@ -46,12 +51,26 @@ def decompressed(data: bytes, kind: str) -> bytes:
     SourceError
         The data are damaged, or end too early; or nothing here can decompress them.
     """
-    decompress = _zstd() if kind == "zstd" else importlib.import_module(_MODULES[kind]).decompress
+    decompress = _DECOMPRESS[kind]()
     try:
         content: bytes = decompress(data)
     except Exception as error:  # each library has its own
         raise SourceError(f"its {kind} data are damaged, or end too early: {error}") from error
     return content
+
+
+def _gzip() -> Any:
+    return importlib.import_module("gzip").decompress
+
+
+def _bz2() -> Any:
+    make = importlib.import_module("bz2").BZ2Decompressor
+    return lambda data: _by_streams(make, data)
+
+
+def _xz() -> Any:
+    make = importlib.import_module("lzma").LZMADecompressor
+    return lambda data: _by_streams(make, data, padding=b"\0")
 
 
 def _zstd() -> Any:
@@ -62,22 +81,28 @@ def _zstd() -> Any:
         except ImportError:
             continue
     try:
-        zstandard: Any = importlib.import_module("zstandard")
+        zstandard = importlib.import_module("zstandard")
     except ImportError:
         raise SourceError(
             "it is compressed with zstd, which this Python cannot read: pip install backports.zstd (Python 3.14 has "
             "it) on each host"
         ) from None
-    return lambda data: _by_zstandard(zstandard, data)
+    return lambda data: _by_streams(lambda: zstandard.ZstdDecompressor().decompressobj(), data)
 
 
-def _by_zstandard(zstandard: Any, data: bytes) -> bytes:
-    """Which takes an early end for an end."""
+_DECOMPRESS = {"gzip": _gzip, "bz2": _bz2, "xz": _xz, "zstd": _zstd}
+
+
+def _by_streams(make: Callable[[], Any], data: bytes, padding: bytes = b"") -> bytes:
+    """One stream after the other: what follows the first must be one, too.
+
+    `bz2.decompress` and `lzma.decompress` take a damaged one for the end, and zstandard an early end.
+    """
     pieces = []
     while data:
-        one = zstandard.ZstdDecompressor().decompressobj()
+        one = make()
         pieces.append(one.decompress(data))
         if not one.eof:
-            raise EOFError("the last frame is not complete")
-        data = one.unused_data
+            raise EOFError("the last stream is not complete")
+        data = one.unused_data.lstrip(padding) if padding else one.unused_data
     return b"".join(pieces)
