@@ -315,6 +315,7 @@ def test_patterns_directories_and_lists_lead_to_files_in_order(tmp_path: Path, m
 
     assert found("*.txt") == ["[x].txt", "a.txt", "b.txt"]
     assert found("**/*.txt") == ["[x].txt", "a.txt", "b.txt", "sub/d.txt"]
+    assert found("**/**/*.txt") == ["[x].txt", "a.txt", "b.txt", "sub/d.txt"]
     assert found("[x].txt") == ["[x].txt"]
     assert found("~/a.txt") == [str(tmp_path / "a.txt")]
     assert found(["c.log", "a*", Path("sub")]) == ["c.log", "a.txt", "sub/d.txt"]

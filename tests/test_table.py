@@ -248,7 +248,7 @@ def test_a_path_may_be_given_in_many_ways(tmp_path: Path, monkeypatch: pytest.Mo
     everything = ["a.parquet", "b.parquet", "deep/c.parquet"]
     assert names(tmp_path) == names(str(tmp_path)) == names(".") == names("~") == everything
     assert names("[ab].parquet") == everything[:2]
-    assert names("**/c.parquet") == ["deep/c.parquet"]
+    assert names("**/c.parquet") == names("**/**/c.parquet") == ["deep/c.parquet"]
     assert names(["b.parquet", Path("a.parquet")]) == ["b.parquet", "a.parquet"]
     assert names(dataset.dataset(["b.parquet"])) == ["b.parquet"]
 

@@ -12,7 +12,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -22,6 +22,8 @@ from tests.web import serving
 
 fsspec = pytest.importorskip("fsspec")
 pytest.importorskip("aiohttp")
+MemoryFileSystem: Any = pytest.importorskip("fsspec.implementations.memory").MemoryFileSystem
+infer_storage_options = pytest.importorskip("fsspec.utils").infer_storage_options
 
 TEXT = b"".join(b"line %d\n" % i for i in range(1000))
 
@@ -97,7 +99,20 @@ def test_a_pattern_a_directory_and_a_name_are_found_in_order(memory: str) -> Non
 
 def test_a_name_with_signs_of_a_pattern_is_found_if_it_is_there(memory: str) -> None:
     put(f"{memory}/a[1].txt")
+    put(f"{memory}/a1.txt")
     assert [file.name for file in found(f"{memory}/a[1].txt")] == [f"{memory}/a[1].txt"]
+
+
+def test_names_that_begin_with_a_dot_are_left_out_unless_they_are_named(memory: str) -> None:
+    for name in ("a.txt", ".b.txt", ".git/c.txt", "deep/.d.txt"):
+        put(f"{memory}/{name}")
+
+    def names(what: str) -> list[str]:
+        return [file.name.removeprefix(f"{memory}/") for file in found(memory + what)]
+
+    assert names("") == names("/**") == names("/*.txt") == ["a.txt"]
+    assert names("/.*.txt") == [".b.txt"]
+    assert names("/.git/*") == names("/.git") == [".git/c.txt"]
 
 
 @pytest.mark.parametrize("what", ["/nothing/*.txt", "/nothing.txt"])
@@ -335,6 +350,37 @@ def test_urls_that_differ_by_what_is_not_shown_have_keys_that_differ() -> None:
         names = [f"{web.url}/a.txt?token={n}" for n in (1, 2)]
         found = read_by(jmr.files([*names, names[0]][:2]))
     assert list(found) == [f"{web.url}/a.txt?token=***", f"{web.url}/a.txt?token=***#2"]
+
+
+class Host(MemoryFileSystem):
+    """As FTP: which host it is stands in the URL, and in no path."""
+
+    protocol = "host"
+    stores: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    def __init__(self, host: str = "", **options: Any) -> None:
+        super().__init__(**options)
+        self.store = self.stores.setdefault(host, {})
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return "/" + str(infer_storage_options(path)["path"]).strip("/")
+
+    @staticmethod
+    def _get_kwargs_from_urls(path: str) -> dict[str, Any]:
+        return {"host": infer_storage_options(path).get("host", "")}
+
+
+@pytest.mark.parametrize("what", ["logs/*.txt", "logs/", "logs/a.txt"])
+def test_files_of_one_path_on_two_hosts_are_two(what: str) -> None:
+    fsspec.register_implementation("host", Host, clobber=True)
+    for host in ("logs", "other"):
+        fsspec.filesystem("host", host=host).pipe_file("/logs/a.txt", host.encode())
+    (split,) = jmr.files([f"host://me:pa55@logs/{what}", f"host://other/{what}"]).splits()
+    assert list(split.read(pytest.fail).pairs()) == [
+        ("host://logs/logs/a.txt", "logs"),
+        ("host://other/logs/a.txt", "other"),
+    ]
 
 
 def test_pages_that_are_gone_or_were_changed_are_named_and_set_aside() -> None:

@@ -100,7 +100,7 @@ def _found(name: str, *, is_one: bool) -> list[Listed]:
 
 
 def _matched(pattern: str) -> list[Listed]:
-    names = sorted(glob.iglob(pattern, recursive=True))
+    names = sorted(set(glob.iglob(pattern, recursive=True)))  # two "**" find a file more than once
     looks = [(name, *_look(name)) for name in names]
     files: list[Listed] = [(name, size) for name, mode, size in looks if stat.S_ISREG(mode)]
     if not files:

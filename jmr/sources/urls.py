@@ -179,8 +179,8 @@ def listed_urls(
 ) -> list[tuple[str, int | None]]:
     """Names and sizes of the files that a URL stands for, which are added to the known ones.
 
-    Two of one name, which differ by what is not shown, get two names. Where there are several URLs, one that leads to
-    no file is told when it is to be read.
+    Two of one name, which differ by what is not shown, or by who is asked, get two names. Where there are several URLs,
+    one that leads to no file is told when it is to be read.
 
     Raises
     ------
@@ -190,10 +190,14 @@ def listed_urls(
     listed: list[tuple[str, int | None]] = []
     for file in found(url, storage_options, is_one=is_one):
         names = itertools.chain([file.name], (f"{file.name}#{number}" for number in itertools.count(2)))
-        name = next(name for name in names if name not in known or known[name].path == file.path)
+        name = next(name for name in names if name not in known or _is_same(known[name], file))
         known[name] = replace(file, name=name)
         listed.append((name, file.n_bytes))
     return listed
+
+
+def _is_same(one: UrlFile, other: UrlFile) -> bool:
+    return bool(one.system == other.system) and one.path == other.path
 
 
 def found(url: str, storage_options: Mapping[str, Any] | None = None, *, is_one: bool = True) -> list[UrlFile]:
@@ -227,7 +231,7 @@ def found(url: str, storage_options: Mapping[str, Any] | None = None, *, is_one:
     is_exact = len(infos) == 1 and infos[0]["name"] == path
     files = [
         UrlFile(
-            name=shown(url) if is_exact else _name(url, system, info["name"]),
+            name=shown(url) if is_exact else _name(url, path, info["name"]),
             system=system,
             path=info["name"],
             n_bytes=info.get("size"),
@@ -270,14 +274,24 @@ def _as_text(told: Any) -> str:
 
 def _infos(system: Any, path: str) -> list[dict[str, Any]]:
     """What is known of each file that a path or a pattern stands for, besides `name` at least `size`."""
-    if _is_pattern(system, path):
+    is_name = "[" in path and system.exists(path)
+    if _is_pattern(system, path) and not is_name:
         matches = system.glob(path, detail=True)
         if matches or not system.exists(path):
-            return _complete(system, [info for info in matches.values() if info["type"] == "file"])
+            return _complete(system, _seen(path, [info for info in matches.values() if info["type"] == "file"]))
     info = system.info(path)
     if info["type"] != "directory":
         return [{**info, "name": path}]
-    return _complete(system, list(system.find(path, detail=True).values()))
+    return _complete(system, _seen(path, system.find(path, detail=True).values()))
+
+
+def _seen(path: str, infos: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those in which no name begins with a dot that the user has not written, as with patterns of files here."""
+    return [info for info in infos if _n_dotted(info["name"]) <= _n_dotted(path)]
+
+
+def _n_dotted(path: str) -> int:
+    return sum(name.startswith(".") for name in path.split("/"))
 
 
 def _is_pattern(system: Any, path: str) -> bool:
@@ -295,15 +309,23 @@ def _complete(system: Any, infos: Iterable[dict[str, Any]]) -> list[dict[str, An
     return [{**told.get(info["name"], info), "name": info["name"]} for info in infos]
 
 
-def _name(url: str, system: Any, path: str) -> str:
-    """How a user would write the URL of one of the files that a URL stands for."""
+def _name(url: str, where: str, path: str) -> str:
+    """How a user would write the URL of one of the files that a URL stands for; `where` is the path of that."""
     first, *rest = url.split("::")
     caches = []
     while "://" not in first and rest:  # "simplecache" and its like keep the names of what they keep
         caches.append(first)
         first, *rest = rest
-    name = path if "://" in path else f"{first.partition('://')[0]}://{path.lstrip('/')}"
+    scheme, _, named = first.partition("://")
+    name = path if "://" in path else f"{scheme}://{_host(named, where)}{path.lstrip('/')}"
     return shown("::".join([*caches, name, *rest]))
+
+
+def _host(named: str, where: str) -> str:
+    """What of a URL is no part of its path: in those of FTP, SFTP and others the host, and the slash after it."""
+    named, where = named.rstrip("/"), where.rstrip("/")
+    host = named[: len(named) - len(where)] if named.endswith(where) else ""
+    return f"{host.rstrip('/')}/" if host else ""
 
 
 def _is_web(system: Any) -> bool:

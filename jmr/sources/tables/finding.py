@@ -203,7 +203,8 @@ def _of_one_format(directory: str, paths: list[str]) -> list[str]:
 
 def _matching(pattern: str, store: Any) -> list[str]:
     if store is None:
-        return sorted(path for path in glob.glob(pattern, recursive=True) if os.path.isfile(path))
+        found = set(glob.iglob(pattern, recursive=True))  # two "**" find a file more than once
+        return sorted(path for path in found if os.path.isfile(path))
     before = pattern[: next(i for i, letter in enumerate(pattern) if letter in "*?[")]
     matches = re.compile(_translated(pattern)).fullmatch
     return [path for path in _below(before.rpartition("/")[0], store) if matches(path)]
