@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections import Counter, OrderedDict
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from enum import Enum, IntEnum
 from pathlib import Path
@@ -21,6 +21,8 @@ from jmr.sinks.base import PartError
 from jmr.sinks.lines import Lines
 from jmr.sinks.manifest import Listed, Manifest
 from jmr.sinks.parquet import Parquet
+
+NOON = datetime(2020, 1, 1, 12)
 
 
 class Point(NamedTuple):
@@ -186,6 +188,12 @@ def test_dicts_of_a_column_get_all_of_their_fields(pq: Any) -> None:
         ([(1,), (1, 2), [1]], {1: "and those before are struct<0: int64>", 2: "and those before are struct<0"}),
         ([[1], ["a"]], {1: "it is list<item: string>, and those before are list<item: int64>"}),
         ([NotImplementedError(), 1], {0: "did not recognize Python value type"}),
+        ([NOON.date(), NOON], {1: "it is timestamp[us], and those before are date32[day]"}),
+        ([NOON, NOON.date()], {1: "it is date32[day], and those before are timestamp[us]"}),
+        ([NOON, NOON.replace(tzinfo=UTC)], {1: "it is timestamp[us, tz=UTC], and those before are timestamp"}),
+        ([(1, NOON.date()), (1, NOON)], {1: "and those before are struct<0: int64, 1: date32[day]>"}),
+        ([{"0": 5, "1": 7}], {0: "a dict with the keys '0', '1', ... would be read as a tuple"}),
+        ([(5, 7), {"0": 5, "1": 7}], {1: "a dict with the keys '0', '1', ... would be read as a tuple"}),
         ([{}, {}], {0: "no child field", 1: "no child field"}),
     ],
     ids=repr,

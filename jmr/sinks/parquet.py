@@ -11,6 +11,7 @@ them; each part is written without knowing the others, and written once more whe
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date, datetime
 from typing import Any
 
 from jmr.errors import ArgumentValueError, describe
@@ -127,8 +128,12 @@ def _array(column: list[Any], kind: Any = None) -> Any:
     kinds = set(map(type, column))
     if kinds >= {str, bytes}:  # Arrow would make bytes of both
         raise pa.ArrowTypeError("text and bytes")
+    _check_times(column, kinds)
     if tuple not in kinds:
-        return pa.array(column, kind, from_pandas=False)
+        array = pa.array(column, kind, from_pandas=False)
+        if _tuple_length(array.type) is not None:
+            raise pa.ArrowTypeError("a dict with the keys '0', '1', ... would be read as a tuple")
+        return array
     lengths = {len(each) for each in column if each is not None}
     if kinds - {tuple, type(None)} or len(lengths) > 1:
         raise pa.ArrowTypeError("tuples of different lengths, or among other values")
@@ -138,6 +143,17 @@ def _array(column: list[Any], kind: Any = None) -> Any:
     arrays = [_array([row[i] for row in rows], fields[i]) for i in range(length)]
     mask = pa.array([each is None for each in column], pa.bool_())
     return pa.StructArray.from_arrays(arrays, [str(i) for i in range(length)], mask=mask)
+
+
+def _check_times(column: list[Any], kinds: set[type]) -> None:
+    """Refuse what Arrow would make dates of, or times of no zone, without a word."""
+    import pyarrow as pa
+
+    times = {kind for kind in kinds if issubclass(kind, datetime)}
+    if times and any(issubclass(kind, date) for kind in kinds - times):
+        raise pa.ArrowTypeError("dates with a time and without")
+    if times and len({each.tzinfo is None for each in column if type(each) in times}) > 1:
+        raise pa.ArrowTypeError("times with a zone and without")
 
 
 def _tuple_length(kind: Any) -> int | None:
