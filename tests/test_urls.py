@@ -333,6 +333,29 @@ def test_memory_of_this_process_is_read_by_other_processes(memory: str) -> None:
     assert read_by(jmr.files(memory)) == {f"{memory}/a.txt": "one two\n", f"{memory}/b.txt": "two\n"}
 
 
+@pytest.mark.parametrize("suffix", ["", ".parquet"])
+def test_an_output_in_memory_is_read_by_other_processes(memory: str, suffix: str) -> None:
+    if suffix:
+        pytest.importorskip("pyarrow")
+    url = f"{memory}/sums{suffix}"
+    jmr.run({"a": 1, "b": 2}, placed, first, engine="inline", out=url)
+    splits = list(jmr.outputs(url).splits())
+    fsspec.filesystem("memory").rm(url, recursive=True)
+    put(f"{memory}/here")
+    assert [pickle.loads(pickle.dumps(split)).read(pytest.fail) for split in splits] == [(["a", "b"], [1, 2])]
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_an_output_at_a_web_server_is_read_once(tmp_path: Path, ranges: bool) -> None:
+    numbers = {number: number for number in range(100)}
+    jmr.run(numbers, placed, first, engine="inline", out=tmp_path)
+    with serving({f"/o/{path.name}": path.read_bytes() for path in tmp_path.iterdir()}, ranges=ranges) as web:
+        splits = list(jmr.outputs(f"{web.url}/o").sized_splits(lambda: 300))
+        read = [split.read(pytest.fail) for split in splits]
+    assert len(read) > 3
+    assert [key for keys, _ in read for key in keys] == list(numbers)
+
+
 def test_a_list_may_have_paths_and_urls(tmp_path: Path, memory: str) -> None:
     put(f"{memory}/a.txt", b"one")
     (tmp_path / "b.txt").write_text("two")

@@ -42,8 +42,17 @@ def splits_of(place: str, manifest: Manifest, wanted: Callable[[], int | None]) 
         while start < part.n_bytes:
             n_bytes = part.n_bytes if manifest.suffix != ".jsonl" else wanted() or _SPLIT_BYTES
             end = min(start + n_bytes, part.n_bytes)
-            yield _Stretch(place, part.name, manifest.suffix, seen, start, end, n_bytes=end - start)
+            stretch = _Stretch(place, part.name, manifest.suffix, seen, start, end, n_bytes=end - start)
+            yield _with_rows(stretch) if "memory://" in place else stretch
             start = end
+
+
+def _with_rows(stretch: _Stretch) -> _Stretch:
+    """What is in fsspec's memory is of this process alone, so its rows go along."""
+    try:
+        return stretch.carried()
+    except Exception:  # who reads it will tell
+        return stretch
 
 
 @dataclass(frozen=True, slots=True)
