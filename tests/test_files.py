@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import importlib.util
 import lzma
@@ -353,6 +354,43 @@ def test_what_leads_to_no_file_is_told_at_once(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(jmr.SourceError, match=said):
         jmr.files(paths)
+
+
+def test_what_may_not_be_looked_into_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """But named; who runs tests may be allowed to look everywhere."""
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    for path in (secret / "a.txt", tmp_path / "b.txt"):
+        written(path, b"")
+
+    def refusing(function: Callable[..., Any]) -> Callable[..., Any]:
+        def called(path: Any = ".", *args: Any, **options: Any) -> Any:
+            if str(path).startswith(str(secret)):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return function(path, *args, **options)
+
+        return called
+
+    monkeypatch.setattr(os, "scandir", refusing(os.scandir))
+    with pytest.raises(jmr.SourceError, match=f"'{secret}' cannot be read: Permission denied"):
+        jmr.files(tmp_path)
+    monkeypatch.setattr(os, "stat", refusing(os.stat))
+    with pytest.raises(jmr.SourceError, match=f"'{secret}/a.txt' cannot be read: Permission denied"):
+        jmr.files(secret / "a.txt")
+    later = [f"{secret}/a.txt", f"{tmp_path}/b.txt"]
+    assert [path for path, _ in jmr.files(later).found] == later
+
+
+def test_a_url_of_a_file_here_may_be_quoted(tmp_path: Path) -> None:
+    path = written(tmp_path / "a b%20c.txt", b"text")
+    assert read(jmr.files(path.as_uri())) == read(jmr.files(f"file://{path}")) == [(str(path), "text")]
+
+
+def test_a_frame_is_no_list_of_paths() -> None:
+    pandas = pytest.importorskip("pandas")
+    said = "jmr.files reads files, and this is a DataFrame: pass it to jmr.run as the source, as it is"
+    with pytest.raises(jmr.ArgumentTypeError, match=said):
+        jmr.files(pandas.DataFrame({"carrier": ["AA"]}))
 
 
 @pytest.mark.parametrize(

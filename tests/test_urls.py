@@ -223,7 +223,7 @@ def test_an_unknown_scheme_and_wrong_options_are_refused() -> None:
     ("module", "url", "why"),
     [
         ("fsspec.core", "s3://b/k", 'needs fsspec: pip install "jmr[fs]"'),
-        ("s3fs", "s3://b/k", 'cannot be read: Install s3fs to access S3 (pip install "jmr[fs]" brings the usual ones)'),
+        ("s3fs", "s3://b/k", "cannot be read: Install s3fs to access S3. Install that here and on the workers"),
     ],
 )
 def test_a_missing_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, module: str, url: str, why: str) -> None:

@@ -24,11 +24,11 @@ from functools import partial
 from typing import Any
 
 from jmr.codec.values import PLAIN_TYPES
-from jmr.errors import SourceError, describe
+from jmr.errors import ArgumentTypeError, SourceError, describe
 from jmr.sources.columns import listed_index
 from jmr.sources.slices import Arrow, Column, Numbers, Own, Range, Slice, is_number
 
-__all__ = ["Rows", "frame_rows"]
+__all__ = ["Rows", "frame_rows", "refuse_frame"]
 
 #: Gives the rows from one number to another.
 Cut = Callable[[int, int], Slice]
@@ -43,6 +43,14 @@ _AS_IN_ARROW = frozenset(
     {"Boolean", "String", "Binary", "Date", "Float32", "Float64"}
     | {f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)}
 )
+
+
+#: What nobody can have meant for a list of paths.
+_TABLES = {
+    "pandas": ("DataFrame",),
+    "polars": ("DataFrame",),
+    "pyarrow": ("Table", "RecordBatch", "RecordBatchReader"),
+}
 
 
 class Rows:
@@ -94,6 +102,17 @@ def frame_rows(source: Any) -> Rows | None:
         if rows is not None:
             return rows
     return None
+
+
+def refuse_frame(function: str, what: Any) -> None:
+    """Say what to do with a frame to whoever passes it to a function that takes paths. Raises ArgumentTypeError."""
+    for library, names in _TABLES.items():
+        module = sys.modules.get(library)
+        if module is not None and any(_is_a(what, module, name) for name in names):
+            kind = type(what).__name__
+            raise ArgumentTypeError(
+                f"{function} reads files, and this is a {kind}: pass it to jmr.run as the source, as it is"
+            )
 
 
 def _is_a(source: Any, library: Any, name: str) -> bool:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
@@ -13,11 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from jmr.errors import ArgumentTypeError, ArgumentValueError, SourceError, describe
+from jmr.sources.frames import refuse_frame
 
 if TYPE_CHECKING:
     from jmr.sources.urls import UrlFile
 
-__all__ = ["listed", "names_in"]
+__all__ = ["listed", "names_in", "refuse_unreadable"]
+
+#: What `os` says of a path that leads nowhere.
+_NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
 #: A path as the user would write it, and about how large it is; None if it is not there.
 Listed = tuple[str, int | None]
@@ -33,6 +38,7 @@ def listed(paths: Any, storage_options: Mapping[str, Any] | None = None) -> tupl
     SourceError
         A pattern, or a single path, that leads to no file.
     """
+    refuse_frame("jmr.files", paths)
     given = list(names_in(paths))
     is_one = len(given) == 1
     found: list[Listed] = []
@@ -82,7 +88,12 @@ def _name(path: Any) -> str:
 
 
 def _found(name: str, *, is_one: bool) -> list[Listed]:
-    mode, size = _look(name)
+    try:
+        mode, size = _look(name)
+    except SourceError:
+        if is_one or glob.has_magic(name):
+            raise
+        return [(name, None)]  # whose turn will come
     if stat.S_ISDIR(mode):
         inside = sorted(_inside(name))
         if not inside:
@@ -114,7 +125,7 @@ def _inside(directory: str) -> Iterator[Listed]:
 
     Links to directories are not followed: they may lead round in circles.
     """
-    for folder, folders, names in os.walk(directory):
+    for folder, folders, names in os.walk(directory, onerror=refuse_unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = os.path.join(folder, name)
@@ -124,9 +135,18 @@ def _inside(directory: str) -> Iterator[Listed]:
 
 
 def _look(path: str) -> tuple[int, int]:
-    """Its kind and size; 0 if it is not there."""
+    """Its kind and size; 0 if it is not there. Raises SourceError if nobody can tell."""
     try:
         found = os.stat(path)
-    except (OSError, ValueError):
+    except ValueError:
+        return 0, 0
+    except OSError as error:
+        refuse_unreadable(error)
         return 0, 0
     return found.st_mode, found.st_size
+
+
+def refuse_unreadable(error: OSError) -> None:
+    """Do not leave out in silence what may be there. Raises SourceError."""
+    if error.errno not in _NOWHERE:
+        raise SourceError(f"{error.filename!r} cannot be read: {error.strerror}") from error

@@ -11,16 +11,29 @@ from __future__ import annotations
 
 import errno
 import itertools
+import os
 import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
+from urllib.parse import unquote
 
 from jmr.errors import ArgumentTypeError, SourceError, describe, printable
 from jmr.sources.disk import Identity
 
-__all__ = ["OpenUrl", "UrlFile", "found", "is_url", "listed_urls", "local_path", "located", "shown", "version_of"]
+__all__ = [
+    "OpenUrl",
+    "UrlFile",
+    "found",
+    "is_url",
+    "listed_urls",
+    "local_path",
+    "located",
+    "plain_error",
+    "shown",
+    "version_of",
+]
 
 #: "s3://", and what stands before it in a chain: "simplecache::".
 _SCHEME = re.compile(r"(?:[a-z][a-z0-9+._-]*::)*([a-z][a-z0-9+._-]+)://", re.IGNORECASE)
@@ -57,7 +70,11 @@ def is_url(text: str) -> bool:
 def local_path(url: str) -> str | None:
     """The path of a "file://" URL, which needs no fsspec; None for any other."""
     scheme = _LOCAL.match(url)
-    return None if scheme is None or "::" in url else url[scheme.end() :]
+    if scheme is None or "::" in url:
+        return None
+    path = url[scheme.end() :]
+    plain = unquote(path)  # as `Path.as_uri` quotes; fsspec does not
+    return plain if not os.path.lexists(path) and os.path.lexists(plain) else path
 
 
 def shown(text: str) -> str:
@@ -165,7 +182,7 @@ def _tried(function: Callable[..., Any], *args: Any, **options: Any) -> Any:
     try:
         return function(*args, **options)
     except Exception as error:
-        told = _told(error)
+        told = plain_error(error)
     raise told
 
 
@@ -222,7 +239,7 @@ def found(url: str, storage_options: Mapping[str, Any] | None = None, *, is_one:
         system.invalidate_cache()  # what it saw when the last job was run
         infos = _infos(system, path)
     except Exception as error:
-        told = _told(error)
+        told = plain_error(error)
         if not is_one and not _is_pattern(system, path):
             return [UrlFile(shown(url), system, path, None, None, told)]
         raise SourceError(f"{shown(url)!r} cannot be read: {told.strerror}") from None
@@ -254,11 +271,9 @@ def located(url: str, storage_options: Mapping[str, Any] | None = None) -> tuple
         if (error.name or "").partition(".")[0] == "fsspec":
             raise SourceError(f'{shown(url)!r} needs fsspec: pip install "jmr[fs]"') from None
         said = printable(str(error.msg).strip().rstrip("."), _MOST_TOLD)
-        raise SourceError(
-            f'{shown(url)!r} cannot be read: {said} (pip install "jmr[fs]" brings the usual ones)'
-        ) from None
+        raise SourceError(f"{shown(url)!r} cannot be read: {said}. Install that here and on the workers") from None
     except Exception as error:
-        raise SourceError(f"{shown(url)!r} cannot be read: {_told(error).strerror}") from None
+        raise SourceError(f"{shown(url)!r} cannot be read: {plain_error(error).strerror}") from None
     return system, path
 
 
@@ -333,7 +348,7 @@ def _is_web(system: Any) -> bool:
     return not _WEB.isdisjoint(protocols)
 
 
-def _told(error: Exception) -> OSError:
+def plain_error(error: Exception) -> OSError:
     """The same without secrets, and without what led to it, which may have some."""
     cause = error.__cause__
     if isinstance(error, FileNotFoundError) and cause is not None:  # a web server's answer, whatever it was
