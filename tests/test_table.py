@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import shutil
@@ -230,6 +231,37 @@ def test_newlines_in_a_csv_are_a_matter_of_its_format(way: str, tmp_path: Path) 
     assert rows == [{"n": i, "text": 'one\ntwo, "three"'} for i in range(300)]
 
 
+def test_a_csv_has_the_encoding_of_its_format(way: str, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("n\n\u00e9\n".encode("latin1"))
+    format = dataset.CsvFileFormat(read_options=csv.ReadOptions(encoding="latin1"))
+    rows = [row for _, row in as_they_come(jmr.table(tmp_path / "a.csv", format=format), workers=2)]
+    assert rows == [{"n": "\u00e9"}]
+
+
+def test_patterns_of_a_store_are_those_of_files_here(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv", "!.csv"):
+        (tmp_path / name).write_text("n\n1\n")
+    inside = pa.fs.SubTreeFileSystem(str(tmp_path), pa.fs.LocalFileSystem())
+    for pattern, names in {"[!b].csv": ["!.csv", "a.csv"], "[b!].csv": ["!.csv", "b.csv"]}.items():
+        found = as_they_come(jmr.table(pattern, filesystem=inside), engine="inline")
+        assert [path for (path, _), _ in found] == names
+
+
+def test_a_directory_that_may_not_be_looked_into_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refusing(path: Any) -> Any:
+        if str(path) == str(tmp_path / "secret"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return scandir(path)
+
+    (tmp_path / "secret").mkdir()
+    parquet.write_table(numbers(3), tmp_path / "a.parquet")
+    monkeypatch.setattr(os, "scandir", refusing)
+    with pytest.raises(jmr.SourceError, match="secret' cannot be read: Permission denied"):
+        jmr.table(tmp_path)
+
+
 def test_a_path_may_be_given_in_many_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "deep").mkdir()
     for name in ("b.parquet", "a.parquet", "deep/c.parquet", "_hidden.parquet", ".too.parquet"):
@@ -249,6 +281,7 @@ def test_a_path_may_be_given_in_many_ways(tmp_path: Path, monkeypatch: pytest.Mo
     assert names(tmp_path) == names(str(tmp_path)) == names(".") == names("~") == everything
     assert names("[ab].parquet") == everything[:2]
     assert names("**/c.parquet") == names("**/**/c.parquet") == ["deep/c.parquet"]
+    assert names([f"file://{tmp_path}/b.parquet", "a.parquet"]) == ["b.parquet", "a.parquet"]
     assert names(["b.parquet", Path("a.parquet")]) == ["b.parquet", "a.parquet"]
     assert names(dataset.dataset(["b.parquet"])) == ["b.parquet"]
 
@@ -279,9 +312,15 @@ def test_files_of_another_filesystem_are_read_through_it(way: str, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "error", "told"),
     [
-        ({"what": "nowhere.parquet"}, jmr.SourceError, "there is no file 'nowhere.parquet'"),
+        ({"what": "nowhere.parquet"}, jmr.SourceError, r"there is no file 'nowhere.parquet' \(in /"),
         ({"what": "no*.parquet"}, jmr.SourceError, r"no files of a table in 'no\*.parquet'"),
         ({"what": []}, jmr.SourceError, "no files of a table"),
+        (
+            {"what": ["s3://b/a.parquet", "s3://b/b.parquet"]},
+            jmr.ArgumentTypeError,
+            "takes one URL, not a list: name a",
+        ),
+        ({"what": pa.table({"n": [1]})}, jmr.ArgumentTypeError, "reads files, and this is a Table: pass it to jmr.run"),
         ({"what": 3}, jmr.ArgumentTypeError, "what must be a path"),
         ({"columns": ["n", "m"]}, jmr.SourceError, "no column 'm'; the columns are n, word, half"),
         ({"columns": ["n", "n"]}, jmr.SourceError, "two columns 'n'"),

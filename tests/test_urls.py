@@ -498,6 +498,25 @@ def test_a_table_is_read_by_its_url_in_memory_and_from_a_web_server(memory: str)
     assert found == {(f"{web.url}/a.parquet", number): {"x": number} for number in range(3)}
 
 
+class Locked(MemoryFileSystem):
+    """As S3, where nobody has said who asks."""
+
+    protocol = "locked"
+
+    def info(self, path: str, **options: Any) -> dict[str, Any]:
+        raise RuntimeError("Unable to locate credentials")
+
+
+def test_a_table_in_a_store_that_lets_nobody_in_is_named() -> None:
+    pytest.importorskip("pyarrow")
+    fsspec.register_implementation("locked", Locked, clobber=True)
+    said = (
+        "'locked://b/a.parquet' cannot be read: RuntimeError: Unable to locate credentials. Pass what the file system "
+    )
+    with pytest.raises(jmr.SourceError, match=said):
+        jmr.table("locked://b/a.parquet")
+
+
 def test_a_table_at_a_local_url_is_one_of_this_host(tmp_path: Path) -> None:
     (tmp_path / "a.parquet").write_bytes(a_table(1))
     found = jmr.run(jmr.table(f"file://{tmp_path}/a.parquet"), placed, first, engine="inline")

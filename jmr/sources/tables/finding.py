@@ -7,14 +7,17 @@ Everything is found out in the calling thread, when `jmr.table` is called: what 
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from jmr.errors import ArgumentTypeError, ArgumentValueError, SourceError, describe
+from jmr.sources.frames import refuse_frame
+from jmr.sources.listing import refuse_unreadable
 from jmr.sources.tables.parts import Part, dumped_bytes
 
 __all__ = ["Found", "found_table"]
@@ -102,17 +105,34 @@ def found_table(
     SourceError
         There is none, one that was named is missing, or no file can be read.
     """
-    from pyarrow.dataset import Dataset, FileSystemDataset
+    from pyarrow.dataset import Dataset, FileFormat, FileSystemDataset
 
+    refuse_frame("jmr.table", what)
     if isinstance(what, Dataset):
         if not isinstance(what, FileSystemDataset):
             raise ArgumentTypeError(f"what is a {type(what).__name__}, which has no files: pass its table to jmr.run")
         return Found(what, what.format, what.schema if schema is None else schema, _elsewhere(what.filesystem))
-    what, filesystem = _located(what, filesystem, storage_options)
+    paths, filesystem = _located(what, filesystem, storage_options)
     store = _elsewhere(filesystem)
-    paths = _paths(what, store)
-    dataset = _dataset(paths, _format_of(paths, kind, store), schema, store)
-    return Found(dataset, dataset.format, dataset.schema, store)
+    with contextlib.nullcontext() if store is None else _told_of(what):
+        paths = _paths(paths, store)
+        dataset = _dataset(paths, _format_of(paths, kind, store), schema, store)
+    kept = kind if isinstance(kind, FileFormat) else dataset.format  # Arrow gives it back without its encoding
+    return Found(dataset, kept, dataset.schema, store)
+
+
+@contextlib.contextmanager
+def _told_of(what: Any) -> Iterator[None]:
+    """What goes wrong in a store is told with what it was asked for; each has errors of its own."""
+    try:
+        yield
+    except (ArgumentTypeError, ArgumentValueError, SourceError):
+        raise
+    except Exception as error:
+        from jmr.sources.urls import plain_error
+
+        hint = ". Pass what the file system needs in storage_options=" if "://" in str(what) else ""
+        raise SourceError(f"{describe(what)} cannot be read: {plain_error(error).strerror}{hint}") from None
 
 
 def _elsewhere(filesystem: Any) -> Any:
@@ -160,7 +180,7 @@ def _paths(what: Any, store: Any) -> list[str]:
 def _of_one(path: str, store: Any) -> list[str]:
     if not isinstance(path, str):
         raise ArgumentTypeError(f"a path must be a str, not {describe(path)}")
-    path = path if store is not None else os.path.expanduser(path)
+    path = path if store is not None else _here(path)
     kind = _kind(path, store)
     if kind == "file":
         return [path]
@@ -168,7 +188,22 @@ def _of_one(path: str, store: Any) -> list[str]:
         return _of_one_format(path, [name for name in _below(path, store) if not _is_hidden(name, path)])
     if glob.has_magic(path):
         return _matching(path, store)
-    raise SourceError(f"there is no file {path!r}")
+    raise SourceError(f"there is no file {path!r}{f' (in {os.getcwd()})' if store is None else ''}")
+
+
+def _here(path: str) -> str:
+    """A path of this host, which may be one of several."""
+    if "://" in path:
+        from jmr.sources.urls import is_url, local_path
+
+        local = local_path(path)
+        if local is None and is_url(path):
+            raise ArgumentTypeError(
+                'jmr.table takes one URL, not a list: name a pattern, such as "s3://bucket/flights/*.parquet", or pass '
+                "the paths with filesystem="
+            )
+        path = path if local is None else local
+    return os.path.expanduser(path)
 
 
 def _kind(path: str, store: Any) -> str:
@@ -181,7 +216,7 @@ def _kind(path: str, store: Any) -> str:
 def _below(directory: str, store: Any) -> Iterable[str]:
     """All files of a directory, in the order of their paths."""
     if store is None:
-        walked = os.walk(directory, followlinks=True)
+        walked = os.walk(directory, followlinks=True, onerror=refuse_unreadable)
         return sorted(os.path.join(parent, name) for parent, _, names in walked for name in names)
     from pyarrow.fs import FileSelector
 
@@ -211,11 +246,12 @@ def _matching(pattern: str, store: Any) -> list[str]:
 
 
 def _translated(pattern: str) -> str:
-    """A pattern as a regular expression: `*` stays in a directory, `**/` does not."""
+    """A pattern as a regular expression: `*` stays in a directory, `**/` does not; `[!x]` is any but x."""
     parts = re.split(r"(\*\*/|\*|\?|\[[^]]+\])", pattern)
     rules = {"**/": "(?:.*/)?", "*": "[^/]*", "?": "[^/]"}
     return "".join(
-        rules.get(part) or (part if part[:1] == "[" and i % 2 else re.escape(part)) for i, part in enumerate(parts)
+        rules.get(part) or (re.sub(r"^\[!", "[^", part) if part[:1] == "[" and i % 2 else re.escape(part))
+        for i, part in enumerate(parts)
     )
 
 
