@@ -27,6 +27,7 @@ A record's way through the package, room by room; a module imports only from roo
     tracebacks   how IPython shows an exception of ours
     errors       every exception, as one tree
     codec        objects <-> bytes: the only caller of pickle
+    urls         what a URL is, and what of it may be shown
     sinks        where results are written, for a job that does not bring them back
     plan         what the user asked for, checked and frozen
     sources      where records come from; splits that workers read

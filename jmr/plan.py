@@ -139,7 +139,7 @@ def checked_count(option: str, value: Any, *, most: int, least: int = 1) -> int:
 
 def _checked_checkpoint(value: Any) -> str:
     """A str, or an object that stands for a path."""
-    from jmr.sinks.sink import is_url, shown  # few jobs need it
+    from jmr.urls import is_url, shown  # few jobs need it
 
     path = type(value).__fspath__(value) if hasattr(type(value), "__fspath__") else value
     if not isinstance(path, str):

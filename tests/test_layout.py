@@ -15,6 +15,7 @@ ROOMS = [
     "tracebacks",
     "errors",
     "codec",
+    "urls",
     "sinks",
     "plan",
     "sources",

@@ -644,6 +644,23 @@ def test_a_url_gets_files_and_a_manifest(fsspec: Any, suffix: str) -> None:
         run(NUMBERS, by_name, total, engine="inline", out=url)
 
 
+@pytest.mark.parametrize("url", ["memory://", "memory:///"])
+def test_the_top_of_a_file_system_is_a_place(
+    fsspec: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run({"a": 1}, emit, first, engine="inline", out=url)
+    assert len(at(fsspec, "memory://")) == 2
+    assert run(jmr.outputs(url), emit, first, engine="inline") == {"a": 1}
+    assert names(tmp_path) == []
+
+
+def test_two_colons_make_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run({"a": 1}, emit, first, engine="inline", out="run::1")
+    assert names(tmp_path / "run::1") == ["_manifest.json", "part-00000.jsonl"]
+
+
 def test_slots_write_to_a_url_by_themselves(fsspec: Any, tmp_path: Path) -> None:
     result = run(NUMBERS, by_name, total, out=f"file://{tmp_path}/deep/sums/")
     assert sum(result.values()) == 50

@@ -17,7 +17,8 @@ from typing import Any, ClassVar
 import pytest
 
 import jmr
-from jmr.sources.urls import UrlFile, found, is_url, local_path, shown
+from jmr.sources.urls import UrlFile, found
+from jmr.urls import is_url, local_path, shown
 from tests.web import serving
 
 fsspec = pytest.importorskip("fsspec")
@@ -54,7 +55,7 @@ def test_what_has_a_scheme_is_a_url(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a/b.txt", "/a/b", "C:/x", "C:\\x", "*.txt", "a::b", "~/x", "", "//host/share", "://"]
+    "text", ["a/b.txt", "/a/b", "C:/x", "C:\\x", "*.txt", "a::b", "run::1", "~/x", "", "//host/share", "://"]
 )
 def test_what_has_none_is_a_path(text: str) -> None:
     assert not is_url(text)
@@ -73,6 +74,7 @@ def test_a_url_of_a_file_here_is_a_path_and_needs_no_fsspec() -> None:
         ("https://ann:pa55@host/x", "https://host/x"),
         ("https://ann@host/x", "https://host/x"),
         ("https://ann:p@55@host/x", "https://host/x"),
+        ("ftp://ann:p@ss@host/x", "ftp://host/x"),
         ("zip://a::https://ann:pa55@host/x.zip", "zip://a::https://host/x.zip"),
         ("https://h/x?v=2&X-Amz-Credential=AK%2F1&X-Amz-Signature=0a", "https://h/x?v=2&X-Amz-Credential=***&X-Amz-Signature=***"),
         ("https://h/x?sig=a%2Bb%3D&sv=1", "https://h/x?sig=***&sv=1"),

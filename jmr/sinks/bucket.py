@@ -17,7 +17,7 @@ from typing import Any
 from jmr.errors import ArgumentValueError, WorkerError, describe
 from jmr.sinks.base import Part
 from jmr.sinks.manifest import MANIFEST, Manifest
-from jmr.sinks.sink import shown
+from jmr.urls import shown
 
 __all__ = ["Bucket", "filesystem", "write_attempt"]
 
@@ -176,7 +176,7 @@ def _reason(url: str, error: Exception) -> str:
     said = (
         describe(str(error) or error).strip("'\"") if isinstance(error, (ImportError, ValueError)) else describe(error)
     )
-    for secret in re.findall(r"(?<=://)[^/@]*@|\?.*", url):
-        for part in (secret, *re.split("[:@?&=]", secret)):
+    for secret in re.findall(r"(?<=://)[^/?]*@|\?.*", url):
+        for part in (secret, secret.partition(":")[2].removesuffix("@"), *re.split("[:@?&=]", secret)):
             said = said.replace(part, "...") if len(part) > 2 else said
     return said

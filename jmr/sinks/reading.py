@@ -9,7 +9,7 @@ import os
 
 from jmr.errors import ArgumentValueError, describe
 from jmr.sinks.manifest import MANIFEST, Manifest
-from jmr.sinks.sink import is_url, shown
+from jmr.urls import is_url, shown
 
 __all__ = ["manifest_of", "read_file", "seen_at", "whole_path"]
 

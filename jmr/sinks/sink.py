@@ -9,18 +9,14 @@ itself, under a name that no other attempt has, and the part takes only that alo
 
 from __future__ import annotations
 
-import os
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from jmr.errors import ArgumentTypeError, ArgumentValueError, describe
 from jmr.sinks.base import Encoded, Format, Part
+from jmr.urls import is_url, shown, trimmed
 
-__all__ = ["Sink", "format_of", "is_url", "shown", "sink_for"]
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+(://|::)")
-_CREDENTIALS = re.compile(r"(?<=://)[^/@]*@|\?.*")
+__all__ = ["Sink", "format_of", "sink_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +75,7 @@ def sink_for(out: Any) -> Sink:
         raise ArgumentTypeError(f"out must be a directory's path, or a URL, not {describe(out)} ({type(out).__name__})")
     if not path or "\0" in path:
         raise ArgumentValueError(f"out must be a directory's path, or a URL, not {describe(out)}")
-    place = path.rstrip("/") or "/"
-    if not is_url(place):
-        place = os.path.expanduser(place)
+    place = trimmed(path)
     made = format_of(".parquet" if place.endswith(".parquet") else ".jsonl")
     made.check()
     return Sink(place, made)
@@ -98,25 +92,3 @@ def format_of(suffix: str) -> Format:
 
         return Parquet()
     raise ValueError(f"there is no format {suffix!r}")
-
-
-def is_url(place: str) -> bool:
-    """Whether it is one, and no path.
-
-    Examples
-    --------
-    >>> is_url("s3://bucket/counts"), is_url("counts"), is_url("C:/counts")
-    (True, False, False)
-    """
-    return _URL.match(place) is not None
-
-
-def shown(place: str) -> str:
-    """A place without credentials.
-
-    Examples
-    --------
-    >>> shown("ftp://me:secret@host/counts"), shown("counts")
-    ('ftp://host/counts', 'counts')
-    """
-    return _CREDENTIALS.sub("", place) if is_url(place) else place

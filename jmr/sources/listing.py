@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jmr.errors import ArgumentTypeError, ArgumentValueError, SourceError, describe
 from jmr.sources.frames import refuse_frame
+from jmr.urls import is_url, local_path
 
 if TYPE_CHECKING:
     from jmr.sources.urls import UrlFile
@@ -60,10 +61,6 @@ def listed(paths: Any, storage_options: Mapping[str, Any] | None = None) -> tupl
 
 def _path(name: str) -> str | None:
     """A path of this host, as it is or as a "file://" URL; None for any other URL."""
-    if "://" not in name:
-        return name
-    from jmr.sources.urls import is_url, local_path
-
     return local_path(name) or (None if is_url(name) else name)
 
 

@@ -14,8 +14,9 @@ from jmr.errors import SourceError
 from jmr.sinks.base import PartError
 from jmr.sinks.manifest import Manifest
 from jmr.sinks.reading import read_file, seen_at
-from jmr.sinks.sink import format_of, is_url, shown
+from jmr.sinks.sink import format_of
 from jmr.sources.base import Columns, NotHereError, SetAside, Split
+from jmr.urls import is_url, shown
 
 __all__ = ["splits_of"]
 

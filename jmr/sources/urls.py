@@ -11,40 +11,25 @@ from __future__ import annotations
 
 import errno
 import itertools
-import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import unquote
 
 from jmr.errors import ArgumentTypeError, SourceError, describe, printable
 from jmr.sources.disk import Identity
+from jmr.urls import shown
 
 __all__ = [
     "OpenUrl",
     "UrlFile",
     "found",
-    "is_url",
     "listed_urls",
-    "local_path",
     "located",
     "plain_error",
-    "shown",
     "version_of",
 ]
 
-#: "s3://", and what stands before it in a chain: "simplecache::".
-_SCHEME = re.compile(r"(?:[a-z][a-z0-9+._-]*::)*([a-z][a-z0-9+._-]+)://", re.IGNORECASE)
-_LOCAL = re.compile(r"(?:file|local)://(?:localhost(?=/))?", re.IGNORECASE)
-#: In a URL: what comes before a host, and what a query must not tell anybody.
-_USER = re.compile(r"(?<=://)[^/?#\s'\"]*@(?=[^/])")
-_SECRET = re.compile(
-    r"(?<=[?&])([^=&\s]*(?:sig|signature|token|secret|passw(?:or)?d|pwd|credential|api-?_?key|access-?_?key(?:id)?)"
-    r"|x-(?:amz|goog)-[^=&\s]*|auth[^=&\s]*)=[^&\s#'\")]*",
-    re.IGNORECASE,
-)
 #: By which a file is known to be the same, if its size is; the first of them that a file system tells.
 _VERSIONS = (
     *("generation", "ETag", "etag", "md5Hash", "content_md5", "Content-MD5", "Digest", "CRC"),
@@ -54,38 +39,6 @@ _VERSIONS = (
 _AT_ONCE = 16
 _MOST_TOLD = 300
 _WEB = frozenset({"http", "https"})
-
-
-def is_url(text: str) -> bool:
-    """Whether it is no plain path.
-
-    Examples
-    --------
-    >>> is_url("s3://bucket/*.txt"), is_url("zip://a.csv::s3://b/c.zip"), is_url("a/b.txt"), is_url("C:/x")
-    (True, True, False, False)
-    """
-    return _SCHEME.match(text) is not None
-
-
-def local_path(url: str) -> str | None:
-    """The path of a "file://" URL, which needs no fsspec; None for any other."""
-    scheme = _LOCAL.match(url)
-    if scheme is None or "::" in url:
-        return None
-    path = url[scheme.end() :]
-    plain = unquote(path)  # as `Path.as_uri` quotes; fsspec does not
-    return plain if not os.path.lexists(path) and os.path.lexists(plain) else path
-
-
-def shown(text: str) -> str:
-    """A URL, or a text that has some, without passwords and signatures.
-
-    Examples
-    --------
-    >>> shown("https://ann:pa55@host/a.txt?page=2&X-Amz-Signature=0a1b")
-    'https://host/a.txt?page=2&X-Amz-Signature=***'
-    """
-    return _SECRET.sub(r"\1=***", _USER.sub("", text))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

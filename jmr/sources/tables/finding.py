@@ -19,6 +19,7 @@ from jmr.errors import ArgumentTypeError, ArgumentValueError, SourceError, descr
 from jmr.sources.frames import refuse_frame
 from jmr.sources.listing import refuse_unreadable
 from jmr.sources.tables.parts import Part, dumped_bytes
+from jmr.urls import is_url, local_path, shown
 
 __all__ = ["Found", "found_table"]
 
@@ -150,7 +151,7 @@ def _elsewhere(filesystem: Any) -> Any:
 def _located(what: Any, filesystem: Any, storage_options: Mapping[str, Any] | None) -> tuple[Any, Any]:
     """Paths, and where they are: a URL tells both."""
     if filesystem is None and isinstance(what, str) and "://" in what:
-        from jmr.sources.urls import local_path, located, shown  # few jobs need it
+        from jmr.sources.urls import located  # few jobs need it
 
         path = local_path(what)
         if path is None:
@@ -193,17 +194,13 @@ def _of_one(path: str, store: Any) -> list[str]:
 
 def _here(path: str) -> str:
     """A path of this host, which may be one of several."""
-    if "://" in path:
-        from jmr.sources.urls import is_url, local_path
-
-        local = local_path(path)
-        if local is None and is_url(path):
-            raise ArgumentTypeError(
-                'jmr.table takes one URL, not a list: name a pattern, such as "s3://bucket/flights/*.parquet", or pass '
-                "the paths with filesystem="
-            )
-        path = path if local is None else local
-    return os.path.expanduser(path)
+    local = local_path(path)
+    if local is None and is_url(path):
+        raise ArgumentTypeError(
+            'jmr.table takes one URL, not a list: name a pattern, such as "s3://bucket/flights/*.parquet", or pass '
+            "the paths with filesystem="
+        )
+    return os.path.expanduser(path if local is None else local)
 
 
 def _kind(path: str, store: Any) -> str:
