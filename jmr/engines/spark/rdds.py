@@ -11,7 +11,6 @@ themselves never come to. Beyond it Spark is told to forget how the rows were ma
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -130,9 +129,12 @@ def _parted(
 
 def _keyed(call: Callable[[Iterable[Any]], Iterator[Row]], told: Any, rows: Iterable[Any]) -> Iterator[bytes]:
     """On a worker: the same, as Java wants it for a shuffle: in turns, a number and what belongs there."""
+    from pyspark import CPickleSerializer
+
+    pickled: Any = CPickleSerializer()
     for partition, plain in _parted(call, told, rows):
         yield partition.to_bytes(8, "big")
-        yield pickle.dumps([(partition, plain)], pickle.HIGHEST_PROTOCOL)
+        yield pickled.dumps([(partition, plain)])
 
 
 def _between(first: Place, last: Place, rows: Iterable[tuple[int, tuple[Any, ...]]]) -> Iterator[tuple[int, Row]]:
