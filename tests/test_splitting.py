@@ -200,4 +200,4 @@ def test_where_rounds_are_dear_what_is_little_for_each_slot_is_one_round() -> No
         for _ in range(2):
             sizer.finished(2_000, seconds=0.01, flush_seconds=0.0)
         sizes.append(sizer.next_size())
-    assert sizes == [40_000, 510_002]
+    assert sizes == [255_001, 510_002]

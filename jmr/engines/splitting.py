@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["Look", "SplitSizer", "cut", "usual_partitions"]
 
 _SECONDS, _DEAR_SECONDS = 0.2, 2.0
+#: How much longer a task is than the least that is worth one.
+_TASK_PER_LEAST = 20
 #: A task this long tells how dear the flush is.
 _TELLING_SECONDS = 0.02
 #: Above this share of a task's time, the flush is dear.
@@ -122,7 +124,9 @@ class SplitSizer:
         if self._seconds_per_record is None:
             n_known = self._n_left or 0
             return max(1, n_known // (_FIRST_PART * self._n_slots)) if self._least_seconds else 1
-        target = _DEAR_SECONDS if self._is_dear else max(_SECONDS, 2 * self._least_seconds, self._round_seconds)
+        target = _DEAR_SECONDS if self._is_dear else max(_SECONDS, _TASK_PER_LEAST * self._least_seconds)
+        if self._is_last_round():
+            target = max(target, self._round_seconds)
         size = min(target / self._seconds_per_record, self._largest * _GROWTH)
         if self._bytes_per_record:
             most_bytes = _MOST_BYTES if self._bytes_per_record < _LARGE_RECORD else _MOST_LARGE_BYTES
@@ -144,10 +148,12 @@ class SplitSizer:
                 self._n_left_in_round, self._n_in_round = self._n_left, self._n_slots
         self._bytes_per_record = n_bytes / n_records
 
+    def _is_last_round(self) -> bool:
+        seconds = (self._seconds_per_record or 0.0) * self._n_left_in_round
+        return self._n_left is not None and seconds <= self._round_seconds * self._n_slots
+
     def _part_of_round(self) -> int:
-        share = _DEAR_SHARE if self._is_dear else _SHARE
-        if (self._seconds_per_record or 0.0) * self._n_left_in_round <= self._round_seconds * self._n_slots:
-            share = 1.0
+        share = 1.0 if self._is_last_round() else _DEAR_SHARE if self._is_dear else _SHARE
         return math.ceil(share * self._n_left_in_round / self._n_slots)
 
     def finished(self, n_records: int, seconds: float, flush_seconds: float, output_bytes: int = 0) -> None:
