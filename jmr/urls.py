@@ -9,7 +9,7 @@ import os
 import re
 from urllib.parse import unquote
 
-__all__ = ["is_url", "local_path", "shown", "trimmed"]
+__all__ = ["is_url", "local_path", "place_named", "shown"]
 
 #: "s3://", and what stands before it in a chain: "simplecache::".
 _SCHEME = re.compile(r"(?:[a-z][a-z0-9+._-]*::)*([a-z][a-z0-9+._-]+)://", re.IGNORECASE)
@@ -44,6 +44,22 @@ def local_path(url: str) -> str | None:
     return plain if not os.path.lexists(path) and os.path.lexists(plain) else path
 
 
+def place_named(name: str) -> str:
+    """A directory's path, or a URL, without slashes at its end; "~" is one's own, a "file://" URL the path in it.
+
+    Examples
+    --------
+    >>> list(map(place_named, ["counts/", "s3://bucket/counts/", "memory://", "file:///tmp/counts/"]))
+    ['counts', 's3://bucket/counts', 'memory://', '/tmp/counts']
+    """
+    place = local_path(name) or name
+    scheme = _SCHEME.match(place)
+    if scheme is None:
+        place = os.path.expanduser(place)
+    start = 0 if scheme is None else scheme.end()
+    return place[:start] + place[start:].rstrip("/") or "/"
+
+
 def shown(text: str) -> str:
     """A URL, or a text that has some, without passwords and signatures.
 
@@ -53,18 +69,3 @@ def shown(text: str) -> str:
     'https://host/a.txt?page=2&X-Amz-Signature=***'
     """
     return _SECRET.sub(r"\1=***", _USER.sub("", text))
-
-
-def trimmed(place: str) -> str:
-    """A directory's path, "~" being one's own, or a URL; without slashes at its end.
-
-    Examples
-    --------
-    >>> trimmed("counts/"), trimmed("s3://bucket/counts//"), trimmed("memory://"), trimmed("/")
-    ('counts', 's3://bucket/counts', 'memory://', '/')
-    """
-    scheme = _SCHEME.match(place)
-    if scheme is None:
-        place = os.path.expanduser(place)
-    start = 0 if scheme is None else scheme.end()
-    return place[:start] + place[start:].rstrip("/") or "/"

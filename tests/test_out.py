@@ -614,11 +614,12 @@ def test_outputs_says_what_is_wrong(tmp_path: Path) -> None:
         jmr.outputs(5)  # type: ignore[arg-type]
 
 
-# At a URL.
+# At a URL. "simplecache::file://" is a store that all processes here have.
 
 
 @pytest.fixture
-def fsspec() -> Iterator[Any]:
+def fsspec(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("caches")))  # slots leave theirs there
     fsspec = pytest.importorskip("fsspec")
     yield fsspec
     fsspec.filesystem("memory").store.clear()
@@ -655,6 +656,12 @@ def test_the_top_of_a_file_system_is_a_place(
     assert names(tmp_path) == []
 
 
+def test_a_url_of_a_directory_here_is_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    result = run({"a": 1}, emit, first, engine="inline", out=f"file://{tmp_path}/sums/")
+    assert list(result) == list(jmr.outputs(f"file://{tmp_path}/sums/")) == [f"{tmp_path}/sums/part-00000.jsonl"]
+
+
 def test_two_colons_make_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run({"a": 1}, emit, first, engine="inline", out="run::1")
@@ -662,7 +669,7 @@ def test_two_colons_make_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_slots_write_to_a_url_by_themselves(fsspec: Any, tmp_path: Path) -> None:
-    result = run(NUMBERS, by_name, total, out=f"file://{tmp_path}/deep/sums/")
+    result = run(NUMBERS, by_name, total, out=f"simplecache::file://{tmp_path}/deep/sums/")
     assert sum(result.values()) == 50
     assert names(tmp_path / "deep" / "sums") == ["_manifest.json", *sorted(p.rpartition("/")[2] for p in result)]
     assert dict(run(result, emit, first)) == run(NUMBERS, by_name, total, engine="inline")
@@ -733,14 +740,14 @@ def test_a_part_is_found_by_a_process_that_has_listed_the_place_before(
 def test_what_other_attempts_have_left_at_a_url_is_removed_in_the_end(fsspec: Any, tmp_path: Path) -> None:
     left = tmp_path / f"part-{'0' * 32}.jsonl"
     left.touch()
-    result = run(NUMBERS, by_name, total, out=f"file://{tmp_path}")
+    result = run(NUMBERS, by_name, total, out=f"simplecache::file://{tmp_path}")
     assert names(tmp_path) == ["_manifest.json", *sorted(p.rpartition("/")[2] for p in result)]
 
 
 def test_a_url_that_holds_anything_else_is_refused(fsspec: Any, tmp_path: Path) -> None:
     (tmp_path / "letter.txt").touch()
     with pytest.raises(jmr.ArgumentValueError, match=r"holds 'letter.txt': name a new place, or an empty one"):
-        run(NUMBERS, by_name, total, out=f"file://{tmp_path}")
+        run(NUMBERS, by_name, total, out=f"simplecache::file://{tmp_path}")
     with pytest.raises(jmr.ArgumentValueError, match="nosuch://here cannot be used: Protocol not known: nosuch"):
         run(NUMBERS, by_name, total, out="nosuch://here")
 
@@ -748,7 +755,13 @@ def test_a_url_that_holds_anything_else_is_refused(fsspec: Any, tmp_path: Path) 
 @ENGINES
 def test_a_job_that_fails_leaves_nothing_at_a_url(fsspec: Any, tmp_path: Path, engine: Any) -> None:
     with pytest.raises(jmr.ReduceError):
-        run([(0, 0), (1, 1)], emit, lambda key, values: 1 / values[0], engine=engine, out=f"file://{tmp_path}")
+        run(
+            [(0, 0), (1, 1)],
+            emit,
+            lambda key, values: 1 / values[0],
+            engine=engine,
+            out=f"simplecache::file://{tmp_path}",
+        )
     assert names(tmp_path) == []
 
 
@@ -763,7 +776,7 @@ def test_a_url_that_cannot_be_used_is_named_without_its_password(fsspec: Any) ->
 
 @pytest.mark.slow
 def test_parts_at_a_url_that_a_checkpoint_knows_stay_and_are_taken(fsspec: Any, counting: Counting) -> None:
-    url = f"file://{counting.path}/sums"
+    url = f"simplecache::file://{counting.path}/sums"
     counting(url, fails=True)
     parts = names(counting.path / "sums")
     assert parts
@@ -774,7 +787,7 @@ def test_parts_at_a_url_that_a_checkpoint_knows_stay_and_are_taken(fsspec: Any, 
 
 @pytest.mark.slow
 def test_a_part_that_is_gone_from_its_url_is_made_again(fsspec: Any, counting: Counting) -> None:
-    url = f"file://{counting.path}/sums"
+    url = f"simplecache::file://{counting.path}/sums"
     assert counting(url) == ALL
     for name in names(counting.path / "sums"):
         (counting.path / "sums" / name).unlink()

@@ -254,9 +254,11 @@ def test_files_whose_types_differ_are_turned_to_those_of_all(pq: Any, tmp_path: 
     assert sorted(path.name for path in (tmp_path / "mixed.parquet").iterdir()) == ["_manifest.json", *sizes]
 
 
-def test_files_at_a_url_are_turned_too(pq: Any, tmp_path: Path) -> None:
+def test_files_at_a_url_are_turned_too(pq: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fsspec")
-    result = written([(0, 1), (1, 2.5), (2, 3)], f"file://{tmp_path}/mixed.parquet")
+    (tmp_path / "caches").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "caches"))  # slots leave theirs there
+    result = written([(0, 1), (1, 2.5), (2, 3)], f"simplecache::file://{tmp_path}/mixed.parquet")
     assert dict(jmr.run(result, emit, first, progress=False)) == {0: 1.0, 1: 2.5, 2: 3.0}
     left = sorted(path.name for path in (tmp_path / "mixed.parquet").iterdir())
     assert left == ["_manifest.json", *sorted(path.rpartition("/")[2] for path in result)]

@@ -11,7 +11,7 @@ from typing import Any
 from jmr.errors import ArgumentTypeError, describe, hide_ours
 from jmr.result import Result, Stats, Written
 from jmr.sinks.reading import manifest_of, whole_path
-from jmr.urls import is_url, shown, trimmed
+from jmr.urls import is_url, place_named, shown
 
 __all__ = ["outputs"]
 
@@ -58,7 +58,7 @@ def _found(place: Any) -> Written:
         raise ArgumentTypeError(
             f"place must be what a job's out= named, a path or a URL, not {describe(place)} ({type(place).__name__})"
         )
-    named = trimmed(os.fspath(place))
+    named = place_named(os.fspath(place))
     manifest = manifest_of(named)
     join = "{}/{}".format if is_url(named) else os.path.join
     items = [(join(shown(named), part.name), part.n_keys) for part in manifest.parts]

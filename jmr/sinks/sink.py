@@ -14,7 +14,7 @@ from typing import Any
 
 from jmr.errors import ArgumentTypeError, ArgumentValueError, describe
 from jmr.sinks.base import Encoded, Format, Part
-from jmr.urls import is_url, shown, trimmed
+from jmr.urls import is_url, place_named, shown
 
 __all__ = ["Sink", "format_of", "sink_for"]
 
@@ -23,7 +23,7 @@ __all__ = ["Sink", "format_of", "sink_for"]
 class Sink:
     """Where a job's results are written, and how."""
 
-    #: A directory's path or a URL, as the user wrote it: it may hold credentials.
+    #: A directory's path or a URL, much as the user wrote it: it may hold credentials.
     place: str = field(repr=False)
     format: Format
 
@@ -75,7 +75,7 @@ def sink_for(out: Any) -> Sink:
         raise ArgumentTypeError(f"out must be a directory's path, or a URL, not {describe(out)} ({type(out).__name__})")
     if not path or "\0" in path:
         raise ArgumentValueError(f"out must be a directory's path, or a URL, not {describe(out)}")
-    place = trimmed(path)
+    place = place_named(path)
     made = format_of(".parquet" if place.endswith(".parquet") else ".jsonl")
     made.check()
     return Sink(place, made)
