@@ -126,11 +126,9 @@ def _array(column: list[Any], kind: Any = None) -> Any:
     import pyarrow as pa
 
     kinds = set(map(type, column))
-    if kinds >= {str, bytes}:  # Arrow would make bytes of both
-        raise pa.ArrowTypeError("text and bytes")
-    _check_times(column, kinds)
     if tuple not in kinds:
         array = pa.array(column, kind, from_pandas=False)
+        _check_alike(column, array.type)
         if _tuple_length(array.type) is not None:
             raise pa.ArrowTypeError("a dict with the keys '0', '1', ... would be read as a tuple")
         return array
@@ -145,11 +143,38 @@ def _array(column: list[Any], kind: Any = None) -> Any:
     return pa.StructArray.from_arrays(arrays, [str(i) for i in range(length)], mask=mask)
 
 
-def _check_times(column: list[Any], kinds: set[type]) -> None:
-    """Refuse what Arrow would make dates of, or times of no zone, without a word."""
+def _check_alike(column: list[Any], kind: Any) -> None:
+    """Refuse, however deep in dicts and lists, what Arrow makes something else of, without a word."""
+    import pyarrow as pa
+
+    if not _may_lose(kind):
+        return
+    if pa.types.is_struct(kind):
+        for field in kind:
+            _check_alike([each.get(field.name) for each in column if isinstance(each, dict)], field.type)
+    elif pa.types.is_list(kind):
+        _check_alike([one for each in column if each is not None for one in each], kind.value_type)
+    else:
+        _check_simple(column, set(map(type, column)))
+
+
+def _may_lose(kind: Any) -> bool:
+    """Whether there are texts among its bytes, times of day among its dates, or zones among its times, perhaps."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        return any(_may_lose(field.type) for field in kind)
+    if pa.types.is_list(kind):
+        return _may_lose(kind.value_type)
+    return bool(pa.types.is_binary(kind) or pa.types.is_date(kind) or pa.types.is_timestamp(kind))
+
+
+def _check_simple(column: list[Any], kinds: set[type]) -> None:
     import pyarrow as pa
 
     times = {kind for kind in kinds if issubclass(kind, datetime)}
+    if kinds >= {str, bytes}:
+        raise pa.ArrowTypeError("text and bytes")
     if times and any(issubclass(kind, date) for kind in kinds - times):
         raise pa.ArrowTypeError("dates with a time and without")
     if times and len({each.tzinfo is None for each in column if type(each) in times}) > 1:
