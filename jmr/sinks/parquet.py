@@ -233,10 +233,21 @@ def _joined(before: Any, own: Any) -> Any:
     except pa.ArrowException:
         together = None
     lengths = {_tuple_length(kind) for kind in kinds if not pa.types.is_null(kind)}
-    is_text = {pa.types.is_string(kind) for kind in kinds if pa.types.is_string(kind) or pa.types.is_binary(kind)}
-    if together is None or len(lengths) > 1 or len(is_text) > 1:
+    if together is None or len(lengths) > 1 or _mix_text(*kinds):
         raise ValueError(f"it is {kinds[1]}, and those before are {kinds[0]}")
     return together
+
+
+def _mix_text(one: Any, other: Any) -> bool:
+    """Whether there is text where the other has bytes, which Arrow would make bytes of both."""
+    import pyarrow as pa
+
+    if pa.types.is_struct(one) and pa.types.is_struct(other):
+        both = [field for field in other if one.get_field_index(field.name) >= 0]
+        return any(_mix_text(one.field(field.name).type, field.type) for field in both)
+    if pa.types.is_list(one) and pa.types.is_list(other):
+        return _mix_text(one.value_type, other.value_type)
+    return {str(one), str(other)} == {"string", "binary"}
 
 
 def _without(column: list[Any], unfit: Unfit) -> Iterator[tuple[int, Any]]:
