@@ -249,6 +249,14 @@ def test_a_job_leaves_nothing_in_the_session(session: Any) -> None:
 
 
 @pytest.mark.slow
+def test_large_functions_are_sent_and_leave_no_files(session: Any) -> None:
+    table = bytes(range(1, 256)) * (1 << 13)
+    files = [] if is_remote(session) else os.listdir(session.sparkContext._temp_dir)
+    same(session, TEXTS, lambda key, text: [(table[key], text)], everything)
+    assert is_remote(session) or os.listdir(session.sparkContext._temp_dir) == files
+
+
+@pytest.mark.slow
 def test_a_function_that_ends_its_process_ends_the_job_and_not_the_session(session: Any) -> None:
     with pytest.raises(SlotDiedError, match="has ended in the middle of a task"):
         jmr.run({1: 1}, lambda key, value: os._exit(3), engine=session, progress=False)

@@ -11,6 +11,7 @@ themselves never come to. Beyond it Spark is told to forget how the rows were ma
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -23,6 +24,8 @@ __all__ = ["Rdds"]
 
 #: Of splits that Java holds in case that their tasks must run again.
 _MOST_HELD_BYTES = 1 << 26
+#: Functions that are larger are sent once: PySpark sends them with each chunk, and above 1 MiB leaves a file each time.
+_LARGE_BYTES = 1 << 19
 
 
 class _Lists:
@@ -44,6 +47,9 @@ class Rdds:
 
     def __init__(self, session: Any, job: JobCall) -> None:
         self._context, self._job = session.sparkContext, job
+        self._lock = threading.Lock()
+        #: The job as Spark's broadcast, if it is large.
+        self._shared: Any = None
         self._n_held_bytes = 0
         #: All that is persisted, also by what has failed since.
         self._kept: list[Any] = []
@@ -62,7 +68,7 @@ class Rdds:
         """Run map tasks; gives their receipts."""
         self._n_held_bytes += sum(len(split) for _, split in splits)
         given = self._context.parallelize(splits, len(splits))
-        chunk, told = self._run(given, partial(map_rows, self._job), is_keyed=True)
+        chunk, told = self._run(given, self._call(map_rows), is_keyed=True)
         self._chunks.append(chunk)
         return told
 
@@ -70,8 +76,19 @@ class Rdds:
         """Run reduce tasks, in so many of Spark's; gives their receipts, and results that are not too large."""
         keyed = self._context.union(self._chunks).coalesce(max(n_parts, self._context.defaultParallelism))
         dealt = self._shuffled(keyed, n_parts)
-        self._reduced, told = self._run(dealt, partial(reduce_rows, self._job, reduces, most_whole_bytes))
+        self._reduced, told = self._run(dealt, self._call(reduce_rows, reduces, most_whole_bytes))
         return told
+
+    def _call(
+        self, function: Callable[..., Iterator[Row]], *arguments: Any
+    ) -> Callable[[Iterable[Any]], Iterator[Row]]:
+        """What runs on a worker: a function of the job, of these, and of rows."""
+        if len(self._job.functions) <= _LARGE_BYTES:
+            return partial(function, self._job, *arguments)
+        with self._lock:
+            if self._shared is None:
+                self._shared = self._context.broadcast(self._job)
+        return partial(_with_value, self._shared, function, *arguments)
 
     def _shuffled(self, keyed: Any, n_parts: int) -> Any:
         """What `RDD.partitionBy` does when Python has told each row's key; that is partition modulo `n_parts`."""
@@ -113,6 +130,14 @@ class Rdds:
         kept, self._kept, self._chunks, self._reduced = self._kept, [], [], None
         for rows in kept:
             rows.unpersist()
+        shared, self._shared = self._shared, None
+        if shared is not None:
+            shared.destroy()
+
+
+def _with_value(shared: Any, function: Callable[..., Iterator[Row]], *arguments: Any) -> Iterator[Row]:
+    """On a worker: which has got the job with its first task."""
+    return function(shared.value, *arguments)
 
 
 def _parted(
