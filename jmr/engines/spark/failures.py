@@ -50,6 +50,7 @@ _KNOWN = [
         WorkerError,
         "the SparkSession was stopped: make a new one",
     ),
+    (r"SPARK_JOB_CANCELLED", WorkerError, "somebody has cancelled the job in Spark"),
     (
         r"StatusCode\.UNAVAILABLE|Connection refused|Answer from Java side is empty|Error while receiving",
         WorkerError,
