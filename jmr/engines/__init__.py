@@ -18,6 +18,7 @@ driver     the calling thread's side of a job there, whichever engine it is
 choice     which engine an argument means
 ray        Ray: the one that is there, or one for the job
 rayhome    Ray as a process has it, and what its errors say
+variables  what an engine reads of the environment as it starts
 spark/     a SparkSession, classic or Spark Connect
 executor   any concurrent.futures.Executor
 """

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 from jmr import interrupts
+from jmr.engines.variables import variables
 from jmr.errors import JmrError, SlotDiedError, WorkerError, printable
 from jmr.launch.local import default_slots
 
@@ -35,7 +36,7 @@ _ADDRESS = "RAY_ADDRESS"
 def imported() -> ModuleType:
     """Ray. Raises WorkerError if it is not installed."""
     # Read when Ray is imported. Otherwise, under `uv run`, each of its workers would install all packages anew.
-    with interrupts.deferred(), _environment(RAY_ENABLE_UV_RUN_RUNTIME_ENV="0"), _quiet():
+    with interrupts.deferred(), variables(RAY_ENABLE_UV_RUN_RUNTIME_ENV="0"), _quiet():
         try:
             return importlib.import_module("ray")
         except ModuleNotFoundError as error:
@@ -71,7 +72,7 @@ class OwnRay:
 
     def _start(self) -> None:
         path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if os.path.exists(entry or os.curdir))
-        with _environment(PYTHONPATH=path), _quiet():
+        with variables(PYTHONPATH=path), _quiet():
             if os.environ.get(_ADDRESS):
                 self._ray.init(configure_logging=False, log_to_driver=False)
             else:
@@ -95,21 +96,6 @@ def _end_half_a_ray(error: Exception) -> None:
         if hasattr(node, "kill_all_processes"):
             with contextlib.suppress(Exception):  # there may be little of it yet
                 node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
-
-
-@contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Set variables for as long as processes are started."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from typing import Any
 
 import pytest
 
+from jmr.engines.variables import variables
 from tests.engines.gate import Gate, wait_at
 
 __all__ = [
@@ -48,21 +49,9 @@ CHECKOUT = Path(__file__).parents[2]
 @contextlib.contextmanager
 def checkout_on_path() -> Iterator[None]:
     """Whatever Python is started meanwhile imports from this checkout, and is this Python."""
-    added = {
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")])),
-        "PYSPARK_PYTHON": sys.executable,
-        "SPARK_LOCAL_IP": "127.0.0.1",
-    }
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
-    try:
+    path = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    with variables(PYTHONPATH=path, PYSPARK_PYTHON=sys.executable, SPARK_LOCAL_IP="127.0.0.1"):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 @contextlib.contextmanager

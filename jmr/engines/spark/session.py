@@ -8,7 +8,6 @@ Nothing of a session of the user's is changed, or stopped.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import shutil
@@ -17,10 +16,10 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from jmr.engines.variables import variables
 from jmr.errors import ArgumentValueError, WorkerError
 from jmr.launch.local import default_slots
 from jmr.shuffle.budget import memory_budget
@@ -128,7 +127,8 @@ class OwnSession:
 
         launch: Any = java_gateway.launch_gateway
         conf = SparkConf().setMaster(f"local[{default_slots()}]").setAppName("jmr").setAll(self._settings())
-        with _this_python():
+        # Spark reads these as it starts, and at no other time.
+        with variables(PYSPARK_PYTHON=sys.executable, PYSPARK_DRIVER_PYTHON=sys.executable):
             if SparkContext._gateway is None:
                 with self._said.open("wb") as log:
                     self._gateway = launch(conf, {"stdout": subprocess.DEVNULL, "stderr": log})
@@ -195,19 +195,3 @@ def _end(gateway: Any) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-@contextlib.contextmanager
-def _this_python() -> Iterator[None]:
-    """Spark reads these as it starts, and at no other time."""
-    names = ("PYSPARK_PYTHON", "PYSPARK_DRIVER_PYTHON")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, sys.executable))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
