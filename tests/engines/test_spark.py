@@ -265,10 +265,9 @@ def test_a_function_that_ends_its_process_ends_the_job_and_not_the_session(sessi
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("session", ["classic"], indirect=True)
 def test_a_map_task_that_leaves_nothing_when_it_runs_again_ends_the_job(session: Any, tmp_path: Path) -> None:
     """What an executor held is gone; only a classic session maps it once more."""
-    if is_remote(session):
-        pytest.skip("what is lost there ends the job anyway")
     was_here = str(tmp_path / "was-here")
 
     def mapfn(key: int, value: str) -> list[tuple[str, int]]:
