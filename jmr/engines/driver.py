@@ -234,6 +234,8 @@ class DrivenEngine:
 
     def _send_refused(self) -> None:
         """Have splits mapped once more, with what they read inside, as far as there is room for that."""
+        if not self._refused:
+            return
         n_bytes = sum(len(split) for index, split in self._splits.items() if index not in self._refused)
         while self._refused and n_bytes < _MOST_UNDER_WAY_BYTES:
             self._check()
