@@ -279,10 +279,12 @@ def add_up(mapfn: Mapfn, records: Iterable[tuple[Any, Any]], grouped: Grouped) -
                 continue
             if type(pairs) is not list and not hasattr(pairs, "__next__"):
                 pairs = checked_pairs(pairs)
+            n_of_record = 0  # a small int costs less to make than that of all pairs
             for pair in pairs:
+                n_of_record += 1
                 emitted_key, emitted = pair
                 sums[emitted_key] = so_far(emitted_key, 0) + emitted
-                n_pairs += 1
+            n_pairs += n_of_record
             if type(pair) is not tuple:
                 checked_pair(pair)
         grouped.spilling.end()
