@@ -4,8 +4,9 @@
 
 lines    a large text, line by line. Alone: CPU seconds of making all records, in one process, against `for line in
          open(path)`, and against such a loop that makes the same keys. As a job: seconds times slots of jmr.run,
-         against a loop that calls the same function on each line. Memory: the most that a process takes which reads
-         all splits, against one that reads a tenth of them.
+         against a loop that calls the same function on each line; as many of these at once as there are slots, each
+         over all of the file, since two processes at work slow each other down. Memory: the most that a process takes
+         which reads all splits, against one that reads a tenth of them.
 words    a word count over a directory of texts, against the same job over a dict of them.
 
 All that is compared takes turns, after a first round that is not counted; a ratio is the median of those of the rounds.
@@ -107,6 +108,20 @@ def loop_with_words(path: Path) -> None:
             at += len(line)
 
 
+def loops_at_once(path: Path, n_loops: int) -> float:
+    """The whole job as a loop, so many times at once; returns the seconds of the slowest."""
+    command = [sys.executable, "-m", "tests.benchmarks.files", "--loop", str(path)]
+    loops = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(n_loops)]
+    return max(float(one.communicate()[0]) for one in loops)
+
+
+def seconds_of(function: Callable[[], object]) -> float:
+    """How long it takes."""
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began
+
+
 def job(source: Any, n_slots: int) -> Any:
     """The job."""
     return jmr.run(source, count_words, add, combinefn=add, workers=n_slots, progress=False)
@@ -145,12 +160,10 @@ def lines(directory: Path, n_bytes: int, n_runs: int, n_slots: int) -> None:
     n_splits = sum(1 for _ in splits_of(path))
     alone = in_turn(n_runs, time.process_time, lambda: read_all(path), lambda: loop(path), lambda: loop_with_keys(path))
     print(f"lines, alone: {ratio(alone, 0, 1)} of a plain loop, {ratio(alone, 0, 2)} of one with the same keys")
-    whole = in_turn(
-        n_runs,
-        time.perf_counter,
-        lambda: job(jmr.files(path, by="line"), n_slots),
-        lambda: loop_with_words(path),
-    )
+    whole = [
+        (seconds_of(lambda: job(jmr.files(path, by="line"), n_slots)), loops_at_once(path, n_slots))
+        for _ in range(n_runs + 1)
+    ][1:]
     print(f"lines, as a job: {ratio(whole, 0, 1, n_slots)} of a plain loop per core, on {n_slots} slots")
     few, many = peak_megabytes(path, max(1, n_splits // 10)), peak_megabytes(path, n_splits)
     print(f"lines, memory: {many:.0f} MB for {n_splits} splits, {few:.0f} MB for a tenth of them")
@@ -178,11 +191,15 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--directory", type=Path)
     parser.add_argument("--read", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--loop", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--splits", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.read is not None:
         read_all(options.read, options.splits)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+        return
+    if options.loop is not None:
+        print(seconds_of(lambda: loop_with_words(options.loop)))
         return
     with tempfile.TemporaryDirectory(dir=options.directory) as directory:
         lines(Path(directory), options.megabytes * 1_000_000, options.runs, options.slots)
