@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -141,7 +141,7 @@ def in_turn(n_runs: int, clock: Callable[[], float], *functions: Callable[[], ob
     return rounds
 
 
-def ratio(rounds: list[tuple[float, ...]], of: int, to: int, factor: float = 1.0) -> str:
+def ratio(rounds: Sequence[tuple[float, ...]], of: int, to: int, factor: float = 1.0) -> str:
     """Of two columns: the median, and the least and the largest."""
     ratios = sorted(factor * took[of] / took[to] for took in rounds)
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"

@@ -139,6 +139,18 @@ def test_large_splits_are_scattered_and_large_outputs_cut(client: Any) -> None:
     assert {"Blobs", "jmr-part"} <= prefixes(client)
 
 
+def test_a_large_split_goes_to_the_worker_that_has_least_to_do(client: Any) -> None:
+    pool = open_pool(client)
+    for index, n_bytes in enumerate((8_000_000, 4_000_000, 3_000_000, 2_000_000)):
+        pieces, _ = cut(records([("a", "x" * n_bytes)]), 1)
+        pool.start_map(index, b"".join(pieces))
+    one, other, *rest = (pool._maps[index].worker for index in range(4))
+    assert {one, other} == set(client.nthreads())
+    assert rest == [other, other]  # 8 against 4, then against 7 million bytes
+    pool.cancel()
+    pool.close()
+
+
 def test_functions_that_capture_much_are_a_task_of_their_own(client: Any) -> None:
     table = bytes(range(256)) * 1_000
     assert jmr.run({1: 2, 3: 4}, lambda key, value: [(table[key], value)], engine=client) == {1: [2], 3: [4]}

@@ -90,8 +90,9 @@ class _Sent:
     """A map task that is under way."""
 
     future: Future
-    #: Kept if it was scattered: it is lost with a worker.
+    #: Kept if it was scattered: it is lost with the worker that has it.
     split: bytes | None
+    worker: str = ""
     n_sendings: int = 1
 
 
@@ -209,9 +210,12 @@ class DaskPool:
             n_bytes <= _MOST_INLINE_BYTES and self._held_bytes + n_bytes <= _MOST_HELD_BYTES
         )
         given: Any = Blobs(split)
-        if not is_inline and self.n_slots:
+        worker = "" if is_inline else self._least_loaded()
+        if worker:
             try:
-                given = client.scatter(given, hash=False, direct=is_near(client) or None)
+                given = client.scatter(
+                    given, workers=[worker], hash=False, direct=is_near(client) or None, timeout=_CENSUS_SECONDS
+                )
             except OSError:  # the worker has died, or the last one has gone
                 is_inline = True
         if is_inline:
@@ -219,7 +223,16 @@ class DaskPool:
         with _large_graphs():
             key = self._key("map", index, next(self._sendings))
             future = client.submit(map_split, self._shared, index, given, key=key, pure=False)
-        return _Sent(future, None if is_inline else split, n_sendings)
+        return _Sent(future, None if is_inline else split, worker, n_sendings)
+
+    def _least_loaded(self) -> str:
+        """Who is to have a split, if anybody: Dask runs a task where its input lies, even if others are idle."""
+        threads = dict(self._threads or {})
+        loads = dict.fromkeys(threads, 0)
+        for sent in self._maps.values():
+            if sent.split is not None and sent.worker in loads:
+                loads[sent.worker] += len(sent.split)
+        return min(loads, key=lambda worker: loads[worker] / threads[worker], default="")
 
     def start_reduce(self, index: int, partitions: Sequence[int], splits: Sequence[int]) -> None:
         """Have it sent together with the others."""
