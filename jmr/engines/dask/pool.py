@@ -118,7 +118,7 @@ class DaskPool:
     name = "Dask"
     #: A task and its answer take the scheduler, the worker and this process a few milliseconds.
     least_seconds = 0.02
-    round_seconds = 1.0
+    round_seconds = 2.0
 
     def __init__(self, engine: Any) -> None:
         self._client = given_client(engine)
