@@ -184,7 +184,7 @@ class Result(dict[Any, Any]):
         self.summary = summary
 
     def to_pandas(self) -> Any:
-        """The result as a `pandas.DataFrame`: a row for each key, in the result's order.
+        """The result as a `pandas.DataFrame`: a row for each key, in the result's order; of `out=`, file by file.
 
         The columns are "key" and "value". Keys that are all tuples of one length become a column for each item:
         "key_0", "key_1" and so on, or the names that a namedtuple has; values that are all dicts with the same str
