@@ -29,13 +29,22 @@ def before_map(key):
         os.sched_yield()
 def before_reduce(key): pass
 """
-#: A slot ends its kernel in a reduce task, when one result is kept.
+#: A slot ends its kernel in a reduce task, when one result is kept. The slot that begins first goes on until then, and
+#: the other one waits in its first task, so that not all can be reduced before any is kept.
 IN_THE_REDUCE = """
 def before_map(key): pass
 def before_reduce(key):
     from pathlib import Path
     from jmr.checkpoint.journal import KeptResult
-    if os.path.exists(KERNEL) and entries(Path(KEPT), KeptResult):
+    if not os.path.exists(KERNEL):
+        return
+    try:
+        os.symlink(str(os.getpid()), KERNEL + ".first")
+    except FileExistsError:
+        pass
+    while os.readlink(KERNEL + ".first") != str(os.getpid()) and not entries(Path(KEPT), KeptResult):
+        os.sched_yield()
+    if entries(Path(KEPT), KeptResult):
         os.kill(int(open(KERNEL).read()), 9)
         while True:
             os.sched_yield()
